@@ -1,0 +1,1 @@
+"""Postbox: payments on Postgres and nothing else."""

@@ -1,0 +1,130 @@
+"""Settings, read once from the environment into frozen values; nothing else reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SQL_DIR = ROOT / "sql"
+
+# The demo and the tests use the sandbox's key; a real one replaces it.
+SANDBOX_API_KEY = "sk_test_postbox"
+PLATFORM_MERCHANT_ID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Every wait in the system, in seconds. Production values are the defaults; `scaled` shrinks them all for tests."""
+
+    lease: float = 30.0  # one provider call plus the slack to record it
+    provider_connect: float = 3.0
+    provider_read: float = 20.0  # below the lease, so a slow answer is recorded by the one who asked
+    retry_first: float = 15.0  # then x4: 15 s, 60 s, dead
+    not_executed_wait: float = 2.0  # 429 and 409: same key again soon, uncounted
+    not_there_yet: float = 5.0  # a webhook ahead of its payment, a balance transaction still missing
+    unrouted_for: float = 900.0  # a webhook of an unknown payment is looked for this long
+    deferral_cap: float = 86_400.0
+    key_reusable_for: float = 82_800.0  # Stripe may prune a key after 24 h; we stop at 23 h
+    circuit_open: float = 30.0
+    pause_recheck: float = 5.0
+    outcome_due_card: float = 600.0  # domain.md 7: submitted card 10 min
+    outcome_due_bank: float = 432_000.0
+    observe_again: float = 900.0
+    action_window: float = 86_400.0
+    settle_recheck: float = 3_600.0
+    sweep_promote: float = 0.5
+    sweep_leases: float = 5.0
+    sweep_jobs: float = 10.0
+    sweep_clock: float = 5.0
+    worker_heartbeat: float = 5.0
+    worker_stalled: float = 20.0  # a killed worker's job is found and rescued well inside 60 s
+    poll: float = 1.0
+    wake_every: float = 0.020
+    idempotency_lock: float = 1.0
+    idempotency_keep: float = 604_800.0
+    # asking the provider after an unknown outcome: at once, then at these distances
+    resolve_schedule: tuple[float, ...] = (0.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0)
+
+    def scaled(self, factor: float) -> Timing:
+        """The same waits times `factor`, except those that bound real work rather than waiting."""
+        unscaled = {"idempotency_lock", "wake_every", "idempotency_keep", "key_reusable_for"}
+        values: dict[str, object] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in unscaled:
+                values[item.name] = value
+            elif isinstance(value, tuple):
+                values[item.name] = tuple(part * factor for part in value)
+            else:
+                values[item.name] = value * factor
+        return Timing(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One process's settings; secrets are kept out of repr."""
+
+    database_url: str = field(repr=False)
+    migration_url: str = field(repr=False)
+    key_pepper: str = field(repr=False)
+    stripe_api_key: str = field(repr=False)
+    stripe_api_base: str | None = None
+    stripe_account: str = "default"
+    stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    time_scale: float = 1.0
+    timing: Timing = field(default_factory=Timing)
+    api_pool_size: int = 8
+    worker_concurrency: int = 16
+    carrying: bool = True
+    livemode: bool = False
+
+
+class SettingsError(ValueError):
+    """A setting is missing or unusable."""
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"{name} is not set")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: float, *, at_least: float) -> float:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} is not a number: {text!r}") from error
+    if not value >= at_least:
+        raise SettingsError(f"{name} must be at least {at_least:g}, not {text}")
+    return value
+
+
+def load_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment. Raises SettingsError with one clear line."""
+    env = os.environ if env is None else env
+    url = _required(env, "DATABASE_URL")
+    scale = _number(env, "POSTBOX_TIME_SCALE", 1.0, at_least=0.0001)
+    stripe_key = env.get("STRIPE_API_KEY", "").strip() or SANDBOX_API_KEY
+    secrets = tuple(part.strip() for part in env.get("STRIPE_WEBHOOK_SECRETS", "").split(",") if part.strip())
+    return Settings(
+        database_url=url,
+        migration_url=env.get("POSTBOX_MIGRATION_URL", "").strip() or url,
+        key_pepper=env.get("POSTBOX_KEY_PEPPER", ""),
+        stripe_api_key=stripe_key,
+        stripe_api_base=env.get("STRIPE_API_BASE", "").strip() or None,
+        stripe_account=env.get("STRIPE_ACCOUNT", "").strip() or "default",
+        stripe_webhook_secrets=secrets,
+        time_scale=scale,
+        timing=Timing().scaled(scale) if scale != 1.0 else Timing(),
+        api_pool_size=int(_number(env, "POSTBOX_API_POOL_SIZE", 8, at_least=1)),
+        worker_concurrency=int(_number(env, "POSTBOX_WORKER_CONCURRENCY", 16, at_least=1)),
+        carrying=env.get("POSTBOX_CARRYING", "on").strip().lower() not in {"off", "0", "false", "no"},
+        livemode=stripe_key.startswith(("sk_live_", "rk_live_")),
+    )

@@ -1,0 +1,113 @@
+"""The errors of the domain: small classes whose docstring is the default message; none carries an HTTP number or database text."""
+
+from __future__ import annotations
+
+
+class PostboxError(Exception):
+    """Something went wrong."""
+
+    code = "error"
+
+    def __init__(self, detail: str | None = None, **extra: object) -> None:
+        self.detail = detail or (self.__class__.__doc__ or "").strip()
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+class NotFound(PostboxError):
+    """No such object."""
+
+    code = "not_found"
+
+
+class Unauthenticated(PostboxError):
+    """The API key is missing, malformed, revoked or unknown."""
+
+    code = "unauthenticated"
+
+
+class Invalid(PostboxError):
+    """The request is well-formed but its content is refused."""
+
+    code = "invalid"
+
+    def __init__(self, detail: str | None = None, *, errors: list[dict[str, str]] | None = None) -> None:
+        super().__init__(detail)
+        self.errors = errors or []
+
+
+class AmountRefused(Invalid):
+    """The provider would refuse this amount or currency."""
+
+    code = "amount_refused"
+
+
+class IllegalTransition(PostboxError):
+    """The payment's state does not allow this."""
+
+    code = "state_conflict"
+
+
+class ActorRefused(PostboxError):
+    """This actor may not do this."""
+
+    code = "actor_refused"
+
+
+class ActorMissing(PostboxError):
+    """No actor was set in the transaction."""
+
+    code = "actor_missing"
+
+
+class OperationOpen(PostboxError):
+    """Another operation on this payment is still open."""
+
+    code = "operation_open"
+
+
+class KeyMissing(PostboxError):
+    """The Idempotency-Key header is required on every POST."""
+
+    code = "idempotency_key_missing"
+
+
+class KeyReused(PostboxError):
+    """This Idempotency-Key was used with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class KeyInUse(PostboxError):
+    """A request with this Idempotency-Key is still running."""
+
+    code = "idempotency_key_in_use"
+
+
+class Busy(PostboxError):
+    """The database is busy; try again shortly."""
+
+    code = "busy"
+
+
+class DatabaseDown(PostboxError):
+    """The database cannot be reached."""
+
+    code = "database_down"
+
+
+class WebhookRefused(PostboxError):
+    """The webhook's signature, age or body was refused."""
+
+    code = "webhook_refused"
+
+
+class ConstraintViolated(PostboxError):
+    """A rule of the database was violated."""
+
+    code = "constraint_violated"
+
+    def __init__(self, detail: str | None = None, *, constraint: str | None = None, sqlstate: str | None = None) -> None:
+        super().__init__(detail)
+        self.constraint = constraint
+        self.sqlstate = sqlstate

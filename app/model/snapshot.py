@@ -1,0 +1,87 @@
+"""What a provider says about one object now, in our words, however we learned it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ProviderStatus(StrEnum):
+    """The provider's own lifecycle of one payment, in our words."""
+
+    CREATED = "created"  # exists, cannot move money until we confirm it
+    ACTION_REQUIRED = "action_required"
+    PROCESSING = "processing"
+    CAPTURABLE = "capturable"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+# Monotone: a snapshot of an open payment below the stored rank is stale (domain.md 1.2).
+PROVIDER_RANK: dict[ProviderStatus, int] = {
+    ProviderStatus.CREATED: 10,
+    ProviderStatus.ACTION_REQUIRED: 20,
+    ProviderStatus.PROCESSING: 30,
+    ProviderStatus.CAPTURABLE: 40,
+    ProviderStatus.SUCCEEDED: 50,
+    ProviderStatus.FAILED: 100,
+    ProviderStatus.CANCELED: 100,
+}
+
+
+@dataclass(frozen=True)
+class NextAction:
+    """What the payer has to do: `type` such as redirect, and where."""
+
+    type: str
+    redirect_url: str | None
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One money line of the provider (balance transaction); amounts in minor units of `currency`, times UTC."""
+
+    ref: str
+    kind: str  # the provider's reporting category: charge, refund, dispute, ...
+    source_ref: str | None  # the charge, refund or dispute it belongs to
+    currency: str
+    gross: int
+    fee: int
+    net: int
+    status: str  # pending | available
+    available_on: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One payment as its provider sees it now; amounts in minor units of `currency`, times UTC."""
+
+    provider: str
+    account: str
+    ref: str
+    status: ProviderStatus
+    currency: str
+    amount: int
+    amount_capturable: int = 0
+    amount_captured: int = 0
+    amount_authorized: int | None = None
+    charge_ref: str | None = None
+    capture_before: datetime | None = None
+    next_action: NextAction | None = None
+    action_taken: bool = False  # the payer was challenged, even if we never saw it pending
+    failure_code: str | None = None
+    failure_message: str | None = None
+    failure_retryable: bool = False
+    cancel_reason: str | None = None
+    payment_id: str | None = None  # from the metadata we sent
+    merchant_id: str | None = None
+    operation_id: str | None = None
+    facts: tuple[Fact, ...] = ()
+    created_at: datetime | None = None
+
+    @property
+    def rank(self) -> int:
+        return PROVIDER_RANK[self.status]

@@ -1,0 +1,1 @@
+"""Who moves the money: adapters that do pure I/O, return Outcome values and know no database."""

@@ -1,0 +1,77 @@
+"""The provider protocol: what every adapter can be asked, in terms the rest of the system shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from app.model.outcome import Reply
+
+
+class Step(StrEnum):
+    """One HTTP request of an operation, or a question that moves nothing."""
+
+    CREATE = "create"
+    CONFIRM = "confirm"
+    CAPTURE = "capture"
+    CANCEL = "cancel"
+    CLOSE = "close"  # cancel the object of a payment that already failed, or an orphan
+    FETCH = "fetch"
+    LIST_RECENT = "list_recent"
+
+
+@dataclass(frozen=True)
+class ProviderRequest:
+    """One request, fully determined before it is sent, so that it can be written down first.
+
+    `params` is what the provider receives; `redacted` the same by allow-list, fit for storing.
+    """
+
+    step: Step
+    method: str
+    path: str
+    params: Mapping[str, object]
+    redacted: Mapping[str, object]
+    params_sha256: str
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class WebhookEvent:
+    """One verified provider event; the body is evidence only, what it is about is fetched again."""
+
+    provider: str
+    account: str
+    event_id: str
+    type: str
+    object_id: str | None
+    object_type: str | None
+    payment_ref: str | None  # the provider's payment object this event belongs to, where the body tells
+    payment_id: str | None  # ours, from metadata, where the body tells
+    merchant_id: str | None
+    api_version: str | None
+    livemode: bool
+    created_at: datetime
+    payload: Mapping[str, object] = field(repr=False, default_factory=dict)  # redacted by allow-list
+
+
+class Provider(Protocol):
+    """Pure I/O: no database, no retries inside, every call bounded by its own timeout."""
+
+    name: str
+    account: str
+
+    def prepare(self, step: Step, operation: Mapping[str, object], *, ref: str | None, key: str | None) -> ProviderRequest:
+        """The exact request for `step`, rebuilt only from the operation's stored parameters and `ref`."""
+        ...
+
+    def send(self, request: ProviderRequest) -> Reply:
+        """Send it once and say how it ended. Never raises for anything the network or the provider does."""
+        ...
+
+    def parse_webhook(self, raw: bytes, headers: Mapping[str, str], *, now: datetime) -> WebhookEvent:
+        """Verify signature and age on the raw body, then read it. Raises WebhookRefused."""
+        ...

@@ -107,7 +107,9 @@ class ConstraintViolated(PostboxError):
 
     code = "constraint_violated"
 
-    def __init__(self, detail: str | None = None, *, constraint: str | None = None, sqlstate: str | None = None) -> None:
+    def __init__(
+        self, detail: str | None = None, *, constraint: str | None = None, sqlstate: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.constraint = constraint
         self.sqlstate = sqlstate

@@ -14,6 +14,7 @@ class Ok:
     snapshot: Snapshot | None
     facts: tuple[Fact, ...] = ()
     found: tuple[Snapshot, ...] = ()  # when a list was asked for
+    next_page: str | None = None  # the list goes on: ask again with this as `starting_after`
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Evidence:
     error_class: str | None
     error_detail: str | None
     duration_ms: int
+    api_version: str | None = None  # the one the provider says it answered in
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ class ProviderRequest:
     redacted: Mapping[str, object]
     params_sha256: str
     idempotency_key: str | None = None
+    # What the reply must be about: a reply about anything else is no answer, and lists hold other payments too.
+    expected_ref: str | None = None
+    expected_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ class Provider(Protocol):
     name: str
     account: str
 
-    def prepare(self, step: Step, operation: Mapping[str, object], *, ref: str | None, key: str | None) -> ProviderRequest:
+    def prepare(
+        self, step: Step, operation: Mapping[str, object], *, ref: str | None, key: str | None
+    ) -> ProviderRequest:
         """The exact request for `step`, rebuilt only from the operation's stored parameters and `ref`."""
         ...
 

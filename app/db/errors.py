@@ -1,0 +1,47 @@
+"""Maps SQLSTATEs and constraint names to domain errors; database messages are never matched and never shown."""
+
+from __future__ import annotations
+
+import psycopg
+
+from app import errors
+
+# Rerun the whole transaction: the lock order makes these rare, not impossible.
+RERUN = frozenset({"40001", "40P01"})
+
+_BY_SQLSTATE: dict[str, type[errors.PostboxError]] = {
+    "PB001": errors.IllegalTransition,
+    "PB002": errors.ActorRefused,
+    "PB003": errors.ActorMissing,
+    "PB004": errors.IllegalTransition,
+    "55P03": errors.Busy,
+    "57014": errors.Busy,
+    "25P03": errors.Busy,
+    "25P04": errors.Busy,
+    "40001": errors.Busy,
+    "40P01": errors.Busy,
+}
+
+_BY_CONSTRAINT: dict[str, type[errors.PostboxError]] = {
+    "operations_one_open_per_payment": errors.OperationOpen,
+    "payments_provider_currency_fkey": errors.AmountRefused,
+    "payments_retry_of_is_the_merchants_own": errors.NotFound,
+}
+
+# Connection trouble: class 08, shutdown and start-up (57P01-57P05), too many connections.
+_DOWN = ("08", "57P", "53300")
+
+
+def domain_error(error: psycopg.Error) -> errors.PostboxError:
+    """The domain error for a psycopg error, chained to nothing that holds row contents."""
+    state = error.sqlstate
+    if state is None:
+        return errors.DatabaseDown() if isinstance(error, psycopg.OperationalError) else errors.ConstraintViolated()
+    if state in _BY_SQLSTATE:
+        return _BY_SQLSTATE[state]()
+    if state.startswith(_DOWN):
+        return errors.DatabaseDown()
+    constraint = error.diag.constraint_name
+    if constraint in _BY_CONSTRAINT:
+        return _BY_CONSTRAINT[constraint]()
+    return errors.ConstraintViolated(constraint=constraint, sqlstate=state)

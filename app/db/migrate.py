@@ -1,0 +1,228 @@
+"""Brings a database to the schema in sql/: ordered migrations once, repeatable files when they changed, then assertions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
+
+from app.config import SQL_DIR
+from app.db.queries import QUERIES
+from app.errors import PostboxError
+
+# One migrator at a time, whoever starts it; the number is arbitrary and belongs to Postbox.
+ADVISORY_LOCK = 0x706F7374
+# A migration waits this long for a lock, then steps back and tries again, so that it never blocks the traffic behind it.
+LOCK_TIMEOUT_MS = 2_000
+LOCK_TRIES = 30
+
+_MARKER = re.compile(r"^-- postbox: (?P<word>[a-z-]+)(?: (?P<value>\S+))?[ \t]*$", re.MULTILINE)
+_RUNTIME_ROLES = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
+
+
+class MigrationError(PostboxError):
+    """The schema could not be brought up to date."""
+
+    code = "migration_failed"
+
+
+@dataclass(frozen=True)
+class Script:
+    """One file of sql/: its name relative to sql/, text with includes resolved, and the SHA-256 of the file itself."""
+
+    name: str
+    text: str
+    sha256: str
+    as_login: bool
+    in_transaction: bool
+    search_path: str
+
+
+def read_script(path: Path) -> Script:
+    """Read one file. Markers: `as-login`, `no-transaction`, `search-path X`, `include package/file`."""
+    raw = path.read_text(encoding="utf-8")
+    words = {mark["word"]: mark["value"] for mark in _MARKER.finditer(raw)}
+    unknown = set(words) - {"as-login", "no-transaction", "search-path", "include"}
+    if unknown:
+        raise MigrationError(f"{path.name}: unknown marker {sorted(unknown)}")
+    text = _MARKER.sub(lambda mark: _included(mark["value"]) if mark["word"] == "include" else mark[0], raw)
+    return Script(
+        name=path.relative_to(SQL_DIR).as_posix(),
+        text=text,
+        sha256=hashlib.sha256(raw.encode()).hexdigest(),
+        as_login="as-login" in words,
+        in_transaction="no-transaction" not in words,
+        search_path=words.get("search-path") or "postbox, procrastinate",
+    )
+
+
+def _included(reference: str) -> str:
+    package, _, rest = reference.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MigrationError(f"{package} is not installed")
+    return (Path(spec.submodule_search_locations[0]) / rest).read_text(encoding="utf-8")
+
+
+def migrations() -> list[Script]:
+    paths = sorted((SQL_DIR / "migrations").glob("*.sql"))
+    numbers = [path.name[:4] for path in paths]
+    if numbers != [f"{n:04d}" for n in range(1, len(paths) + 1)]:
+        raise MigrationError(f"migrations are not numbered one by one: {numbers}")
+    return [read_script(path) for path in paths]
+
+
+def repeatables() -> list[Script]:
+    """Functions, triggers, reports, grants: in this order, because each builds on the one before."""
+    paths = [
+        *sorted((SQL_DIR / "functions").glob("*.sql")),
+        SQL_DIR / "triggers.sql",
+        *sorted((SQL_DIR / "reports").glob("*.sql")),
+        SQL_DIR / "grants.sql",
+    ]
+    return [read_script(path) for path in paths]
+
+
+def pending(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
+    """Names of files that this database has not seen in their present form; empty means ready."""
+    known = _recorded(connection)
+    return [script.name for script in [*migrations(), *repeatables()] if known.get(script.name) != script.sha256]
+
+
+def migrate(
+    url: str, *, runtime_login: str | None = None, report: Callable[[str], None] = lambda line: None
+) -> list[str]:
+    """Apply what is missing to the database at `url`; returns the names applied, in order.
+
+    `runtime_login` is granted SET (and nothing inherited) on the four runtime roles. Raises MigrationError when an
+    applied migration was edited, when a lock cannot be had, or when a guard trigger is not ENABLE ALWAYS.
+    """
+    with psycopg.connect(url, autocommit=True, row_factory=tuple_row, application_name="postbox migrate") as connection:
+        connection.execute("set client_min_messages = warning")
+        connection.execute("select pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        try:
+            applied = list(_apply_all(connection, report))
+            if runtime_login:
+                _grant_roles(connection, runtime_login)
+            _enter_epoch(connection)
+            _assert_always(connection)
+        finally:
+            connection.execute("select pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+    return applied
+
+
+def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Callable[[str], None]) -> Iterator[str]:
+    known = _recorded(connection)
+    scripts = migrations()
+    edited = [script.name for script in scripts if known.get(script.name, script.sha256) != script.sha256]
+    if edited:
+        raise MigrationError(f"already applied and since edited: {', '.join(edited)}; migrations only go forward")
+    future = [name for name in known if name.startswith("migrations/") and name not in {s.name for s in scripts}]
+    if future:
+        raise MigrationError(f"the database is ahead of this release: {', '.join(sorted(future))}")
+    due = [script for script in scripts if script.name not in known]
+    changed = [script for script in repeatables() if known.get(script.name) != script.sha256]
+    if changed and not any(script.name == "grants.sql" for script in changed):
+        # a replaced function or a new view has no grants yet
+        changed.append(read_script(SQL_DIR / "grants.sql"))
+    for script in [*due, *changed]:
+        report(script.name)
+        _apply(connection, script)
+        yield script.name
+
+
+def _apply(connection: psycopg.Connection[tuple[object, ...]], script: Script) -> None:
+    for attempt in range(1, LOCK_TRIES + 1):
+        try:
+            if script.in_transaction:
+                with connection.transaction():
+                    _run(connection, script, local=True)
+            else:
+                _run(connection, script, local=False)
+            return
+        except psycopg.errors.LockNotAvailable as error:
+            if attempt == LOCK_TRIES:
+                raise MigrationError(
+                    f"{script.name}: no lock after {LOCK_TRIES} tries; is a long transaction open?"
+                ) from error
+            time.sleep(min(2.0, 0.1 * attempt))
+        except psycopg.Error as error:
+            raise MigrationError(f"{script.name}: {error}") from error
+
+
+def _run(connection: psycopg.Connection[tuple[object, ...]], script: Script, *, local: bool) -> None:
+    scope = sql.SQL("local ") if local else sql.SQL("")
+    connection.execute(sql.SQL("set {}lock_timeout = {}").format(scope, sql.Literal(f"{LOCK_TIMEOUT_MS}ms")))
+    if not script.as_login:
+        connection.execute(sql.SQL("set {}role postbox_owner").format(scope))
+        connection.execute(sql.SQL("set {}search_path = {}").format(scope, sql.SQL(script.search_path)))
+    try:
+        connection.execute(script.text.encode())
+        if script.as_login:
+            connection.execute(sql.SQL("set {}role postbox_owner").format(scope))
+        connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
+    finally:
+        if not local:
+            connection.execute("reset role")
+            connection.execute("reset search_path")
+            connection.execute("reset lock_timeout")
+
+
+def _recorded(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, str]:
+    found = connection.execute(_query("exists")).fetchone()
+    if found is None or not found[0]:
+        return {}
+    return {str(name): str(sha256) for name, sha256 in connection.execute(_query("recorded"))}
+
+
+def _query(name: str) -> bytes:
+    return QUERIES[f"schema_migrations.{name}"].encode()
+
+
+def _grant_roles(connection: psycopg.Connection[tuple[object, ...]], login: str) -> None:
+    for role in _RUNTIME_ROLES:
+        connection.execute(
+            sql.SQL("grant {} to {} with inherit false, set true").format(sql.Identifier(role), sql.Identifier(login))
+        )
+
+
+def _enter_epoch(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """A restored dump lives in another cluster, where transaction ids begin anew: it is a new epoch."""
+    with connection.transaction():
+        connection.execute("set local role postbox_owner")
+        connection.execute("set local search_path = postbox")
+        connection.execute(_query("enter_epoch"))
+        row = connection.execute(_query("epoch")).fetchone()
+        assert row is not None, "the epoch of this cluster was just inserted"
+        connection.execute(
+            sql.SQL(
+                "create or replace function current_epoch() returns integer language sql immutable parallel safe as {}"
+            ).format(sql.Literal(f"select {row[0]}"))
+        )
+
+
+def _assert_always(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    weak = connection.execute(_query("triggers_not_always")).fetchall()
+    if weak:
+        raise MigrationError(f"not ENABLE ALWAYS: {', '.join(str(row[0]) for row in weak)}")
+    if connection.execute(_query("notifying_triggers")).fetchall():
+        raise MigrationError(
+            "Procrastinate's insert trigger is enabled: it would serialise every commit of the cluster"
+        )
+
+
+def login_of(url: str) -> str:
+    """The user name in a database URL. Raises MigrationError when there is none."""
+    user = conninfo_to_dict(url).get("user")
+    if not user:
+        raise MigrationError("DATABASE_URL names no user")
+    return str(user)

@@ -1,0 +1,170 @@
+"""Connections and the transaction every edge opens: role, actor, tenant and timeouts by SET LOCAL, rerun on conflict."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from app import errors
+from app.db.errors import RERUN, domain_error
+from app.db.queries import QUERIES
+from app.model.actor import Actor
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+# Serialization failures and deadlocks are rerun this often before the caller hears of them.
+RERUNS = 5
+# A pool without a free connection for this long means overload or a dead database; the edge answers 503.
+POOL_WAIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Milliseconds, SET LOCAL on every transaction (facts.md: API statement 5 s, lock 2 s, idle 10 s)."""
+
+    statement: int = 5_000
+    lock: int = 2_000
+    idle: int = 10_000
+
+
+class Tx:
+    """An open transaction: runs named queries, and nothing else. Services take one and never commit."""
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self.connection = connection
+
+    def run(self, query: str, /, **params: object) -> int:
+        """Run a named query for its effect; returns the number of rows touched."""
+        return self.connection.execute(QUERIES[query], _adapted(params)).rowcount  # type: ignore[arg-type]
+
+    def one(self, query: str, /, **params: object) -> Row | None:
+        """The first row of a named query, or None."""
+        return self.connection.execute(QUERIES[query], _adapted(params)).fetchone()  # type: ignore[arg-type]
+
+    def all(self, query: str, /, **params: object) -> list[Row]:
+        """Every row of a named query."""
+        return self.connection.execute(QUERIES[query], _adapted(params)).fetchall()  # type: ignore[arg-type]
+
+    def act_as(self, actor: Actor) -> None:
+        """Change the actor for what follows; in a group every delivery has its own."""
+        self.run("transactions.act_as", **_actor_params(actor))
+
+
+def _adapted(params: Mapping[str, object]) -> dict[str, object]:
+    return {name: Jsonb(value) if isinstance(value, dict) else value for name, value in params.items()}
+
+
+def _actor_params(actor: Actor) -> dict[str, object]:
+    return {
+        "actor_type": actor.type.value,
+        "actor_id": actor.id,
+        "on_behalf_of": actor.on_behalf_of or "",
+        "reason": actor.reason or "",
+        "request_id": actor.request_id or "",
+        "correlation_id": actor.correlation_id or "",
+        "causation_id": actor.causation_id or "",
+    }
+
+
+class Database:
+    """A pool that opens lazily, so that it can be made before a fork and used after it."""
+
+    def __init__(
+        self, url: str, *, size: int = 8, application: str = "postbox", timeouts: Timeouts | None = None
+    ) -> None:
+        self.url = url
+        self.timeouts = timeouts or Timeouts()
+        self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=POOL_WAIT_SECONDS,
+            name=application,
+            check=ConnectionPool.check_connection,
+            reconnect_timeout=60.0,
+            kwargs={
+                "row_factory": dict_row,
+                "autocommit": True,
+                "application_name": application,
+                "connect_timeout": 5,
+                "options": "-c search_path=postbox,procrastinate -c timezone=UTC -c client_min_messages=warning",
+            },
+        )
+
+    def open(self) -> Database:
+        self._pool.open()
+        return self
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def __enter__(self) -> Database:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def waiting(self) -> int:
+        """Callers waiting for a connection now."""
+        return int(self._pool.get_stats().get("requests_waiting", 0))
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Row]]:
+        """A raw autocommit connection; raises DatabaseDown when there is none."""
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise errors.DatabaseDown() from error
+
+    @contextmanager
+    def begin(self, actor: Actor, *, merchant_id: str | None = None, timeouts: Timeouts | None = None) -> Iterator[Tx]:
+        """One transaction, not rerun: for callers that own their retry (the local lane)."""
+        limits = timeouts or self.timeouts
+        with self.connection() as connection, connection.transaction():
+            tx = Tx(connection)
+            tx.run(
+                "transactions.begin_as",
+                role=actor.role.value,
+                merchant_id=merchant_id or "",
+                statement_timeout=f"{limits.statement}ms",
+                lock_timeout=f"{limits.lock}ms",
+                idle_timeout=f"{limits.idle}ms",
+                **_actor_params(actor),
+            )
+            yield tx
+
+    def transact(
+        self,
+        actor: Actor,
+        work: Callable[[Tx], T],
+        *,
+        merchant_id: str | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> T:
+        """Run `work(tx)` in one transaction and commit it, rerunning the whole on 40001 and 40P01.
+
+        Raises domain errors only (app.db.errors); `work` must be free of effects outside the database.
+        """
+        for attempt in range(RERUNS + 1):
+            try:
+                with self.begin(actor, merchant_id=merchant_id, timeouts=timeouts) as tx:
+                    return work(tx)
+            except psycopg.Error as error:
+                if error.sqlstate in RERUN and attempt < RERUNS:
+                    time.sleep(random.uniform(0, 0.01 * 2**attempt))
+                    continue
+                raise domain_error(error) from error
+        raise AssertionError("unreachable: the last attempt either returns or raises")

@@ -1,0 +1,48 @@
+-- What each role may do: the public API of the database. Anything not granted here is refused.
+
+revoke all on all tables in schema postbox, procrastinate from postbox_api, postbox_worker, postbox_operator, postbox_compliance;
+revoke all on all functions in schema postbox, procrastinate from public, postbox_api, postbox_worker, postbox_operator, postbox_compliance;
+
+grant usage on schema postbox to postbox_api, postbox_worker, postbox_operator;
+grant usage on schema procrastinate to postbox_worker, postbox_operator;
+grant execute on function acting_type, acting_role, assert_actor_allowed, current_epoch
+  to postbox_api, postbox_worker, postbox_operator;
+grant execute on function record_act to postbox_api, postbox_worker, postbox_operator;
+
+-- postbox_api: creates payments, requests operations, stores webhooks, reads
+grant execute on function authenticate to postbox_api;
+grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
+  webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
+  to postbox_api;
+grant insert (merchant_id, id, state, currency, amount, provider, provider_account, method, method_token, capture_method, return_url,
+  livemode, reference, description, statement_descriptor, metadata, retry_of) on payments to postbox_api;
+grant update (state, cancel_reason) on payments to postbox_api;
+grant insert on operations, webhooks to postbox_api;
+grant select, insert, update on webhook_rejections, idempotency_keys to postbox_api;
+
+-- postbox_worker: moves everything
+grant select on all tables in schema postbox to postbox_worker;
+grant insert, update on operations, provider_calls, provider_transactions, circuits to postbox_worker;
+grant insert on operation_attempts, delivery_failures to postbox_worker;
+grant update on payments, deliveries to postbox_worker;
+grant delete on idempotency_keys to postbox_worker;
+grant execute on function enqueue_delivery, emit_observation_due to postbox_worker;
+grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
+grant usage on all sequences in schema procrastinate to postbox_worker;
+grant execute on all functions in schema procrastinate to postbox_worker;
+
+-- postbox_operator: people at the command line
+grant select on all tables in schema postbox, procrastinate to postbox_operator;
+grant insert, update on merchants, api_keys, provider_accounts to postbox_operator;
+grant insert, update, delete on pauses to postbox_operator;
+grant update (state, cancel_reason, amount_captured, observe_at) on payments to postbox_operator;
+grant insert on operations to postbox_operator;
+grant update on deliveries to postbox_operator;
+grant execute on function enqueue_delivery, authenticate to postbox_operator;
+grant execute on all functions in schema procrastinate to postbox_operator;
+grant insert on all tables in schema procrastinate to postbox_operator;
+grant usage on all sequences in schema procrastinate to postbox_operator;
+
+-- postbox_compliance: the reports and nothing else
+grant usage on schema report_v1 to postbox_compliance, postbox_operator;
+grant select on all tables in schema report_v1 to postbox_compliance, postbox_operator;

@@ -1,0 +1,36 @@
+-- name: exists
+-- Whether this database has ever been migrated.
+select to_regclass('postbox.schema_migrations') is not null;
+
+-- name: recorded
+-- Every file of sql/ this database has seen, and in which form.
+select name, sha256 from postbox.schema_migrations;
+
+-- name: record
+-- Remember that a file was applied in this form.
+insert into postbox.schema_migrations (name, sha256) values (%(name)s, %(sha256)s)
+on conflict (name) do update set sha256 = excluded.sha256, applied_at = clock_timestamp();
+
+-- name: enter_epoch
+-- A cluster this database has not lived in before is a new epoch.
+insert into postbox.database_epochs (epoch, system_identifier)
+select coalesce((select max(epoch) from postbox.database_epochs), 0) + 1, system_identifier::text
+from pg_control_system()
+on conflict (system_identifier) do nothing;
+
+-- name: epoch
+-- The epoch of the cluster this database lives in now.
+select epoch from postbox.database_epochs where system_identifier = (select system_identifier::text from pg_control_system());
+
+-- name: triggers_not_always
+-- Guard triggers that session_replication_role could switch off; must be none.
+select c.relname || '.' || t.tgname
+from pg_trigger t
+join pg_class c on c.oid = t.tgrelid
+where c.relnamespace = 'postbox'::regnamespace and not t.tgisinternal and t.tgenabled <> 'A';
+
+-- name: notifying_triggers
+-- Procrastinate's insert trigger, if it is enabled; must be none.
+select tgname from pg_trigger
+where tgrelid = 'procrastinate.procrastinate_jobs'::regclass
+  and tgname = 'procrastinate_jobs_notify_queue_job_inserted_v1' and tgenabled <> 'D';

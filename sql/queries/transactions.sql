@@ -1,0 +1,28 @@
+-- name: begin_as
+-- Role, actor, tenant and timeouts of one transaction, in one round trip; all local to it.
+select set_config('role', %(role)s, true),
+       set_config('postbox.merchant_id', %(merchant_id)s, true),
+       set_config('statement_timeout', %(statement_timeout)s, true),
+       set_config('lock_timeout', %(lock_timeout)s, true),
+       set_config('idle_in_transaction_session_timeout', %(idle_timeout)s, true),
+       set_config('postbox.actor_type', %(actor_type)s, true),
+       set_config('postbox.actor_id', %(actor_id)s, true),
+       set_config('postbox.on_behalf_of', %(on_behalf_of)s, true),
+       set_config('postbox.reason', %(reason)s, true),
+       set_config('postbox.request_id', %(request_id)s, true),
+       set_config('postbox.correlation_id', %(correlation_id)s, true),
+       set_config('postbox.causation_id', %(causation_id)s, true);
+
+-- name: act_as
+-- Another actor for the statements that follow in this transaction.
+select set_config('postbox.actor_type', %(actor_type)s, true),
+       set_config('postbox.actor_id', %(actor_id)s, true),
+       set_config('postbox.on_behalf_of', %(on_behalf_of)s, true),
+       set_config('postbox.reason', %(reason)s, true),
+       set_config('postbox.request_id', %(request_id)s, true),
+       set_config('postbox.correlation_id', %(correlation_id)s, true),
+       set_config('postbox.causation_id', %(causation_id)s, true);
+
+-- name: wake_workers
+-- Tells every listening worker that there may be work; sent outside any payment transaction.
+select pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted", "job_id": 0}');

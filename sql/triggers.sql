@@ -1,0 +1,86 @@
+-- All triggers, in firing order: _200_ check, _500_ audit, _700_ event, _900_ fan-out.
+-- Every guard is ENABLE ALWAYS, so that session_replication_role does not switch it off; the runner asserts it.
+
+-- payments: the state machine
+create or replace trigger payments_200_check before insert or update or delete on payments
+  for each row execute function payments_200_check();
+create or replace trigger payments_200_no_truncate before truncate on payments
+  for each statement execute function payments_200_check();
+create or replace trigger payments_500_audit after insert or update on payments
+  for each row execute function payments_500_audit();
+create or replace trigger payments_700_event after insert or update on payments
+  for each row execute function payments_700_event();
+
+-- operations: intent, outcome, wake-up
+create or replace trigger operations_200_check before insert or update or delete on operations
+  for each row execute function operations_200_check();
+create or replace trigger operations_200_no_truncate before truncate on operations
+  for each statement execute function operations_200_check();
+create or replace trigger operations_500_audit after insert or update on operations
+  for each row execute function operations_500_audit();
+create or replace trigger operations_700_event after insert on operations
+  for each row execute function operations_700_event();
+
+-- provider_calls: written before, completed once
+create or replace trigger provider_calls_200_check before insert or update or delete on provider_calls
+  for each row execute function provider_calls_200_check();
+create or replace trigger provider_calls_200_no_truncate before truncate on provider_calls
+  for each statement execute function provider_calls_200_check();
+create or replace trigger provider_calls_500_audit after insert or update on provider_calls
+  for each row execute function provider_calls_500_audit();
+
+-- operation_attempts: a key that was sent stays on record
+create or replace trigger operation_attempts_200_append_only before update or delete on operation_attempts
+  for each row execute function refuse_change();
+create or replace trigger operation_attempts_200_no_truncate before truncate on operation_attempts
+  for each statement execute function refuse_change();
+
+-- webhooks: stored once, audited, queued
+create or replace trigger webhooks_200_append_only before update or delete on webhooks
+  for each row execute function refuse_change();
+create or replace trigger webhooks_200_no_truncate before truncate on webhooks
+  for each statement execute function refuse_change();
+create or replace trigger webhooks_500_audit after insert on webhooks
+  for each row execute function webhooks_500_audit();
+create or replace trigger webhooks_700_event after insert on webhooks
+  for each row execute function webhooks_700_event();
+create or replace trigger webhook_rejections_500_audit after insert on webhook_rejections
+  for each row execute function webhook_rejections_500_audit();
+
+-- events: append-only, fanned out
+create or replace trigger events_200_append_only before update or delete on events
+  for each row execute function refuse_change();
+create or replace trigger events_200_no_truncate before truncate on events
+  for each statement execute function refuse_change();
+create or replace trigger events_900_fan_out after insert on events
+  for each row execute function events_900_fan_out();
+
+-- deliveries and their failures: never lost
+create or replace trigger deliveries_200_no_delete before delete on deliveries
+  for each row execute function refuse_change();
+create or replace trigger deliveries_200_no_truncate before truncate on deliveries
+  for each statement execute function refuse_change();
+create or replace trigger delivery_failures_200_append_only before update or delete on delivery_failures
+  for each row execute function refuse_change();
+create or replace trigger delivery_failures_200_no_truncate before truncate on delivery_failures
+  for each statement execute function refuse_change();
+
+-- audit_log: append-only
+create or replace trigger audit_log_200_append_only before update or delete on audit_log
+  for each row execute function refuse_change();
+create or replace trigger audit_log_200_no_truncate before truncate on audit_log
+  for each statement execute function refuse_change();
+
+-- create or replace resets ENABLE ALWAYS, so it is set here, after all of them.
+do $$
+declare
+  t record;
+begin
+  for t in
+    select c.relname, g.tgname
+    from pg_trigger g join pg_class c on c.oid = g.tgrelid
+    where c.relnamespace = 'postbox'::regnamespace and not g.tgisinternal
+  loop
+    execute format('alter table postbox.%I enable always trigger %I', t.relname, t.tgname);
+  end loop;
+end $$;

@@ -95,6 +95,10 @@ class StripeProvider:
             outcome = Ambiguous(detail=f"unreadable reply: {type(raised).__name__}")
         return Reply(outcome, _evidence(request, reply, error, outcome, duration_ms))
 
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._transport.close()
+
     def parse_webhook(self, raw: bytes, headers: Mapping[str, str], *, now: datetime) -> WebhookEvent:
         """Verify on the raw body, then read. Raises WebhookRefused with a `reason`."""
         return webhooks.parse_webhook(raw, headers, secrets=self._webhook_secrets, account=self.account, now=now)

@@ -120,7 +120,9 @@ def redact_reply(body: object) -> dict[str, object] | None:
     """A whole reply or event fit for storing; None when it is no JSON object."""
     if not isinstance(body, dict):
         return None
-    return _redact_object(body, ERROR_REPLY if "error" in body and "object" not in body else UNKNOWN_SHAPE, 0)
+    kind = body.get("object")
+    shape = SHAPES.get(kind, UNKNOWN_SHAPE) if isinstance(kind, str) else ERROR_REPLY
+    return _redact_object(body, shape, 0)
 
 
 def redact_request(params: Mapping[str, object]) -> dict[str, object]:

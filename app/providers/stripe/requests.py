@@ -34,7 +34,7 @@ Params = dict[str, object]
 
 
 def build_request(step: Step, operation: Operation, *, ref: str | None, key: str | None) -> ProviderRequest:
-    """The request of `step` and what its reply must be about. Raises Invalid if the stored parameters do not suffice."""
+    """The request of `step` and what its reply must be about. Raises Invalid if the parameters do not suffice."""
     method, tail, build = _STEPS[step]
     if method == "POST" and not key:
         raise Invalid(f"{step} changes something and needs an idempotency key")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -45,6 +47,8 @@ class Transport(stripe.RequestsClient):
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._use_proxies = use_proxies
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()  # a thread's ends with the thread
+        self._sessions_lock = threading.Lock()
 
     def request(  # type: ignore[override]  # as the SDK's own: bytes, and no _usage
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
@@ -77,6 +81,12 @@ class Transport(stripe.RequestsClient):
         reply = getattr(self._thread_local, "reply", None)
         return reply if isinstance(reply, RawReply) else None
 
+    def close(self) -> None:
+        """Close every thread's connection; a later request opens a new one."""
+        with self._sessions_lock:
+            for session in list(self._sessions):
+                session.close()
+
     def _read(self, response: requests.Response, ends_at: float) -> bytes:
         # `read1` returns what has arrived; a read of a given size would let a peer that sends a byte every few seconds
         # hold the thread past the lease, as each byte restarts the socket's timeout.
@@ -99,6 +109,8 @@ class Transport(stripe.RequestsClient):
             for scheme in ("https://", "http://"):
                 session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
             self._thread_local.session = session
+            with self._sessions_lock:
+                self._sessions.add(session)
         return session
 
     def _add_telemetry_header(self, headers: Mapping[str, str]) -> Mapping[str, str]:

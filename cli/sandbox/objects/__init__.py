@@ -1,0 +1,1 @@
+"""Owns the objects of the API, one module per kind; none of them knows HTTP."""

@@ -1,0 +1,1 @@
+"""Tests of the Stripe-compatible sandbox, driven with the real SDK over real HTTP."""

@@ -13,8 +13,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.providers.stripe import StripeProvider
+
+# A busy machine is no finding, and the first text drawn builds the table of all characters.
+settings.register_profile("providers", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.load_profile("providers")
 
 PAYMENT_ID = "01980000-0000-7000-8000-000000000001"
 MERCHANT_ID = "01980000-0000-7000-8000-000000000002"

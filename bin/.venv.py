@@ -125,15 +125,17 @@ def _run(argv: list[str], title: str) -> None:
     live = sys.stderr.isatty()
     print(f"{title} ...", file=sys.stderr, end="" if live else "\n", flush=True)
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    with LOG.open("a") as log:
-        process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with (
+        LOG.open("a") as log,
+        subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
         for line in process.stdout or ():
             log.write(line)
             if live and (at := _progress(line)):
                 print(f"\r\033[K{title} ... {at}", file=sys.stderr, end="", flush=True)
     if live:
-        print(f"\r\033[K{title} ...{' failed' if process.wait() else ' done'}", file=sys.stderr)
-    if process.wait():
+        print(f"\r\033[K{title} ... {'failed' if process.returncode else 'done'}", file=sys.stderr)
+    if process.returncode:
         raise SetupError(_cause(LOG.read_text()))
 
 

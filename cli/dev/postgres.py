@@ -35,6 +35,7 @@ from cli.dev.postgres_process import (
     run_as,
     wait,
 )
+from cli.dev.state import write_private
 
 __all__ = ["Cluster", "ClusterError", "ensure_cluster"]
 
@@ -82,7 +83,11 @@ class Cluster:
 
     def password(self, user: str) -> str:
         """Return the password of this role, derived from the cluster's secret."""
-        return hmac.digest(self.secret.encode(), user.encode(), "sha256").hex()
+        return self.derive_password(self.secret, user)
+
+    @staticmethod
+    def derive_password(secret: str, user: str) -> str:
+        return hmac.digest(secret.encode(), user.encode(), "sha256").hex()
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Return a connection URL, by default the superuser's, over 127.0.0.1."""
@@ -155,7 +160,7 @@ def _create(home: Home, bin_dir: Path, secret: str, *, durable: bool) -> None:
     make_private(draft, home.account)
     password = home.path / "initdb.password"
     superuser = Cluster(home.data_dir, bin_dir, 0, home.path, home, secret=secret)
-    _write_private(password, superuser.password("postgres"))
+    write_private(password, superuser.password("postgres"))
     if home.account:
         os.chown(password, home.account.pw_uid, home.account.pw_gid)
     argv = [str(bin_dir / "initdb"), "-D", str(draft), "-U", "postgres", f"--pwfile={password}"]
@@ -256,27 +261,19 @@ def _choose_port(home: Home, settings: Mapping[str, str]) -> int:
     if home.port_file.exists() and (text := home.port_file.read_text().strip()).isdigit() and is_free(int(text)):
         return int(text)
     port = next(p for p in random.sample(PORTS, 200) if is_free(p))
-    _write_private(home.port_file, str(port))
+    write_private(home.port_file, str(port))
     return port
 
 
 def _remembered(path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
-        _write_private(path, make())
+        write_private(path, make())
     return path.read_text().strip()
-
-
-def _write_private(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def _open_log(log_file: Path) -> int:
     """Return where new lines will begin, after creating the log, or emptying one that has grown too long."""
     if log_file.exists() and (size := log_file.stat().st_size) < LOG_BYTES:
         return size
-    _write_private(log_file, "")
+    write_private(log_file, "")
     return 0

@@ -1,0 +1,15 @@
+"""`postbox worker`: runs deliveries until told to stop; all of it lives in jobs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from app.config import load_settings
+
+
+@click.command()
+def worker() -> None:
+    """Run deliveries until SIGTERM, which drains within 25 s."""
+    import_module("jobs.worker").run(load_settings())

@@ -52,9 +52,8 @@ class Clock:
         return self._latest
 
     def freeze(self, at: float) -> None:
-        """Stand still at `at`, so that what falls due is dated when it fell due, never before the last change."""
-        self._frozen = max(at, self._latest)
-        self._latest = self._frozen
+        """Stand still at `at`, so that what falls due is dated when it fell due, however far the clock was moved."""
+        self._frozen = at
 
     def thaw(self) -> None:
         self._frozen = None

@@ -304,7 +304,7 @@ def capture_intent(world: World, ident: str, params: Params) -> Row:
             "Only a PaymentIntent with the status requires_capture can be captured.",
             shown(intent),
         )
-    amount = int(params.get("amount_to_capture", intent["amount_capturable"]))
+    amount = params["amount_to_capture"] if "amount_to_capture" in params else intent["amount_capturable"]
     if amount < 1:
         raise invalid(
             "This value must be greater than or equal to 1.",

@@ -39,7 +39,6 @@ def create_refund(world: World, _ident: str, params: Params) -> Row:
     if amount > left:
         raise refused(
             f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).",
-            code="amount_too_large",
             param="amount",
             charge=charge["id"],
         )

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 import click
+import psycopg
+import requests
 from rich.console import Console
 
 from app.config import ROOT, SANDBOX_API_KEY
@@ -20,7 +22,7 @@ from cli.dev import demo, merchant, processes
 from cli.dev.database import DATABASE, LOGIN, DatabaseKeeper, create_database, is_own_url
 from cli.dev.postgres import Cluster, ClusterError, ensure_cluster
 from cli.dev.postgres_process import wait
-from cli.dev.state import AlreadyRunning, hold, load_secrets, read_env_file, write_env_file
+from cli.dev.state import StateError, hold, load_secrets, read_env_file, write_env_file
 from cli.dev.steps import Steps
 from cli.dev.supervisor import ServiceError, Supervisor
 
@@ -58,8 +60,12 @@ def dev(port: int, no_demo: bool) -> None:
             _serve(stack, console, port, with_demo=not no_demo, stopping=stopping)
     except KeyboardInterrupt:
         console.print("stopped")
-    except (StartError, AlreadyRunning, ClusterError, ServiceError, merchant.MerchantError) as e:
+    except (StartError, StateError, ClusterError, ServiceError, merchant.MerchantError) as e:
         raise click.ClickException(str(e)) from e
+    except psycopg.Error as e:
+        raise click.ClickException(f"PostgreSQL refused: {str(e).splitlines()[0]}") from e
+    except requests.RequestException as e:
+        raise click.ClickException(f"a request to one of our own services failed: {e}") from e
     except OSError as e:
         raise click.ClickException(f"{e.filename or STATE}: {e.strerror or e}") from e
 
@@ -80,20 +86,22 @@ def _serve(stack: ExitStack, console: Console, port: int, *, with_demo: bool, st
     with steps.step("Schema"), stopping.postponed():
         _run_once(procfile["release"], env)
     supervisor = stack.enter_context(Supervisor(STATE / "log", console))
-    stack.callback(lambda: console.print("stopping, a second Ctrl-C does not wait", style="dim"))
+    stack.callback(stopping.tell, console)
     stopping.supervisor = supervisor
     if plan.own_sandbox:
         with steps.step("Stripe sandbox"):
-            account = env.get("STRIPE_ACCOUNT", "default")
+            sandbox = env["STRIPE_API_BASE"]
+            webhook_url = f"http://127.0.0.1:{port}/webhooks/stripe/{env.get('STRIPE_ACCOUNT', 'default')}"
             supervisor.start(
                 processes.sandbox_service(
                     env,
                     ROOT,
                     data=STATE / "stripe-sandbox.jsonl",
-                    port=int(env["STRIPE_API_BASE"].rpartition(":")[2]),
-                    webhook_url=f"http://127.0.0.1:{port}/webhooks/stripe/{account}",
+                    port=int(sandbox.rpartition(":")[2]),
+                    webhook_url=webhook_url,
                 )
             )
+            processes.forget_other_endpoints(sandbox, webhook_url)
     with steps.step(f"API on http://127.0.0.1:{port}"):
         supervisor.start(processes.web_service(procfile["web"], env, ROOT, port))
     with steps.step("Worker"):
@@ -107,7 +115,8 @@ def _serve(stack: ExitStack, console: Console, port: int, *, with_demo: bool, st
         demo.run(url, api_key, env["STRIPE_API_BASE"], console)
     elif with_demo:
         console.print("no demo: it needs the sandbox, and STRIPE_API_KEY or STRIPE_API_BASE is set", style="yellow")
-    console.print(f"Postbox serves on {url}, settings for scripts are in {_short(ENV_FILE)}. Ctrl-C stops it.")
+    console.print(f"Postbox serves on {url} until Ctrl-C. In another terminal:", highlight=False)
+    console.print(f"   set -a; . {_short(ENV_FILE)}; set +a; {_short(Path(processes.POSTBOX))} status", style="dim")
     supervisor.echo(True)
     threading.Event().wait()
 
@@ -126,6 +135,10 @@ def _plan(port: int) -> Plan:
 def _environment(plan: Plan) -> dict[str, str]:
     """Return the environment of every process, except the database that is not running yet."""
     known = load_secrets(STATE)
+    # A proxy for the outside must not be asked for what runs on this machine, by us or by our processes.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+        filter(None, ["127.0.0.1,localhost", os.environ.get("no_proxy") or os.environ.get("NO_PROXY")])
+    )
     env = dict(os.environ)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
     env["PYTHONUNBUFFERED"] = "1"
@@ -142,7 +155,7 @@ def _database_urls(cluster: Cluster) -> dict[str, str]:
 
 
 def _for_scripts(env: Mapping[str, str], url: str, api_key: str) -> dict[str, str]:
-    names = ("DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_KEY_PEPPER", "STRIPE_API_KEY", "STRIPE_API_BASE")
+    names = ("DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_KEY_PEPPER", "STRIPE_API_BASE")
     return {
         "POSTBOX_URL": url,
         "POSTBOX_API_KEY": api_key,
@@ -192,6 +205,10 @@ class _Stopping:
             if not self._postponing:
                 raise KeyboardInterrupt
 
+    def tell(self, console: Console) -> None:
+        if self._asked:
+            console.print("stopping; a second Ctrl-C does not wait", style="dim")
+
     @contextmanager
     def postponed(self) -> Iterator[None]:
         """Finish the block first: what it starts must be known before it can be stopped."""
@@ -206,8 +223,11 @@ class _Stopping:
 
 def _on_signal() -> _Stopping:
     stopping = _Stopping()
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, stopping)
+    signal.signal(signal.SIGINT, stopping)
+    signal.signal(signal.SIGTERM, stopping)
+    # nohup asks to go on when the terminal closes; without it a closed terminal stops everything.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stopping)
     return stopping
 
 

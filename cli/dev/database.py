@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from cli.dev.postgres import Cluster, ClusterError
+from cli.dev.postgres_data import derive_password
 
 DATABASE = "postbox"
 
@@ -34,7 +35,7 @@ def is_own_url(root: Path, url: str) -> bool:
     secret = root / "postgres" / "secret"
     if not url or not secret.exists():
         return False
-    known = Cluster.derive_password(secret.read_text().strip(), LOGIN)
+    known = derive_password(secret.read_text().strip(), LOGIN)
     return f"{LOGIN}:{known}@127.0.0.1:" in url
 
 

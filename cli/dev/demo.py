@@ -44,6 +44,7 @@ def run(url: str, api_key: str, sandbox_url: str, console: Console) -> bool:
     running = [Running(story) for story in STORIES]
     began = time.monotonic()
     refused = ""
+    console.print(f"{len(running)} demo payments are on their way", highlight=False)
     with Live(_draw(running), console=console, refresh_per_second=4) as live:
         try:
             for one in running:

@@ -1,6 +1,5 @@
 """An embedded PostgreSQL 18 that is created, started, adopted and stopped; it knows nothing of Postbox's schema."""
 
-import hmac
 import os
 import random
 import secrets
@@ -14,15 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from cli.dev.postgres_failure import ClusterError, broken, explain, explain_os_error
+from cli.dev.postgres_data import check_data, create_data, derive_password
+from cli.dev.postgres_failure import ClusterError, explain, explain_os_error
 from cli.dev.postgres_home import (
-    FREE_BYTES_TO_CREATE,
     FREE_BYTES_TO_START,
     PORTS,
     Home,
     find_binaries,
     find_home,
-    make_private,
 )
 from cli.dev.postgres_process import (
     answers,
@@ -38,8 +36,6 @@ from cli.dev.postgres_process import (
 from cli.dev.state import write_private
 
 __all__ = ["Cluster", "ClusterError", "ensure_cluster"]
-
-MAJOR = "18"
 
 # Crash recovery replays at most max_wal_size (1 GB) of log, which a slow disk reads in minutes.
 START_SECONDS = 300
@@ -83,11 +79,7 @@ class Cluster:
 
     def password(self, user: str) -> str:
         """Return the password of this role, derived from the cluster's secret."""
-        return self.derive_password(self.secret, user)
-
-    @staticmethod
-    def derive_password(secret: str, user: str) -> str:
-        return hmac.digest(secret.encode(), user.encode(), "sha256").hex()
+        return derive_password(self.secret, user)
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Return a connection URL, by default the superuser's, over 127.0.0.1."""
@@ -135,8 +127,8 @@ def ensure_cluster(root: Path, *, settings: Mapping[str, str] = MappingProxyType
             bin_dir = find_binaries(home)
             secret = _remembered(home.secret_file, lambda: secrets.token_hex(32))
             if not home.data_dir.exists():
-                _create(home, bin_dir, secret, durable=settings.get("fsync", "on") == "on")
-            _check_data(home.data_dir)
+                create_data(home, bin_dir, secret, durable=settings.get("fsync", "on") == "on")
+            check_data(home.data_dir)
             cluster = Cluster(
                 data_dir=home.data_dir,
                 bin_dir=bin_dir,
@@ -152,47 +144,10 @@ def ensure_cluster(root: Path, *, settings: Mapping[str, str] = MappingProxyType
     return cluster
 
 
-def _create(home: Home, bin_dir: Path, secret: str, *, durable: bool) -> None:
-    """Run initdb beside the final place and move it there whole, so that an interrupted one leaves nothing."""
-    home.require_free_space(FREE_BYTES_TO_CREATE)
-    draft = home.data_dir.with_name("data.new")
-    shutil.rmtree(draft, ignore_errors=True)
-    make_private(draft, home.account)
-    password = home.path / "initdb.password"
-    superuser = Cluster(home.data_dir, bin_dir, 0, home.path, home, secret=secret)
-    write_private(password, superuser.password("postgres"))
-    if home.account:
-        os.chown(password, home.account.pw_uid, home.account.pw_gid)
-    argv = [str(bin_dir / "initdb"), "-D", str(draft), "-U", "postgres", f"--pwfile={password}"]
-    argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-    argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    try:
-        ran = run_as(home, argv if durable else [*argv, "--no-sync"])
-    finally:
-        password.unlink(missing_ok=True)
-    if ran.returncode:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise ClusterError(explain(ran.stderr, home.data_dir))
-    draft.rename(home.data_dir)
-
-
-def _check_data(data_dir: Path) -> None:
-    try:
-        found = (data_dir / "PG_VERSION").read_text().strip()
-    except FileNotFoundError:
-        raise ClusterError(broken(data_dir, "PG_VERSION is missing")) from None
-    if not found.isdigit():
-        raise ClusterError(broken(data_dir, "PG_VERSION is not a number"))
-    if found != MAJOR:
-        raise ClusterError(f"{data_dir} was written by PostgreSQL {found}, this is {MAJOR}: move it away")
-    if not (data_dir / "global" / "pg_control").exists():
-        raise ClusterError(broken(data_dir, "global/pg_control is missing"))
-
-
 def _start(cluster: Cluster) -> None:
     if _adopt(cluster):
         return
-    _check_data(cluster.data_dir)
+    check_data(cluster.data_dir)
     cluster.home.require_free_space(FREE_BYTES_TO_START)
     forget_foreign_pid(cluster.data_dir)
     if not is_free(cluster.port):

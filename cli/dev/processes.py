@@ -43,6 +43,14 @@ def sandbox_service(env: Mapping[str, str], cwd: Path, *, data: Path, port: int,
     return Service("sandbox", argv, env, cwd, ready=lambda: not is_free(port))
 
 
+def forget_other_endpoints(sandbox_url: str, webhook_url: str) -> None:
+    """Stop the sandbox from sending webhooks to the ports of earlier runs, which it remembers."""
+    control = f"{sandbox_url}/_sandbox/webhooks/endpoints"
+    for endpoint in requests.get(control, timeout=10).json()["endpoints"]:
+        if endpoint["url"] != webhook_url and endpoint["status"] == "enabled":
+            requests.delete(f"{control}/{endpoint['id']}", timeout=10)
+
+
 def choose_port(remembered: Path) -> int:
     """Return the port of the last run while it is free, else any other."""
     text = remembered.read_text().strip() if remembered.exists() else ""

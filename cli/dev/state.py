@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import IO
 
 
-class AlreadyRunning(Exception):
+class StateError(Exception):
+    """The directory .postbox cannot be used."""
+
+
+class AlreadyRunning(StateError):
     """Postbox already runs on this directory."""
 
 
@@ -46,8 +50,11 @@ def load_secrets(root: Path) -> Secrets:
     if not path.exists():
         made = {"key_pepper": secrets.token_urlsafe(32), "webhook_secret": "whsec_" + secrets.token_urlsafe(24)}
         write_private(path, json.dumps(made))
-    found = json.loads(path.read_text())
-    return Secrets(found["key_pepper"], found["webhook_secret"])
+    try:
+        found = json.loads(path.read_text())
+        return Secrets(found["key_pepper"], found["webhook_secret"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise StateError(f"{path} is broken: restore it, or remove it and make new API keys") from e
 
 
 def read_env_file(path: Path) -> dict[str, str]:

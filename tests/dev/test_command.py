@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,19 @@ from app.config import ROOT
 from cli.dev import command
 from cli.dev.command import dev
 from cli.dev.database import LOGIN, is_own_url
-from cli.dev.postgres import Cluster
+from cli.dev.postgres_data import derive_password
 from cli.dev.processes import read_procfile
-from cli.dev.state import AlreadyRunning, hold, load_secrets, read_env_file, write_env_file
+from cli.dev.state import AlreadyRunning, StateError, hold, load_secrets, read_env_file, write_env_file
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     state = tmp_path / ".postbox"
     monkeypatch.setattr(command, "STATE", state)
     monkeypatch.setattr(command, "ENV_FILE", state / "dev.env")
     monkeypatch.setattr(command, "PORT_SECONDS", 0.0)
-    for name in ("DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_BASE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_BASE", "NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
     kept = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield state
     for sign, handler in kept.items():
@@ -66,10 +67,23 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert load_secrets(tmp_path).webhook_secret.startswith("whsec_")
 
 
+def test_broken_secrets_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "secrets.json").write_text("{")
+    with pytest.raises(StateError, match="is broken"):
+        load_secrets(tmp_path)
+
+
+def test_a_proxy_is_never_asked_for_this_machine(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "intra.example")
+    state.mkdir()
+    env = command._environment(command.Plan(8000, own_database=True, own_sandbox=True))
+    assert env["NO_PROXY"] == env["no_proxy"] == "127.0.0.1,localhost,intra.example"
+
+
 def test_our_own_database_url_sourced_from_dev_env_is_not_a_foreign_database(state: Path) -> None:
     (state / "postgres").mkdir(parents=True)
     (state / "postgres" / "secret").write_text("s3cret")
-    own = f"postgresql://{LOGIN}:{Cluster.derive_password('s3cret', LOGIN)}@127.0.0.1:20001/postbox"
+    own = f"postgresql://{LOGIN}:{derive_password('s3cret', LOGIN)}@127.0.0.1:20001/postbox"
     assert is_own_url(state, own)
     assert not is_own_url(state, f"postgresql://{LOGIN}:other@127.0.0.1:20001/postbox")
     assert not is_own_url(state, "")

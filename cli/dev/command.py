@@ -116,7 +116,11 @@ def _serve(stack: ExitStack, console: Console, port: int, *, with_demo: bool, st
     elif with_demo:
         console.print("no demo: it needs the sandbox, and STRIPE_API_KEY or STRIPE_API_BASE is set", style="yellow")
     console.print(f"Postbox serves on {url} until Ctrl-C. In another terminal:", highlight=False)
-    console.print(f"   set -a; . {_short(ENV_FILE)}; set +a; {_short(Path(processes.POSTBOX))} status", style="dim")
+    console.print(
+        f"   set -a; . {_short(ENV_FILE)}; set +a; {_short(Path(processes.POSTBOX))} status",
+        style="dim",
+        soft_wrap=True,
+    )
     supervisor.echo(True)
     threading.Event().wait()
 

@@ -22,11 +22,11 @@ LOOK_SECONDS = 1.0
 def create_database(cluster: Cluster) -> None:
     """Create the database and the login; nothing happens when they exist."""
     with psycopg.connect(cluster.url(), autocommit=True) as conn:
-        if not conn.execute("select from pg_roles where rolname = %s", [LOGIN]).fetchone():
+        if not conn.execute("select 1 from pg_roles where rolname = %s", [LOGIN]).fetchone():
             conn.execute(sql.SQL("create role {} login noinherit").format(sql.Identifier(LOGIN)))
         password = sql.Literal(cluster.password(LOGIN))
         conn.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(LOGIN), password))
-        if not conn.execute("select from pg_database where datname = %s", [DATABASE]).fetchone():
+        if not conn.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
             conn.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
 
 

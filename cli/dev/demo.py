@@ -16,6 +16,9 @@ LONGEST_SECONDS = 150.0
 LOOK_EVERY_SECONDS = 0.4
 STRIKE_SECONDS = 20.0
 
+# Number, title and amount take this many columns.
+TRAIL_STARTS_AT = 56
+
 DONE = {"settled", "failed", "canceled", "refunded", "charged_back", "returned"}
 COLOURS = {"settled": "green", "failed": "red", "canceled": "yellow", "outcome_unknown": "magenta"}
 
@@ -45,19 +48,21 @@ def run(url: str, api_key: str, sandbox_url: str, console: Console) -> bool:
     began = time.monotonic()
     refused = ""
     console.print(f"{len(running)} demo payments are on their way", highlight=False)
-    with Live(_draw(running), console=console, refresh_per_second=4) as live:
+    with Live(_draw(running, console.width), console=console, refresh_per_second=4) as live:
         try:
             for one in running:
                 _send(one, api, faults)
-                live.update(_draw(running))
+                live.update(_draw(running, console.width))
             while not all(one.state in DONE for one in running):
                 if time.monotonic() - began > LONGEST_SECONDS:
                     break
                 time.sleep(LOOK_EVERY_SECONDS)
                 look_once(running, api)
-                live.update(_draw(running))
+                live.update(_draw(running, console.width))
         except (DemoError, requests.RequestException) as e:
             refused = str(e)
+    if not console.is_terminal:
+        console.print()  # there the live table ends without a line break
     return _report(running, refused, time.monotonic() - began, console)
 
 
@@ -109,14 +114,25 @@ def _send(one: Running, api: Api, faults: Faults) -> None:
         time.sleep(0.05)
 
 
-def _draw(running: list[Running]) -> Table:
-    table = Table(title=f"{sum(one.arrived for one in running)} of {len(running)} demo payments have arrived")
+def _draw(running: list[Running], width: int) -> Table:
+    """One line per payment, so that twenty fit on a terminal of 24 lines."""
+    arrived = sum(one.arrived for one in running)
+    table = Table(title=f"{arrived} of {len(running)} demo payments have arrived", box=None, title_justify="left")
     for column in ("#", "payment", "amount", "on its way"):
-        table.add_column(column, justify="right" if column in ("#", "amount") else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in ("#", "amount") else "left", no_wrap=True)
     for number, one in enumerate(running, 1):
-        trail = " > ".join(f"[{COLOURS[s]}]{s}[/]" if s in COLOURS else s for s in one.trail)
-        table.add_row(str(number), one.story.title, f"{one.story.amount} {one.story.currency}", trail)
+        trail = _shorten(one.trail, width - TRAIL_STARTS_AT)
+        shown = " > ".join(f"[{COLOURS[state]}]{state}[/]" if state in COLOURS else state for state in trail)
+        table.add_row(str(number), one.story.title, f"{one.story.amount} {one.story.currency}", shown)
     return table
+
+
+def _shorten(trail: list[str], width: int) -> list[str]:
+    """Leave out the oldest states where the line is too narrow; the newest always shows."""
+    shown = trail
+    while len(shown) > 2 and len(" > ".join(shown)) > width:
+        shown = ["..", *shown[2:]]
+    return shown
 
 
 def _report(running: list[Running], refused: str, seconds: float, console: Console) -> bool:
@@ -130,5 +146,7 @@ def _report(running: list[Running], refused: str, seconds: float, console: Conso
             console.print(f"   postbox trace {one.payment_id}", style="dim")
     if not late:
         console.print(f"all {len(running)} demo payments ended where they must, in {seconds:.0f} s", style="green")
-        console.print(f"   postbox trace {running[0].payment_id} tells the story of the first", style="dim")
+        console.print(
+            f"   postbox trace {running[0].payment_id} tells the story of the first", style="dim", soft_wrap=True
+        )
     return not late

@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from rich.console import Console
 
-from cli.dev.demo import Running, _report
+from cli.dev.demo import Running, _report, _shorten
 from cli.dev.demo_clients import DemoError, press_button
 from cli.dev.demo_payments import STORIES
 
@@ -32,6 +32,13 @@ def test_one_that_did_not_arrive_is_named_with_where_it_is_and_should_be() -> No
     running[4].trail.append("outcome_unknown")
     assert not _report(running, "", 30, console)
     assert "#5 card: is outcome_unknown, should be settled" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_narrow_terminal_shows_the_newest_states() -> None:
+    trail = ["initiated", "submitting", "submitted", "confirmed", "settled"]
+    assert _shorten(trail, 100) == trail
+    assert _shorten(trail, 24) == ["..", "confirmed", "settled"]
+    assert _shorten(trail, 1) == ["..", "settled"]
 
 
 def test_the_button_pressed_is_the_one_with_that_label() -> None:

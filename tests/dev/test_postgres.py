@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from cli.dev import postgres_home
+from cli.dev.database import DATABASE, LOGIN, create_database
 from cli.dev.postgres import Cluster, ClusterError, ensure_cluster
 from cli.dev.postgres_failure import explain
 from cli.dev.postgres_home import may_enter
@@ -237,6 +238,14 @@ def test_a_normal_user_runs_it_too_and_is_refused_what_is_not_theirs(open_root: 
     )  # fmt: skip
     assert ran.stdout.splitlines()[0] == "True", ran.stderr
     assert ran.stdout.splitlines()[1].startswith("not permitted to create")
+
+
+def test_the_database_and_its_login_are_created_once_and_the_login_owns_nothing(cluster: Cluster) -> None:
+    create_database(cluster)
+    create_database(cluster)
+    with psycopg.connect(cluster.url(DATABASE, LOGIN)) as conn:
+        row = conn.execute("select rolsuper, rolcreatedb, rolinherit from pg_roles where rolname = user").fetchone()
+    assert row == (False, False, False)
 
 
 def test_after_removal_no_server_is_left(open_root: Path) -> None:

@@ -25,7 +25,7 @@ PAYMENT_ID = "01980000-0000-7000-8000-000000000001"
 MERCHANT_ID = "01980000-0000-7000-8000-000000000002"
 OPERATION_ID = "01980000-0000-7000-8000-000000000003"
 METADATA = {"payment_id": PAYMENT_ID, "merchant_id": MERCHANT_ID, "operation_id": OPERATION_ID}
-READ_TIMEOUT = 0.3
+PATIENT = 20.0  # seconds for a reply; only a test about silence sets its own
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Seen:
     params: dict[str, list[str]]
     headers: dict[str, str]
     port: int
+    raw: bytes
 
 
 class Peer:
@@ -90,12 +91,12 @@ class Peer:
         self._thread.join()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0)).decode()
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         parts = urlsplit(handler.path)
         with self._lock:
-            params = parse_qs(body or parts.query)
+            params = parse_qs(body.decode(errors="replace") or parts.query)
             headers = {name.lower(): value for name, value in handler.headers.items()}
-            self.seen.append(Seen(handler.command, parts.path, params, headers, handler.client_address[1]))
+            self.seen.append(Seen(handler.command, parts.path, params, headers, handler.client_address[1], body))
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if self.gate is not None:
             self.gate.wait(timeout=10)
@@ -152,9 +153,14 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.fixture
-def provider(peer: Peer) -> Iterator[StripeProvider]:
+def read_timeout() -> float:
+    return PATIENT
+
+
+@pytest.fixture
+def provider(peer: Peer, read_timeout: float) -> Iterator[StripeProvider]:
     provider = StripeProvider(
-        "sk_test_postbox", account="default", api_base=peer.url, connect_timeout=1.0, read_timeout=READ_TIMEOUT
+        "sk_test_postbox", account="default", api_base=peer.url, connect_timeout=0.3, read_timeout=read_timeout
     )
     yield provider
     provider.close()

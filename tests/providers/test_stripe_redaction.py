@@ -88,6 +88,31 @@ def test_the_last_four_digits_stay(charge):
     assert "billing_details" not in stored
 
 
+def test_bank_and_card_details_are_stored_by_their_last_four_digits_only(charge):
+    secret = {
+        "account_number": SECRET,
+        "routing_number": SECRET,
+        "number": SECRET,
+        "cvc": SECRET,
+        "fingerprint": SECRET,
+    }
+    for kind in ("card", "us_bank_account"):
+        details = {"type": kind, kind: secret | {"last4": "6789"}}
+        stored = redact_reply(charge(payment_method_details=details))
+        assert stored["payment_method_details"] == {"type": kind, kind: {"last4": "6789"}}
+
+
+def test_a_number_that_is_none_is_not_stored(charge):
+    assert "amount" not in redact_reply(charge(amount=float("inf")))
+
+
+def test_objects_inside_objects_end_somewhere(intent, charge):
+    body = charge()
+    for _ in range(400):
+        body = intent(latest_charge=charge(payment_intent=body))
+    assert len(json.dumps(redact_reply(body))) < 10_000
+
+
 def test_the_page_to_visit_is_not_stored_but_its_kind_is(intent):
     action = {"type": "redirect_to_url", "redirect_to_url": {"url": "https://hooks.example/" + SECRET}}
     assert redact_reply(intent(next_action=action))["next_action"] == {"type": "redirect_to_url"}

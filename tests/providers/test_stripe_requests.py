@@ -87,6 +87,14 @@ def test_confirm_carries_the_return_url_and_stores_it_without_its_query(operatio
     assert request.redacted["return_url"] == "https://shop.example/back"
 
 
+def test_a_bank_debit_tells_the_payers_consent_and_does_not_store_where_it_came_from(operation):
+    mandate = {"accepted_at": 1_790_000_000, "ip_address": "192.0.2.1", "user_agent": "test"}
+    request = build(Step.CONFIRM, operation | {"mandate": mandate})
+    acceptance = request.params["mandate_data"]["customer_acceptance"]
+    assert acceptance["online"] == {"ip_address": "192.0.2.1", "user_agent": "test"}
+    assert "192.0.2.1" not in json.dumps(request.redacted)
+
+
 def test_a_partial_capture_names_its_amount_and_a_full_one_does_not(operation):
     assert build(Step.CAPTURE, operation | {"amount_to_capture": 600}).params["amount_to_capture"] == 600
     assert "amount_to_capture" not in build(Step.CAPTURE, operation).params

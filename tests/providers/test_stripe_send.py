@@ -11,6 +11,7 @@ from app.model.outcome import Ambiguous, Misuse, NotExecuted, Ok, Refused
 from app.model.snapshot import ProviderStatus
 from app.providers.protocol import Step
 
+IMPATIENT = 0.3
 KEY = "01980000-0000-7000-8000-000000000003:confirm:1"
 
 
@@ -78,6 +79,7 @@ def test_a_question_carries_no_idempotency_key(peer, provider, operation, intent
     assert "idempotency-key" not in peer.seen[0].headers
 
 
+@pytest.mark.parametrize("read_timeout", [IMPATIENT])
 @pytest.mark.parametrize("manner", ["silent", "reset_before", "reset_mid_body", "short", "short_chunked", "drip"])
 def test_no_whole_reply_is_ambiguous_and_sent_only_once(peer, confirm, intent, manner):
     peer.says(intent(), manner=manner)
@@ -89,6 +91,7 @@ def test_no_whole_reply_is_ambiguous_and_sent_only_once(peer, confirm, intent, m
     assert len(peer.seen) == 1
 
 
+@pytest.mark.parametrize("read_timeout", [IMPATIENT])
 def test_a_dripping_peer_cannot_outlast_the_time_of_one_call(peer, confirm, intent):
     peer.says(intent(), manner="drip")
     reply = confirm()
@@ -215,6 +218,17 @@ def test_a_reply_of_the_wrong_shape_is_ambiguous(peer, confirm, body):
     reply = confirm()
     assert isinstance(reply.outcome, Ambiguous)
     assert reply.evidence.error_class
+
+
+def test_a_reply_without_end_is_not_read_to_its_end(peer, confirm, intent):
+    peer.says(json.dumps(intent()).encode() + b" " * 5_000_000)
+    assert confirm().evidence.error_class == "BodyTooLarge"
+
+
+@pytest.mark.parametrize("error", [{}, [], None, "invalid_request", 7])
+def test_an_error_of_the_wrong_shape_refuses_nothing(peer, confirm, error):
+    peer.says({"error": error}, status=400)
+    assert isinstance(confirm().outcome, Ambiguous)
 
 
 def test_an_unknown_status_is_ambiguous_and_named(peer, confirm, intent):

@@ -142,7 +142,8 @@ def test_a_body_that_is_no_event_is_malformed(raw):
     [
         {"id": None}, {"id": "evt 1"}, {"id": "e" * 256}, {"type": ""}, {"livemode": "no"}, {"created": None},
         {"created": 10**30}, {"created": True}, {"data": None}, {"data": {"object": "pi_1"}}, {"extra": "\x00"},
-        {"extra": {"\x00": 1}}, {"extra": ["\ud800"]},
+        {"extra": {"\x00": 1}}, {"extra": ["\ud800"]}, {"extra": float("nan")},
+        {"extra": json.loads("[" * 70 + "]" * 70)},
     ],
 )  # fmt: skip
 def test_an_event_of_the_wrong_shape_is_malformed(event, change):

@@ -86,6 +86,13 @@ def _confirm(operation: Operation) -> Params:
     params: Params = {"expand": EXPAND}
     if operation.get("return_url") is not None:
         params["return_url"] = _text(operation, "return_url")
+    mandate = operation.get("mandate")
+    if isinstance(mandate, Mapping):  # a bank debit needs the payer's consent: when, and from where
+        online = {"ip_address": _text(mandate, "ip_address"), "user_agent": _text(mandate, "user_agent")}
+        accepted_at = _unix(mandate.get("accepted_at"))
+        params["mandate_data"] = {
+            "customer_acceptance": {"type": "online", "accepted_at": accepted_at, "online": online}
+        }
     return params
 
 

@@ -78,6 +78,7 @@ def read_payment_intent(intent: object, *, account: str) -> Snapshot:
         failure_message=_message(error) if failed else None,
         failure_retryable=failed and is_retryable(error),
         cancel_reason=_cancel_reason(body) if status is ProviderStatus.CANCELED else None,
+        closed=stripe_status == "canceled",
         facts=tuple(
             read_balance_transaction(found) for found in [_expandable(charge, "balance_transaction")[1]] if found
         ),

@@ -26,6 +26,7 @@ grant insert, update on operations, provider_calls, provider_transactions, circu
 grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
+grant insert, update on sweeps to postbox_worker;
 grant execute on function enqueue_delivery, emit_observation_due to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
 grant usage on all sequences in schema procrastinate to postbox_worker;
@@ -46,3 +47,5 @@ grant usage on all sequences in schema procrastinate to postbox_operator;
 -- postbox_compliance: the reports and nothing else
 grant usage on schema report_v1 to postbox_compliance, postbox_operator;
 grant select on all tables in schema report_v1 to postbox_compliance, postbox_operator;
+-- a view's functions run with its reader's privileges; without usage on schema postbox this one is reachable by no other way
+grant execute on function audit_row_sha256 to postbox_compliance, postbox_operator;

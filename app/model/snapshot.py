@@ -76,6 +76,7 @@ class Snapshot:
     failure_message: str | None = None
     failure_retryable: bool = False
     cancel_reason: str | None = None
+    closed: bool = False  # canceled at the provider: nothing can move it any more, whatever its status tells
     payment_id: str | None = None  # from the metadata we sent
     merchant_id: str | None = None
     operation_id: str | None = None

@@ -46,6 +46,7 @@ def test_every_status_and_reason_that_the_sdk_names_has_a_word_of_ours():
 def test_a_status_reads_as_ours(intent, status, error, ours):
     snapshot = read(intent(status=status, last_payment_error=error))
     assert snapshot.status == ours
+    assert snapshot.closed == (status == "canceled")
     assert snapshot.rank == PROVIDER_RANK[ProviderStatus(ours)]
     assert (snapshot.failure_code is not None) == (ours == "failed")
     assert (snapshot.cancel_reason is not None) == (ours == "canceled")

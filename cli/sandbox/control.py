@@ -11,7 +11,13 @@ from cli.sandbox.exchange import Reply, Request
 from cli.sandbox.faults import Faults
 from cli.sandbox.idempotency import prune
 from cli.sandbox.ledger import MAX_PAYMENTS, read_ledger
-from cli.sandbox.objects.disputes import lose_dispute, open_dispute, update_dispute, win_dispute
+from cli.sandbox.objects.disputes import (
+    lose_dispute,
+    open_dispute,
+    set_dispute_status,
+    update_dispute,
+    win_dispute,
+)
 from cli.sandbox.objects.payment_intents import authenticate
 from cli.sandbox.objects.payouts import fail_payout, make_automatic_payout
 from cli.sandbox.objects.refunds import fail_refund, find_refund, succeed_refund
@@ -50,6 +56,7 @@ class Control:
             "POST disputes/{id}/win": lambda ident, _: self._change(lambda: win_dispute(world, ident)),
             "POST disputes/{id}/lose": lambda ident, _: self._change(lambda: lose_dispute(world, ident)),
             "POST disputes/{id}/review": lambda ident, _: self._change(lambda: _review(world, ident)),
+            "POST disputes/{id}/status": self._set_dispute_status,
             "POST refunds/{id}/fail": self._fail_refund,
             "POST refunds/{id}/succeed": self._succeed_refund,
             "POST payouts": self._pay_out,
@@ -201,6 +208,9 @@ class Control:
     def _dispute(self, ident: str, given: dict[str, Any]) -> Row:
         reason, status = given.get("reason", "fraudulent"), given.get("status", "needs_response")
         return self._change(lambda: open_dispute(self._world, ident, reason, status, given.get("amount")))
+
+    def _set_dispute_status(self, ident: str, given: dict[str, Any]) -> Row:
+        return self._change(lambda: set_dispute_status(self._world, ident, str(given["status"])))
 
     def _fail_refund(self, ident: str, given: dict[str, Any]) -> Row:
         return self._change(

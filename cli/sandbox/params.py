@@ -17,7 +17,7 @@ _NOT_SERVED = (
     "mandate on_behalf_of payment_details payment_method_configuration payment_method_data payment_method_options "
     "radar_options setup_future_usage shipping transfer_data refund_application_fee reverse_transfer origin "
     "instructions_email client_secret intended_submission_method payout_method destination "
-    "delivery_success"
+    "delivery_success appeal"
 )
 NOT_SERVED = frozenset(_NOT_SERVED.split())
 # https://docs.stripe.com/api/metadata

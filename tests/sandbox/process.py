@@ -77,12 +77,12 @@ class Sandbox:
             self.finish()
         self.http.close()
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         answer = self.http.get(f"{self.url}/_sandbox/{path}", params=query, timeout=20)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def post(self, path: str, **body: Any) -> Any:
+    def post(self, path: str, /, **body: Any) -> Any:
         answer = self.http.post(f"{self.url}/_sandbox/{path}", json=body, timeout=20)
         assert answer.status_code == 200, answer.text
         return answer.json()

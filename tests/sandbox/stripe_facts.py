@@ -522,8 +522,11 @@ def money_becomes_available(s: Sandbox) -> None:
     "stripe/params/_balance_transaction_list_params.py: payout",
 )
 def automatic_payout_itemises(s: Sandbox) -> None:
-    intent = s.pay("pm_card_bypassPending", capture_method="automatic")
+    intent = s.pay("pm_card_bypassPending", amount=500_000, capture_method="automatic")
+    manual = s.client.payouts.create({"amount": 100, "currency": "usd"})
+    assert s.client.balance_transactions.list({"payout": manual.id}).data == []
     payout = s.post("payouts")
     rows = s.client.balance_transactions.list({"payout": payout["id"], "limit": 100}).data
     assert intent.latest_charge.id in [row.source for row in rows]
-    assert sum(row.net for row in rows if row.type != "payout") == payout["amount"] == -rows[0].net
+    assert (rows[0].net, rows[0].type) == (-payout["amount"], "payout")
+    assert len(rows) == 100 or sum(row.net for row in rows) == 0

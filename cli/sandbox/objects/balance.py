@@ -55,7 +55,7 @@ def book(
             "source": source,
             "status": "available" if wait == 0 else "pending",
             "type": kind,
-            "_payout": source if kind in ("payout", "payout_failure") else None,
+            "_payout": None,
         }
     )
     if wait:

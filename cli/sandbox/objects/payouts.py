@@ -28,7 +28,8 @@ def make_automatic_payout(world: World, currency: str) -> Row:
         if row["status"] == "available" and row["_payout"] is None and row["currency"] == currency
     ]
     payout = _pay_out(world, sum(row["net"] for row in due), currency, True, {})
-    for row in due:
+    own = world.tables["balance_transaction"].rows[payout["balance_transaction"]]
+    for row in (*due, own):
         row["_payout"] = payout["id"]
         world.put(row)
     return shown(payout)

@@ -1,0 +1,66 @@
+"""Holds the requests to the parameter trees of the installed SDK."""
+
+from typing import Any
+
+import pytest
+import requests
+
+from tests.sandbox.process import KEY, Sandbox
+from tests.sandbox.sdk_params import TARGET, render
+
+
+def post(sandbox: Sandbox, path: str, form: str) -> Any:
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
+    return requests.post(f"{sandbox.url}{path}", data=form, headers=headers, timeout=5)
+
+
+def test_the_parameter_file_is_what_the_installed_sdk_says() -> None:
+    assert TARGET.read_text() == render(), "run: python -m tests.sandbox.sdk_params"
+
+
+@pytest.mark.parametrize(
+    "form,code,param",
+    [
+        ("amount=1000", "parameter_missing", "currency"),
+        ("amount=ten&currency=usd", "parameter_invalid_integer", "amount"),
+        ("amount=10.5&currency=usd", "parameter_invalid_integer", "amount"),
+        ("amount=-5&currency=usd", "parameter_invalid_integer", "amount"),
+        ("amount=1000&currency=usd&confirm=yes", None, "confirm"),
+        ("amount=1000&currency=usd&capture_method=later", None, "capture_method"),
+        ("amount=1000&currency=usd&metadata=x", None, "metadata"),
+        ("amount=1000&currency=usd&description=", "parameter_invalid_empty", "description"),
+        ("amount=1000&currency=usd&automatic_payment_methods[colour]=red", "parameter_unknown",
+         "automatic_payment_methods[colour]"),
+        ("amount=1000&currency=zzz", None, "currency"),
+        ("amount=1000&currency=usd&return_url=https://a.example", None, "return_url"),
+        ("amount=1000&currency=usd&customer=cus_1", None, "customer"),
+        ("amount=1000&currency=usd&confirm=true&return_url=https://a.example", "parameter_missing", "payment_method"),
+        ("amount[a]=1000&currency=usd", None, "amount"),
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_named(shared: Sandbox, form: str, code: str | None, param: str) -> None:
+    answer = post(shared, "/v1/payment_intents", form)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert (error.get("code"), error.get("param")) == (code, param)
+
+
+@pytest.mark.parametrize("form", ["%ff=1", "[a]=1", "a[b=1", "a=1&a[b]=2", "a[b][c][d][e][f]=1", "x" * 5000])
+def test_text_that_is_no_form_is_a_400_and_never_a_500(shared: Sandbox, form: str) -> None:
+    assert post(shared, "/v1/payment_intents", form).status_code == 400
+
+
+def test_lists_and_trees_are_read_in_all_the_forms_that_stripe_reads(shared: Sandbox) -> None:
+    for form in ("expand[]=latest_charge", "expand[0]=latest_charge", "expand[5]=latest_charge"):
+        answer = post(shared, "/v1/payment_intents", f"amount=1000&currency=usd&{form}&metadata[a b]=%C3%A9")
+        assert (answer.status_code, answer.json()["metadata"]) == (200, {"a b": "é"})
+
+
+def test_a_method_on_a_path_that_is_not_served_is_a_404(shared: Sandbox) -> None:
+    for path in ("/v1/nothing", "/v1/payment_intents/pi_1/nothing", "/v2/core", "/v1"):
+        assert post(shared, path, "").status_code == 404
+
+
+def test_another_api_version_is_refused_instead_of_half_served(shared: Sandbox) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Stripe-Version": "2020-08-27"}
+    assert requests.get(f"{shared.url}/v1/balance", headers=headers, timeout=5).status_code == 400

@@ -83,7 +83,6 @@ def read_payment_intent(intent: object, *, account: str) -> Snapshot:
             read_balance_transaction(found) for found in [_expandable(charge, "balance_transaction")[1]] if found
         ),
         created_at=_time(body, "created"),
-        closed=stripe_status == "canceled",
         **our_ids(body),
     )
 

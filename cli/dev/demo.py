@@ -95,16 +95,7 @@ def _decide(one: Running, api: Api) -> bool:
 def _send(one: Running, api: Api, faults: Faults) -> None:
     story = one.story
     rule = faults.strike_next_confirmation(story.fault, story.fault_seconds) if story.fault else None
-    payment = api.create(
-        {
-            "amount": story.amount,
-            "currency": story.currency,
-            "method": {"type": "card", "token": story.token},
-            "capture_method": story.capture_method,
-            "return_url": "https://example.com/return",
-            "description": f"Demo: {story.title}",
-        }
-    )
+    payment = api.create(story.request())
     one.payment_id = payment["id"]
     one.trail.append(payment["state"])
     deadline = time.monotonic() + STRIKE_SECONDS

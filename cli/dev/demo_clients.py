@@ -29,7 +29,7 @@ class Api:
         self._post(f"/v1/payments/{payment_id}/capture", {"amount": amount})
 
     def cancel(self, payment_id: str) -> None:
-        self._post(f"/v1/payments/{payment_id}/cancel", {"reason": "requested_by_customer"})
+        self._post(f"/v1/payments/{payment_id}/cancel", {"reason": "requested"})
 
     def show(self, payment_id: str) -> dict[str, Any]:
         return _answer(self._session.get(f"{self._url}/v1/payments/{payment_id}", timeout=TIMEOUT_SECONDS))

@@ -1,6 +1,7 @@
-"""The 20 demo payments: what each asks for, what happens to it, and where it must end. Data only."""
+"""The 20 demo payments: what each asks for, what happens to it, and where it must end."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 # Faults are named as the sandbox names them (cli/sandbox/README.md). They strike the confirmation, where money moves.
 TIMEOUT_AFTER = "timeout_after"
@@ -23,6 +24,17 @@ class Story:
     press: str | None = None  # "complete" or "fail" on the 3-D Secure page
     capture: int | None = None
     cancel: bool = False
+
+    def request(self) -> dict[str, Any]:
+        """Return the body of the POST /v1/payments."""
+        return {
+            "amount": self.amount,
+            "currency": self.currency,
+            "method": {"type": "card", "token": self.token},
+            "capture_method": self.capture_method,
+            "return_url": "https://example.com/return",
+            "description": f"Demo: {self.title}",
+        }
 
 
 SUCCESS = Story("card", 1999, "settled")

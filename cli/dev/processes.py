@@ -39,7 +39,7 @@ def sandbox_service(env: Mapping[str, str], cwd: Path, *, data: Path, port: int,
     """The Stripe sandbox; it signs webhooks with the first of STRIPE_WEBHOOK_SECRETS."""
     argv = [POSTBOX, "sandbox", "stripe", "--port", str(port), "--data", str(data)]
     argv += ["--webhook-url", webhook_url, "--webhook-secret", env["STRIPE_WEBHOOK_SECRETS"].partition(",")[0]]
-    argv += ["--available-after", str(AVAILABLE_AFTER_SECONDS)]
+    argv += ["--available-after", str(AVAILABLE_AFTER_SECONDS), "--time-scale", env.get("POSTBOX_TIME_SCALE") or "1"]
     return Service("sandbox", argv, env, cwd, ready=lambda: not is_free(port))
 
 

@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 from rich.console import Console
 
+from app.gateway.schemas import CreatePayment
 from cli.dev.demo import Running, _report, _shorten
 from cli.dev.demo_clients import DemoError, press_button
 from cli.dev.demo_payments import STORIES
@@ -23,6 +24,11 @@ def test_there_are_twenty_payments_of_every_kind() -> None:
     assert any(s.press == "complete" for s in STORIES)
     assert any(s.press == "fail" for s in STORIES)
     assert any(s.capture and s.capture < s.amount for s in STORIES)
+
+
+def test_the_api_takes_every_request_of_the_demo() -> None:
+    for story in STORIES:
+        assert CreatePayment().load(story.request())["amount"] == story.amount
 
 
 def test_one_that_did_not_arrive_is_named_with_where_it_is_and_should_be() -> None:

@@ -85,6 +85,7 @@ def test_the_port_is_remembered_over_a_restart(cluster: Cluster) -> None:
 def test_a_remembered_port_that_was_taken_is_replaced(cluster: Cluster) -> None:
     cluster.stop()
     with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", cluster.port))
         squatter.listen()
         with pytest.raises(ClusterError, match="is taken by another program"):

@@ -26,3 +26,9 @@ join merchants m on m.id = k.merchant_id
 where %(merchant_id)s::uuid is null or k.merchant_id = %(merchant_id)s
 order by k.created_at desc, k.id desc
 limit %(limit)s;
+
+-- name: authenticate
+-- The merchant and stored HMAC of a usable key; the transaction carries the merchant from here on.
+select found.merchant_id, found.secret_hmac, found.livemode,
+       set_config('postbox.merchant_id', found.merchant_id::text, true) as carried
+from authenticate(%(key_id)s) as found;

@@ -26,3 +26,7 @@ select set_config('postbox.actor_type', %(actor_type)s, true),
 -- name: wake_workers
 -- Tells every listening worker that there may be work; sent outside any payment transaction.
 select pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted", "job_id": 0}');
+
+-- name: because
+-- The reason of what follows, for its audit entries; empty takes it back.
+select set_config('postbox.reason', %(reason)s, true);

@@ -1,0 +1,89 @@
+"""The truth about what is to be done: a delivery is claimed, finished, deferred, failed, rescued, by conditional UPDATE."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from app.config import Timing
+from app.db import Tx
+
+# The third raised failure is a dead letter.
+FAILURE_LIMIT = 3
+# Waits between failures grow by this factor, each +-20 %.
+BACKOFF_FACTOR = 4
+BACKOFF_JITTER = 0.2
+# A worker that dies is not a failure; twenty deaths on one delivery are.
+RESCUE_LIMIT = 20
+# What is kept of one failure: enough to see it, bounded whatever was raised.
+MESSAGE_CHARACTERS = 2_000
+TRACEBACK_CHARACTERS = 16_000
+# The only provider of this release; a pause by provider stops the remote lane for it.
+REMOTE_PROVIDER = "stripe"
+
+
+@dataclass(frozen=True)
+class DeliveryKey:
+    merchant_id: str
+    event_id: str
+    handler: str
+
+    def params(self) -> dict[str, str]:
+        return {"merchant_id": self.merchant_id, "event_id": self.event_id, "handler": self.handler}
+
+
+def claim(tx: Tx, key: DeliveryKey, job_id: int) -> dict[str, Any] | None:
+    """The delivery and its event, if `job_id` is still its wake-up; None when it is done, dead or another's."""
+    return tx.one("deliveries.claim", **key.params(), job_id=job_id, provider=REMOTE_PROVIDER)
+
+
+def finish(tx: Tx, key: DeliveryKey) -> None:
+    """Mark the delivery done, in the transaction of its effect."""
+    tx.run("deliveries.finish", **key.params())
+
+
+def defer(
+    tx: Tx, key: DeliveryKey, job_id: int, *, seconds: float, why: str, timing: Timing, capped: bool = True
+) -> None:
+    """Wait uncounted for `seconds`; past the cap of 24 h it is a dead letter. `capped=False`: an operator's pause."""
+    tx.run(
+        "deliveries.defer",
+        **key.params(),
+        job_id=job_id,
+        seconds=seconds,
+        why=why,
+        cap=timing.deferral_cap,
+        capped=capped,
+    )
+
+
+def bury(tx: Tx, key: DeliveryKey, *, reason: str) -> None:
+    """A dead letter at once."""
+    tx.run("deliveries.bury", **key.params(), reason=reason)
+
+
+def fail(
+    tx: Tx, key: DeliveryKey, job_id: int, error: BaseException, failures_before: int, timing: Timing
+) -> str | None:
+    """Count one raised failure and keep what was raised; returns the new status, None when the delivery moved on."""
+    backoff = (
+        timing.retry_first * BACKOFF_FACTOR**failures_before * random.uniform(1 - BACKOFF_JITTER, 1 + BACKOFF_JITTER)
+    )
+    row = tx.one("deliveries.count_failure", **key.params(), job_id=job_id, backoff=backoff, limit=FAILURE_LIMIT)
+    if row is None:
+        return None
+    tx.run(
+        "deliveries.record_failure",
+        **key.params(),
+        error_class=f"{type(error).__module__}.{type(error).__qualname__}",
+        message=_printable(str(error))[:MESSAGE_CHARACTERS],
+        traceback=_printable("".join(traceback.format_exception(error)))[-TRACEBACK_CHARACTERS:],
+    )
+    return str(row["status"])
+
+
+def _printable(text: str) -> str:
+    """PostgreSQL text holds no NUL."""
+    return text.replace("\x00", "\\0")

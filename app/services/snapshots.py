@@ -1,0 +1,149 @@
+"""Applies what a provider says about a payment, under the payment's row lock; the only way an observation changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.config import Timing
+from app.db import Tx
+from app.model.snapshot import Fact, Snapshot
+from app.model.states import AFTER_CONFIRMATION, CLOSED, State
+from app.model.walk import Step, Verdict, plan_walk
+
+# The facts a step may carry besides its state; what a step leaves out stays as it is.
+_FACTS = (
+    "amount_authorized",
+    "amount_captured",
+    "capture_before",
+    "next_action_type",
+    "next_action_url",
+    "failure_code",
+    "failure_message",
+    "failure_retryable",
+    "cancel_reason",
+)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`outdated`: the payment was observed meanwhile, nothing was changed, fetch again."""
+
+    verdict: Verdict | None
+    state: State
+    outdated: bool = False
+
+
+def apply_snapshot(
+    tx: Tx,
+    merchant_id: str,
+    payment_id: str,
+    snapshot: Snapshot,
+    *,
+    observed_version: int | None,
+    timing: Timing,
+) -> Applied:
+    """Walk the payment to what `snapshot` says, one legal step per UPDATE, and store its money lines.
+
+    `observed_version` is what was read before the request was sent; None skips the check, for the answer to our own
+    operation, which nobody else can have overtaken while its lease was held and its rank protects.
+    """
+    payment = tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id)
+    assert payment is not None, f"payment {payment_id} of {merchant_id} exists: a snapshot was fetched for it"
+    state = State(payment["state"])
+    if observed_version is not None and payment["observed_version"] != observed_version:
+        return Applied(None, state, outdated=True)
+    cancel = tx.one("operations.last_cancel_reason", merchant_id=merchant_id, payment_id=payment_id)
+    walk = plan_walk(payment, snapshot, cancel_reason=cancel["reason"] if cancel else None)
+    if walk.verdict is Verdict.TOO_EARLY:
+        return Applied(walk.verdict, state)
+    for step in walk.steps:
+        _take(tx, payment, step, snapshot, timing)
+        state = step.state or state
+    for fact in snapshot.facts:
+        _store(tx, payment, fact, snapshot)
+    if walk.verdict in (Verdict.STALE, Verdict.MONEY_AFTER_FINAL):
+        tx.run("transactions.because", reason=walk.verdict.value)
+    state = _close(tx, payment, state, snapshot, timing)
+    tx.run("transactions.because", reason="")
+    return Applied(walk.verdict, state)
+
+
+def _take(tx: Tx, payment: dict[str, Any], step: Step, snapshot: Snapshot, timing: Timing) -> None:
+    tx.run(
+        "payments.take_step",
+        merchant_id=payment["merchant_id"],
+        payment_id=payment["id"],
+        state=step.state.value if step.state else None,
+        provider_ref=snapshot.ref,
+        latest_charge_ref=snapshot.charge_ref,
+        action_window=timing.action_window,
+        money_after_final=bool(step.facts.get("money_after_final")),
+        **{name: step.facts.get(name) for name in _FACTS},
+    )
+
+
+def _store(tx: Tx, payment: dict[str, Any], fact: Fact, snapshot: Snapshot) -> None:
+    tx.run(
+        "provider_transactions.upsert",
+        merchant_id=payment["merchant_id"],
+        payment_id=payment["id"],
+        provider=snapshot.provider,
+        account=snapshot.account,
+        ref=fact.ref,
+        kind=fact.kind,
+        source_ref=fact.source_ref,
+        currency=fact.currency,
+        gross=fact.gross,
+        fee=fact.fee,
+        net=fact.net,
+        status=fact.status,
+        available_on=fact.available_on,
+        created_at=fact.created_at,
+    )
+
+
+def _close(tx: Tx, payment: dict[str, Any], state: State, snapshot: Snapshot, timing: Timing) -> State:
+    ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["id"]}
+    charge = tx.one("provider_transactions.charge_of", **ids) if state in AFTER_CONFIRMATION else None
+    settles = bool(charge and charge["status"] == "available" and payment["settled_at"] is None)
+    settled = settles or payment["settled_at"] is not None
+    look, wait = _next_look(payment, state, charge, settled=settled, timing=timing)
+    tx.run(
+        "payments.close_observation",
+        **ids,
+        settles=settles,
+        provider_ref=snapshot.ref,
+        latest_charge_ref=snapshot.charge_ref,
+        rank=snapshot.rank,
+        look=look,
+        wait=wait,
+    )
+    return State.SETTLED if settles and state is State.CONFIRMED else state
+
+
+def _next_look(
+    payment: dict[str, Any], state: State, charge: dict[str, Any] | None, *, settled: bool, timing: Timing
+) -> tuple[str, float]:
+    """When the clock looks again, in seconds: `never`, `keep` what is set, `in` so long, or `before` the capture ends.
+
+    A wait grows with the time already waited, so that what is slow is asked about ever more rarely.
+    """
+    if state in CLOSED or settled:
+        return "never", 0.0
+    if state in AFTER_CONFIRMATION:
+        if charge is None:
+            waited = payment["confirmed_for"] or 0.0
+            return "in", _grown(waited, timing.not_there_yet, timing.settle_recheck)
+        if charge["available_in"] > 0:
+            return "in", charge["available_in"]
+        return "in", _grown(-charge["available_in"], timing.not_there_yet, timing.settle_recheck)
+    if state is State.AUTHORIZED:
+        return "before", timing.observe_again
+    if not payment["observe_due"]:
+        return "keep", 0.0
+    return "in", _grown(payment["submitted_for"] or 0.0, timing.observe_again, timing.action_window)
+
+
+def _grown(waited: float, first: float, longest: float) -> float:
+    return min(max(waited / 2, first), longest)

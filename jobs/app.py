@@ -1,0 +1,62 @@
+"""The Procrastinate app: two tasks, one per lane, and one periodic tick; `procrastinate --app=jobs.app.app worker` runs it too."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import lru_cache
+from typing import Any
+
+from procrastinate import App, JobContext
+
+from app.config import load_settings
+from app.services.deliveries import DeliveryKey
+from jobs.local import Turn, run_local
+from jobs.queue import DeafConnector, worker_conninfo
+from jobs.remote import run_remote
+from jobs.runtime import Runtime, open_runtime
+
+LANES = ("remote", "local")
+CLOCK_QUEUE = "clock"
+QUEUES = (*LANES, CLOCK_QUEUE)
+# More local groups at once than this only wait for each other's locks.
+LOCAL_GROUPS = 2
+
+_local_slots = threading.BoundedSemaphore(LOCAL_GROUPS)
+_turn = Turn()
+
+
+@lru_cache(maxsize=1)
+def runtime() -> Runtime:
+    """This process's runtime, opened by the first job."""
+    return open_runtime(load_settings())
+
+
+def make_app() -> App:
+    """The app with its tasks; connects to DATABASE_URL when it is opened."""
+    url = os.environ.get("DATABASE_URL", "")
+    application = App(connector=DeafConnector(conninfo=worker_conninfo(url)) if url else DeafConnector())
+
+    @application.task(name="postbox.remote", queue="remote", pass_context=True)
+    def remote(context: JobContext, merchant_id: str, event_id: str, handler: str) -> None:
+        assert context.job.id is not None, "a job that runs has an id"
+        run_remote(runtime(), DeliveryKey(merchant_id, event_id, handler), context.job.id)
+
+    @application.task(name="postbox.local", queue="local", pass_context=True)
+    def local(context: JobContext, merchant_id: str, event_id: str, handler: str) -> None:
+        assert context.job.id is not None, "a job that runs has an id"
+        with _local_slots:
+            run_local(runtime(), DeliveryKey(merchant_id, event_id, handler), context.job.id, _turn)
+
+    # One periodic task keeps Procrastinate's side tasks alive, and a worker that is not ours converges by it.
+    @application.periodic(cron="* * * * *")
+    @application.task(name="postbox.tick", queue=CLOCK_QUEUE)
+    def tick(timestamp: int) -> None:
+        from jobs.sweep import sweep_once
+
+        sweep_once(runtime())
+
+    return application
+
+
+app: Any = make_app()

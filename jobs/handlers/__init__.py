@@ -1,0 +1,29 @@
+"""The handlers by name: what each topic's subscription in the database leads to."""
+
+from __future__ import annotations
+
+from jobs.handlers import (
+    apply_webhook,
+    close_intent,
+    observe_payment,
+    run_operation,
+    submit_payment,
+    watch_outcome,
+    watch_settlement,
+)
+from jobs.handlers.handler import Handler, LocalHandler, RemoteHandler
+
+HANDLERS: dict[str, Handler] = {
+    handler.name: handler
+    for handler in (
+        submit_payment.HANDLER,
+        run_operation.HANDLER,
+        close_intent.HANDLER,
+        watch_outcome.HANDLER,
+        watch_settlement.HANDLER,
+        observe_payment.HANDLER,
+        apply_webhook.HANDLER,
+    )
+}
+
+__all__ = ["HANDLERS", "Handler", "LocalHandler", "RemoteHandler"]

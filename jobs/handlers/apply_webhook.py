@@ -1,0 +1,102 @@
+"""webhook.received: fetch the object the provider's event is about, and apply it under the payment's own merchant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.db import Tx
+from app.model.actor import ActorType
+from jobs.drive import close_orphan
+from jobs.handlers.handler import RemoteHandler
+from jobs.observe import Fetch, finish_fetches, open_fetch, subject_of
+from jobs.run import Run
+
+# The events that say something about a payment's own object; the others are kept as evidence.
+PAYMENT_EVENTS = ("payment_intent.", "charge.")
+NOT_PAYMENT_EVENTS = ("charge.dispute.", "charge.refund.")
+BALANCE_AVAILABLE = "balance.available"
+# One balance event wakes at most this many payments; the clock sweep finds the rest.
+SETTLEMENTS_PER_EVENT = 1_000
+
+
+def handle(run: Run) -> None:
+    finish_fetches(run, run.begin(lambda tx: claim_webhook(run, tx)))
+
+
+def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
+    webhook = tx.one(
+        "webhooks.of_delivery", merchant_id=run.delivery["merchant_id"], webhook_id=run.delivery["webhook_id"]
+    )
+    assert webhook is not None, "webhook.received names a stored webhook"
+    if webhook["type"] == BALANCE_AVAILABLE:
+        _look_at_settlements(tx, webhook)
+        run.done(tx)
+        return None
+    if not _is_about_payment(webhook):
+        run.done(tx)
+        return None
+    payment = _payment_of(tx, webhook)
+    if payment is None:
+        _unrouted(run, tx, webhook)
+        return None
+    if payment["provider_ref"] not in (None, webhook["payment_ref"]):
+        locked = tx.one("payments.lock", merchant_id=payment["merchant_id"], payment_id=payment["id"])
+        assert locked is not None, "the payment was just found"
+        close_orphan(tx, locked, webhook["payment_ref"])
+        run.done(tx)
+        return None
+    return open_fetch(run, tx, subject_of(payment, webhook["payment_ref"]))
+
+
+def _is_about_payment(webhook: dict[str, Any]) -> bool:
+    kind = webhook["type"]
+    return bool(webhook["payment_ref"]) and kind.startswith(PAYMENT_EVENTS) and not kind.startswith(NOT_PAYMENT_EVENTS)
+
+
+def _payment_of(tx: Tx, webhook: dict[str, Any]) -> dict[str, Any] | None:
+    """By the provider's reference, else by the ids our own metadata carries."""
+    known = tx.one(
+        "payments.find_by_provider_ref",
+        provider=webhook["provider"],
+        account=webhook["account"],
+        provider_ref=webhook["payment_ref"],
+    )
+    if known is not None:
+        return {**known, "provider_ref": webhook["payment_ref"]}
+    if webhook["payment_id"] is None or webhook["payment_merchant_id"] is None:
+        return None
+    return tx.one("payments.find_by_id", merchant_id=webhook["payment_merchant_id"], payment_id=webhook["payment_id"])
+
+
+def _unrouted(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
+    """Perhaps its payment is not committed yet: look again for a while, then keep it as evidence of a stranger."""
+    timing = run.runtime.timing
+    if webhook["age"] < timing.unrouted_for:
+        run.defer(tx, timing.not_there_yet, "payment_not_found")
+        return
+    tx.one(
+        "acts.record",
+        merchant_id=run.delivery["merchant_id"],
+        action="webhook.unrouted",
+        entity_type="provider_object",
+        entity_id=webhook["payment_ref"],
+        payment_id=None,
+        body={"webhook_id": str(webhook["id"]), "type": webhook["type"]},
+        reason=f"no payment after {timing.unrouted_for:g} s",
+    )
+    run.done(tx)
+
+
+def _look_at_settlements(tx: Tx, webhook: dict[str, Any]) -> None:
+    """The provider says money became available: look at the payments it can be about, by its own clock."""
+    for payment in tx.all(
+        "provider_transactions.payments_available_by",
+        provider=webhook["provider"],
+        account=webhook["account"],
+        moment=webhook["created_at_provider"],
+        limit=SETTLEMENTS_PER_EVENT,
+    ):
+        tx.one("payments.look_now", merchant_id=payment["merchant_id"], payment_id=payment["payment_id"])
+
+
+HANDLER = RemoteHandler("apply_webhook", handle, actor_type=ActorType.WEBHOOK)

@@ -1,0 +1,222 @@
+"""The local lane: a task runs its own delivery and carries siblings, all in one transaction (design.md rule 3).
+
+No savepoints: on any error, the COMMIT's included, the group is rolled back and rerun in halves down to one, and only a
+delivery that fails alone counts a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from app import errors
+from app.db import Tx
+from app.db.errors import domain_error
+from app.db.pool import Timeouts
+from app.model.actor import Actor, ActorType, Role
+from app.services.deliveries import DeliveryKey
+from jobs.handlers import HANDLERS, LocalHandler
+from jobs.remote import count_failure
+from jobs.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+# One group: enough to amortise the commit, small enough that the API never waits long for a payment's lock.
+GROUP_SIZE = 100
+GROUP_SECONDS = 0.050
+# A handler of this lane only touches the database; one that takes longer than this is broken.
+STATEMENT_MS = 2_000
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Turn:
+    """Whose deliveries come first in the next group, so that no merchant waits behind another's backlog."""
+
+    after: str = NOBODY
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def move(self, group: Sequence[Row]) -> None:
+        with self.lock:
+            self.after = str(group[-1]["merchant_id"])
+
+
+@dataclass
+class Group:
+    """What one transaction did: deliveries run, and those left for another."""
+
+    done: list[Row] = field(default_factory=list)
+    left: list[Row] = field(default_factory=list)
+
+
+def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> int:
+    """Run the delivery of this job and up to 99 siblings; returns how many deliveries are done.
+
+    Nothing is raised for what a handler does. A delivery that could not be locked is left to whoever holds it.
+    """
+    if not isinstance(HANDLERS.get(key.handler), LocalHandler):
+        _defer_own(runtime, key, job_id, "unknown_handler", capped=True)
+        return 0
+    picked: list[Row] = []
+    try:
+        group = _first_group(runtime, key, job_id, turn, picked)
+    except (psycopg.Error, errors.PostboxError, Exception) as error:  # noqa: B014
+        if not picked:
+            raise
+        return _rerun(runtime, picked, error)
+    return len(group.done)
+
+
+def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> Group:
+    with runtime.database.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
+        own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
+        if own is None:
+            return Group()
+        if own["paused"]:
+            tx.run(
+                "deliveries.defer",
+                **key.params(),
+                job_id=job_id,
+                seconds=runtime.timing.pause_recheck,
+                why="paused",
+                cap=0,
+                capped=False,
+            )
+            return Group()
+        picked.append(own)
+        if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
+            siblings = tx.all(
+                "deliveries.pick_siblings", after=turn.after, limit=GROUP_SIZE, handlers=_local_handlers()
+            )
+            picked += [row for row in siblings if _key(row) != key][: GROUP_SIZE - 1]
+            turn.move(picked)
+        return _run_group(tx, runtime, picked)
+
+
+def _rerun(runtime: Runtime, group: list[Row], error: Exception) -> int:
+    """The group failed as a whole: halve it until what fails stands alone."""
+    if _is_outage(error):
+        raise error
+    if len(group) == 1:
+        logger.warning("delivery %s of %s failed alone", group[0]["event_id"], group[0]["handler"], exc_info=error)
+        count_failure(runtime, _key(group[0]), group[0]["job_id"], error)
+        return 0
+    middle = len(group) // 2
+    return sum(_run_half(runtime, half) for half in (group[:middle], group[middle:]))
+
+
+def _run_half(runtime: Runtime, half: list[Row]) -> int:
+    try:
+        with runtime.database.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
+            again = tx.all(
+                "deliveries.lock_again",
+                merchant_ids=[row["merchant_id"] for row in half],
+                event_ids=[row["event_id"] for row in half],
+                handlers=[row["handler"] for row in half],
+                job_ids=[row["job_id"] for row in half],
+            )
+            return len(_run_group(tx, runtime, again).done) if again else 0
+    except Exception as error:
+        return _rerun(runtime, half, error)
+
+
+def _run_group(tx: Tx, runtime: Runtime, group: list[Row]) -> Group:
+    result = Group()
+    locked = _lock_payments(tx, group)
+    deadline = time.monotonic() + GROUP_SECONDS
+    with tx.connection.pipeline():
+        for row in group:
+            is_free = row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked
+            if not is_free or (result.done and time.monotonic() > deadline):
+                result.left.append(row)
+                continue
+            handler = HANDLERS[row["handler"]]
+            assert isinstance(handler, LocalHandler), f"{row['handler']} is picked for the local lane only"
+            tx.act_as(_actor(handler.name, handler.actor_type, causation_id=str(row["event_id"])))
+            handler.handle(tx, row, runtime.timing)
+            result.done.append(row)
+    _mark(tx, runtime, group, result)
+    return result
+
+
+def _lock_payments(tx: Tx, group: list[Row]) -> set[tuple[object, object]]:
+    """All payments of the group in one ordered statement; what another holds is not waited for."""
+    wanted = [row for row in group if row["payment_id"] is not None]
+    if not wanted:
+        return set()
+    rows = tx.all(
+        "payments.lock_group",
+        merchant_ids=[row["merchant_id"] for row in wanted],
+        payment_ids=[row["payment_id"] for row in wanted],
+    )
+    return {(row["merchant_id"], row["id"]) for row in rows}
+
+
+def _mark(tx: Tx, runtime: Runtime, group: list[Row], result: Group) -> None:
+    tx.act_as(_actor("local"))
+    if result.done:
+        tx.run(
+            "deliveries.finish_group",
+            merchant_ids=[row["merchant_id"] for row in result.done],
+            event_ids=[row["event_id"] for row in result.done],
+            handlers=[row["handler"] for row in result.done],
+        )
+        siblings = [row["job_id"] for row in result.done[1:]]
+        if siblings:
+            tx.run("deliveries.delete_jobs", job_ids=siblings)
+    if group[0] in result.left:
+        # our own job ends with this task, so our delivery needs another
+        own = group[0]
+        tx.run(
+            "deliveries.defer",
+            **_key(own).params(),
+            job_id=own["job_id"],
+            seconds=runtime.timing.sweep_promote,
+            why="payment_locked",
+            cap=runtime.timing.deferral_cap,
+            capped=True,
+        )
+
+
+def _defer_own(runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, capped: bool) -> None:
+    runtime.database.transact(
+        _actor("local"),
+        lambda tx: tx.run(
+            "deliveries.defer",
+            **key.params(),
+            job_id=job_id,
+            seconds=runtime.timing.pause_recheck,
+            why=why,
+            cap=runtime.timing.deferral_cap,
+            capped=capped,
+        ),
+    )
+
+
+def _is_outage(error: Exception) -> bool:
+    found = domain_error(error) if isinstance(error, psycopg.Error) else error
+    return isinstance(found, errors.DatabaseDown)
+
+
+def _key(row: Row) -> DeliveryKey:
+    return DeliveryKey(str(row["merchant_id"]), str(row["event_id"]), row["handler"])
+
+
+def _actor(name: str, kind: ActorType = ActorType.WORKER, *, causation_id: str | None = None) -> Actor:
+    return Actor(kind, name, Role.WORKER, causation_id=causation_id)
+
+
+def _timeouts(runtime: Runtime) -> Timeouts:
+    return Timeouts(statement=STATEMENT_MS, lock=runtime.database.timeouts.lock, idle=runtime.database.timeouts.idle)
+
+
+def _local_handlers() -> list[str]:
+    return [name for name, handler in HANDLERS.items() if isinstance(handler, LocalHandler)]

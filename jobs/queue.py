@@ -1,0 +1,85 @@
+"""What we change of Procrastinate, all by its own extension points: a fenced finish, and a deaf ear for payloads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from procrastinate import PsycopgConnector, manager
+from procrastinate import jobs as procrastinate_jobs
+from psycopg.conninfo import make_conninfo
+
+from app.db.queries import QUERIES
+
+# One channel for every lane: a wake-up says that there may be work, never which.
+CHANNEL = "procrastinate_any_queue_v1"
+# What we tell Procrastinate, whatever was really sent: any role may send a NOTIFY, and a foreign payload ends a worker.
+PAYLOAD = '{"type": "job_inserted", "job_id": 0}'
+# Everything Procrastinate does runs as this role; set at connection start, so that it survives pooling.
+WORKER_OPTIONS = "-c search_path=procrastinate,postbox -c role=postbox_worker -c timezone=UTC"
+
+
+class DeafConnector(PsycopgConnector):
+    """A connector that listens for the fact of a notification and never reads it."""
+
+    async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        while True:
+            async with self._get_standalone_connection() as connection:
+                await connection.execute(f"listen {CHANNEL}")
+                async for _ in connection.notifies():
+                    await on_notification(channel=CHANNEL, payload=PAYLOAD)
+            # the connection ended: listen on a new one, and do not spin while the database is away
+            await asyncio.sleep(1)
+
+
+class FencedJobManager(manager.JobManager):
+    """A job is finished only by the worker that holds it: a zombie's finish matches nothing, which is normal.
+
+    Finished jobs are deleted, failed ones too: the delivery is the truth, and a delivery whose job is gone is found.
+    """
+
+    async def finish_job(
+        self, job: procrastinate_jobs.Job, status: procrastinate_jobs.Status, delete_job: bool
+    ) -> None:
+        del status, delete_job
+        await self.connector.execute_query_async(
+            query=QUERIES["deliveries.finish_job"],
+            job_id=job.id,
+            worker_id=job.worker_id,
+        )
+
+
+def worker_conninfo(url: str) -> str:
+    """The connection string of Procrastinate's own connections."""
+    return make_conninfo(url, options=WORKER_OPTIONS, application_name="postbox queue")
+
+
+def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
+    """Fetch and finish are single statements: autocommit saves two round trips each."""
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.set_autocommit(True)
+
+    return psycopg_pool.AsyncConnectionPool(
+        worker_conninfo(url),
+        min_size=1,
+        max_size=size,
+        open=False,
+        configure=configure,
+        check=psycopg_pool.AsyncConnectionPool.check_connection,
+        name="postbox queue",
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(pool: psycopg_pool.AsyncConnectionPool[Any]) -> Any:
+    """The pool, open until the block ends."""
+    await pool.open(wait=True, timeout=30)
+    try:
+        yield pool
+    finally:
+        await pool.close()

@@ -1,0 +1,64 @@
+"""The remote lane: one delivery per task, many at once, no transaction open during the call."""
+
+from __future__ import annotations
+
+import logging
+
+from app import errors
+from app.db import Tx
+from app.model.actor import Actor, ActorType, Role
+from app.services import deliveries
+from app.services.deliveries import DeliveryKey
+from jobs.handlers import HANDLERS, RemoteHandler
+from jobs.run import Paused, Run, Superseded
+from jobs.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+def run_remote(runtime: Runtime, key: DeliveryKey, job_id: int) -> str:
+    """Run one delivery to its mark; returns how it ended: done, deferred, dead, failed or superseded.
+
+    Nothing is raised for what a handler does: a raised failure is counted here, in a transaction of its own.
+    """
+    handler = HANDLERS.get(key.handler)
+    if not isinstance(handler, RemoteHandler):
+        return _leave(runtime, Run(runtime, key, job_id, actor_type=ActorType.WORKER), "unknown_handler")
+    run = Run(runtime, key, job_id, actor_type=handler.actor_type)
+    try:
+        handler.handle(run)
+        assert run.ended is not None, f"{key.handler} ends its delivery as done, deferred or dead"
+        return run.ended
+    except Superseded:
+        return "superseded"
+    except Paused:
+        return _leave(runtime, run, "paused")
+    except (errors.DatabaseDown, errors.Busy) as error:
+        logger.warning("delivery %s of %s waits: %s", key.event_id, key.handler, error.code)
+        return _leave(runtime, run, error.code)
+    except Exception as error:
+        logger.exception("delivery %s of %s failed", key.event_id, key.handler)
+        return count_failure(runtime, key, job_id, error)
+
+
+def count_failure(runtime: Runtime, key: DeliveryKey, job_id: int, error: BaseException) -> str:
+    """Count one raised failure; the third is a dead letter."""
+    actor = Actor(ActorType.WORKER, key.handler, Role.WORKER, causation_id=key.event_id)
+
+    def work(tx: Tx) -> str:
+        row = tx.one("deliveries.failures_of", **key.params())
+        before = row["failures"] if row else 0
+        return deliveries.fail(tx, key, job_id, error, before, runtime.timing) or "superseded"
+
+    status = runtime.database.transact(actor, work)
+    return "failed" if status == "pending" else status
+
+
+def _leave(runtime: Runtime, run: Run, why: str) -> str:
+    """Wait uncounted. What cannot be written now, because the database is away, the sweeper finds later."""
+    seconds = runtime.timing.pause_recheck
+    try:
+        run.transact(lambda tx: run.defer(tx, seconds, why, capped=why != "paused"))
+    except errors.DatabaseDown:
+        return "database_down"
+    return "deferred"

@@ -1,0 +1,83 @@
+"""One run of one remote delivery: its claim, its transactions, and the one way it may end in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from app.db import Tx
+from app.model.actor import Actor, ActorType, Role
+from app.services import deliveries
+from app.services.deliveries import DeliveryKey
+from jobs.runtime import Runtime
+
+T = TypeVar("T")
+
+
+class Superseded(Exception):
+    """The delivery is done, dead, or another job's: this wake-up has nothing to do."""
+
+
+class Paused(Exception):
+    """An operator has stopped what this delivery needs."""
+
+
+class Run:
+    """Handlers call `begin` once, then `transact`; one of `done`, `defer`, `bury` ends the run in its last transaction."""
+
+    def __init__(self, runtime: Runtime, key: DeliveryKey, job_id: int, *, actor_type: ActorType) -> None:
+        self.runtime = runtime
+        self.key = key
+        self.job_id = job_id
+        self.delivery: dict[str, Any] = {}
+        self.ended: str | None = None
+        self._actor_type = actor_type
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(
+            self._actor_type,
+            self.key.handler,
+            Role.WORKER,
+            correlation_id=self.delivery.get("correlation_id"),
+            causation_id=self.key.event_id,
+        )
+
+    def begin(self, work: Callable[[Tx], T]) -> T:
+        """Claim the delivery and do the first piece of work in one transaction. Raises Superseded or Paused."""
+
+        def claimed(tx: Tx) -> T:
+            row = deliveries.claim(tx, self.key, self.job_id)
+            if row is None:
+                raise Superseded
+            self.delivery = row
+            if row["paused"]:
+                raise Paused
+            # the thread of the payment is known only now
+            tx.act_as(self.actor)
+            return work(tx)
+
+        return self.transact(claimed)
+
+    def transact(self, work: Callable[[Tx], T]) -> T:
+        """One transaction as this handler. A rerun forgets how the last try ended."""
+
+        def fresh(tx: Tx) -> T:
+            self.ended = None
+            return work(tx)
+
+        return self.runtime.database.transact(self.actor, fresh)
+
+    def done(self, tx: Tx) -> None:
+        deliveries.finish(tx, self.key)
+        self.ended = "done"
+
+    def defer(self, tx: Tx, seconds: float, why: str, *, capped: bool = True) -> None:
+        """Wait uncounted; the promoter enqueues the delivery again when it is due."""
+        timing = self.runtime.timing
+        deliveries.defer(tx, self.key, self.job_id, seconds=seconds, why=why, timing=timing, capped=capped)
+        self.ended = "deferred"
+
+    def bury(self, tx: Tx, reason: str) -> None:
+        deliveries.bury(tx, self.key, reason=reason)
+        self.ended = "dead"

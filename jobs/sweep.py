@@ -1,0 +1,250 @@
+"""What the clock does, in bounded passes: promote what is due, rescue what was dropped, look where it is silent.
+
+Every pass takes its own try-lock, so that any number of workers may call it; none runs through the queue it looks after.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app import errors
+from app.db import Tx
+from app.model.actor import Actor, ActorType, Role
+from app.model.operation import Kind, cancel_params
+from app.model.states import State
+from app.services import deliveries, operations
+from jobs.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+# Bounds of one pass; what is left is found by the next.
+PROMOTED_PER_PASS = 500
+STALLED_PER_PASS = 100
+LEASES_PER_PASS = 100
+OBSERVATIONS_PER_PASS = 200
+EXPIRIES_PER_PASS = 50
+PAGE_OF_DELIVERIES = 1_000
+
+FIRST_KEY = ("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000", "")
+
+
+@dataclass
+class Walk:
+    """Where the walk over pending deliveries is, per lane; it begins anew at the end."""
+
+    at: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+
+def promote_once(runtime: Runtime) -> int:
+    """Enqueue deliveries whose due time has come."""
+
+    def work(tx: Tx) -> int:
+        return tx.run(
+            "deliveries.promote",
+            limit=PROMOTED_PER_PASS,
+            provider=deliveries.REMOTE_PROVIDER,
+            pause_recheck=runtime.timing.pause_recheck,
+        )
+
+    return _pass(runtime, "promote", work)
+
+
+def rescue_once(runtime: Runtime) -> int:
+    """Take the jobs of silent workers away from them; their deliveries run again, alone, a bounded number of times."""
+
+    def work(tx: Tx) -> int:
+        stalled = tx.all("deliveries.stalled", silent_for=runtime.timing.worker_stalled, limit=STALLED_PER_PASS)
+        for job in stalled:
+            tx.run("deliveries.delete_job", job_id=job["job_id"])
+            if job["merchant_id"] is not None:
+                tx.one(
+                    "deliveries.rescue",
+                    merchant_id=job["merchant_id"],
+                    event_id=job["event_id"],
+                    handler=job["handler"],
+                    job_id=job["job_id"],
+                    limit=deliveries.RESCUE_LIMIT,
+                )
+        return len(stalled)
+
+    return _pass(runtime, "rescue", work)
+
+
+def find_lost_jobs_once(runtime: Runtime, walk: Walk) -> int:
+    """One page of the walk over pending deliveries: those whose job is gone are due again."""
+    found = 0
+    for lane in ("remote", "local"):
+        merchant_id, event_id, handler = walk.at.get(lane, FIRST_KEY)
+        page: dict[str, object] = {}
+
+        def work(
+            tx: Tx,
+            lane: str = lane,
+            at: tuple[str, str, str] = (merchant_id, event_id, handler),
+            page: dict[str, object] = page,
+        ) -> int:
+            row = tx.one(
+                "deliveries.lost_jobs",
+                lane=lane,
+                merchant_id=at[0],
+                event_id=at[1],
+                handler=at[2],
+                limit=PAGE_OF_DELIVERIES,
+            )
+            assert row is not None, "the walk always answers"
+            page.update(row)
+            return int(row["rearmed"])
+
+        found += _pass(runtime, f"lost_jobs_{lane}", work)
+        if page.get("seen", 0) == PAGE_OF_DELIVERIES:
+            walk.at[lane] = (str(page["merchant_id"]), str(page["event_id"]), str(page["handler"]))
+        else:
+            walk.at.pop(lane, None)
+    return found
+
+
+def expire_leases_once(runtime: Runtime) -> int:
+    """Operations whose holder is gone: their outcome is unknown, and who waits for it is due now."""
+
+    def work(tx: Tx) -> int:
+        expired = tx.all("operations.expired_leases", limit=LEASES_PER_PASS)
+        for row in expired:
+            ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
+            payment = tx.one("payments.lock", **ids)
+            assert payment is not None, "an operation belongs to a payment"
+            operation = tx.one("operations.lock", merchant_id=row["merchant_id"], operation_id=row["operation_id"])
+            if operation is None or operation["status"] != "in_flight" or operation["leased"]:
+                continue
+            tx.run("operations.expire_lease", merchant_id=row["merchant_id"], operation_id=row["operation_id"])
+            if operation["kind"] == Kind.SUBMIT and payment["state"] == State.SUBMITTING:
+                tx.run(
+                    "payments.move", **ids, state=State.OUTCOME_UNKNOWN.value, failure_code=None, failure_message=None
+                )
+            tx.run("deliveries.hurry", **ids)
+        return len(expired)
+
+    return _pass(runtime, "leases", work)
+
+
+def observe_due_once(runtime: Runtime) -> int:
+    """Payments the clock says to look at: one event each, unless somebody is already looking."""
+
+    def work(tx: Tx) -> int:
+        due = tx.all("payments.due_observations", limit=OBSERVATIONS_PER_PASS)
+        for row in due:
+            tx.one("payments.look_now", merchant_id=row["merchant_id"], payment_id=row["payment_id"])
+        return len(due)
+
+    return _pass(runtime, "observe", work)
+
+
+def expire_actions_once(runtime: Runtime) -> int:
+    """Payers who never came back: their payments are canceled at the provider, and then here."""
+
+    def work(tx: Tx) -> int:
+        expired = tx.all("payments.expired_actions", limit=EXPIRIES_PER_PASS)
+        for row in expired:
+            payment = tx.one("payments.lock", merchant_id=row["merchant_id"], payment_id=row["payment_id"])
+            assert payment is not None, "the payment was just found"
+            if payment["state"] != State.REQUIRES_ACTION:
+                continue
+            new = tx.one("operations.new_id")
+            assert new is not None, "an id can always be made"
+            params = cancel_params(payment, str(new["id"]), reason="action_expired")
+            operations.open_operation(
+                tx, payment, Kind.CANCEL, params, operation_id=str(new["id"]), reason="action_expired"
+            )
+        return len(expired)
+
+    return _pass(runtime, "actions", work)
+
+
+def prune_keys_once(runtime: Runtime) -> int:
+    """Idempotency keys past their time."""
+
+    def work(tx: Tx) -> int:
+        return tx.run("idempotency_keys.prune", keep=runtime.timing.idempotency_keep, limit=PAGE_OF_DELIVERIES)
+
+    return _pass(runtime, "idempotency_keys", work)
+
+
+def _pass(runtime: Runtime, name: str, work: Callable[[Tx], int]) -> int:
+    """One bounded transaction under a try-lock of its own; who does not get the lock has nothing to do."""
+
+    def guarded(tx: Tx) -> int:
+        lock = tx.one("sweeps.try_lock", name=name)
+        if lock is None or not lock["locked"]:
+            return 0
+        found = work(tx)
+        tx.run("sweeps.record", name=name, found=found)
+        return found
+
+    return runtime.database.transact(Actor(ActorType.RECONCILER, f"sweep_{name}", Role.WORKER), guarded)
+
+
+def sweep_once(runtime: Runtime, walk: Walk | None = None) -> dict[str, int]:
+    """Every pass once, in the order in which one feeds the next; counts by name."""
+    return {
+        "leases": expire_leases_once(runtime),
+        "rescued": rescue_once(runtime),
+        "lost": find_lost_jobs_once(runtime, walk or Walk()),
+        "expired_actions": expire_actions_once(runtime),
+        "observations": observe_due_once(runtime),
+        "pruned_keys": prune_keys_once(runtime),
+        "promoted": promote_once(runtime),
+    }
+
+
+class Sweeper:
+    """A thread that calls each pass at its own interval; a database that is away is waited for."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        timing = self._runtime.timing
+        walk = Walk()
+        passes: list[tuple[float, Callable[[], int]]] = [
+            (timing.sweep_promote, self._promote),
+            (timing.sweep_leases, lambda: expire_leases_once(self._runtime)),
+            (timing.sweep_jobs, lambda: rescue_once(self._runtime)),
+            (timing.sweep_jobs, lambda: find_lost_jobs_once(self._runtime, walk)),
+            (timing.sweep_clock, lambda: observe_due_once(self._runtime)),
+            (timing.sweep_clock, lambda: expire_actions_once(self._runtime)),
+            (timing.settle_recheck, lambda: prune_keys_once(self._runtime)),
+        ]
+        due = [time.monotonic()] * len(passes)
+        while not self._stop.is_set():
+            for index, (every, sweep) in enumerate(passes):
+                if time.monotonic() >= due[index]:
+                    self._guarded(sweep)
+                    due[index] = time.monotonic() + every
+            self._stop.wait(max(0.0, min(due) - time.monotonic()))
+
+    def _promote(self) -> int:
+        promoted = promote_once(self._runtime)
+        if promoted:
+            self._runtime.waker.wake()
+        return promoted
+
+    def _guarded(self, sweep: Callable[[], int]) -> None:
+        try:
+            sweep()
+        except (errors.DatabaseDown, errors.Busy) as error:
+            logger.warning("a sweep waits: %s", error.code)
+            self._stop.wait(self._runtime.timing.poll)
+        except Exception:
+            logger.exception("a sweep failed; it runs again at its next interval")

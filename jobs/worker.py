@@ -1,0 +1,99 @@
+"""`postbox worker`: Procrastinate's own worker over both lanes, our sweeper beside it; drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import random
+import signal
+import time
+
+from app.config import Settings
+from jobs import app as jobs_app
+from jobs.queue import FencedJobManager, autocommit_pool, opened
+from jobs.runtime import Runtime
+from jobs.sweep import Sweeper
+
+logger = logging.getLogger(__name__)
+
+# SIGTERM to exit: a provider call in flight may take its whole read timeout (20 s), the supervisor kills at 25 s.
+DRAIN_SECONDS = 22.0
+# A worker that lost its database comes back after this long, growing; it is stateless, so nothing is lost by waiting.
+RESTART_FIRST = 0.5
+RESTART_LONGEST = 15.0
+QUEUE_CONNECTIONS = 4
+
+
+class Stopping(Exception):
+    """A signal asked for the end."""
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; a lost database is waited for, with backoff."""
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    runtime = jobs_app.runtime()
+    sweeper = Sweeper(runtime)
+    sweeper.start()
+    try:
+        asyncio.run(_work_until_stopped(settings, runtime))
+    finally:
+        sweeper.stop()
+        runtime.close()
+
+
+async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(
+        concurrent.futures.ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="job")
+    )
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    wait = RESTART_FIRST
+    while not stopping.is_set():
+        began = time.monotonic()
+        try:
+            await _work(settings, runtime, stopping)
+        except Exception as error:
+            logger.warning("the worker lost its queue and starts again: %s", type(error).__name__)
+        if stopping.is_set():
+            return
+        wait = RESTART_FIRST if time.monotonic() - began > RESTART_LONGEST else min(wait * 2, RESTART_LONGEST)
+        await _either(stopping.wait(), asyncio.sleep(wait * random.uniform(0.8, 1.2)))
+
+
+async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -> None:
+    """One life of Procrastinate's worker, until a signal stops it or it fails."""
+    timing = runtime.timing
+    application = jobs_app.make_app()
+    application.job_manager = FencedJobManager(application.connector)
+    async with (
+        opened(autocommit_pool(settings.database_url, size=QUEUE_CONNECTIONS)) as pool,
+        application.open_async(pool),
+    ):
+        worker = application._worker(
+            queues=list(jobs_app.QUEUES),
+            name="postbox",
+            concurrency=settings.worker_concurrency,
+            fetch_job_polling_interval=timing.poll * random.uniform(0.8, 1.2),
+            abort_job_polling_interval=3_600.0,
+            shutdown_graceful_timeout=DRAIN_SECONDS,
+            delete_jobs="always",
+            install_signal_handlers=False,
+            update_heartbeat_interval=timing.worker_heartbeat,
+            stalled_worker_timeout=timing.worker_stalled,
+        )
+        running = asyncio.ensure_future(worker.run())  # type: ignore[no-untyped-call]
+        stop = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        worker.stop()  # type: ignore[no-untyped-call]
+        await running
+
+
+async def _either(*waits: object) -> None:
+    tasks = {asyncio.ensure_future(wait) for wait in waits}  # type: ignore[call-overload]
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()

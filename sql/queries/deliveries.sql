@@ -1,0 +1,233 @@
+-- name: claim
+-- A job may run its delivery only while the delivery still names this job; says what it is about and whether it is paused.
+update deliveries d set runs = d.runs + 1
+from events e
+where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
+  and d.status = 'pending' and d.job_id = %(job_id)s
+  and e.merchant_id = d.merchant_id and e.id = d.event_id
+returning d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d.failures, d.deferrals, d.alone,
+  e.operation_id, e.webhook_id, e.payload, e.correlation_id,
+  exists (
+    select from pauses p
+    where (p.kind = 'handler' and p.name = d.handler)
+       or (p.kind = 'merchant' and p.name = d.merchant_id::text)
+       or (p.kind = 'provider' and d.lane = 'remote' and p.name = %(provider)s)
+  ) as paused;
+
+-- name: finish
+-- The effect and its mark commit together.
+update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s and status = 'pending';
+
+-- name: defer
+-- Uncounted waiting: a due time and no job. A delivery deferred past the cap is a dead letter.
+update deliveries set
+  job_id = null,
+  due_at = clock_timestamp() + make_interval(secs => %(seconds)s),
+  deferrals = deferrals + 1,
+  deferred_for = %(why)s,
+  deferred_since = case when %(capped)s then coalesce(deferred_since, clock_timestamp()) else deferred_since end,
+  status = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then 'dead' else status end,
+  dead_at = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then clock_timestamp() end,
+  dead_reason = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then 'deferred' end
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
+  and status = 'pending' and job_id = %(job_id)s;
+
+-- name: bury
+-- A dead letter at once, for a person to look at.
+update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = %(reason)s, job_id = null
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s and status = 'pending';
+
+-- name: count_failure
+-- One more raised failure; the one that reaches the limit makes a dead letter.
+update deliveries set
+  failures = failures + 1,
+  job_id = null,
+  due_at = clock_timestamp() + make_interval(secs => %(backoff)s),
+  status = case when failures + 1 >= %(limit)s then 'dead' else 'pending' end,
+  dead_at = case when failures + 1 >= %(limit)s then clock_timestamp() end,
+  dead_reason = case when failures + 1 >= %(limit)s then 'failures' end
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
+  and status = 'pending' and job_id = %(job_id)s
+returning status, failures;
+
+-- name: record_failure
+-- What was raised, where and when; kept after a replay.
+insert into delivery_failures (merchant_id, event_id, handler, error_class, message, traceback)
+values (%(merchant_id)s, %(event_id)s, %(handler)s, %(error_class)s, %(message)s, %(traceback)s);
+
+-- name: promote
+-- Enqueue what is due: waiting is over, a job is made. What is paused waits on, by a due time further off.
+with due as (
+  select d.merchant_id, d.event_id, d.handler, d.lane,
+         exists (
+           select from pauses p
+           where (p.kind = 'handler' and p.name = d.handler)
+              or (p.kind = 'merchant' and p.name = d.merchant_id::text)
+              or (p.kind = 'provider' and d.lane = 'remote' and p.name = %(provider)s)
+         ) as paused
+  from deliveries d
+  where d.status = 'pending' and d.job_id is null and d.due_at <= clock_timestamp()
+  order by d.due_at
+  limit %(limit)s
+  for update of d skip locked
+)
+update deliveries d set
+  job_id = case when due.paused then null else enqueue_delivery(d.merchant_id, d.event_id, d.handler, d.lane) end,
+  due_at = case when due.paused then clock_timestamp() + make_interval(secs => %(pause_recheck)s) else d.due_at end,
+  deferred_for = case when due.paused then 'paused' else d.deferred_for end
+from due
+where d.merchant_id = due.merchant_id and d.event_id = due.event_id and d.handler = due.handler;
+
+-- name: pick_siblings
+-- Runnable local deliveries, a few of each merchant in turn, starting after the merchant served last.
+with recursive merchants_after as (
+  (select d.merchant_id from deliveries d
+   where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id > %(after)s
+   order by d.lane, d.merchant_id limit 1)
+  union all
+  select (select d.merchant_id from deliveries d
+          where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id > m.merchant_id
+          order by d.lane, d.merchant_id limit 1)
+  from merchants_after m where m.merchant_id is not null
+),
+merchants_from_start as (
+  (select d.merchant_id from deliveries d
+   where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id <= %(after)s
+   order by d.lane, d.merchant_id limit 1)
+  union all
+  select (select d.merchant_id from deliveries d
+          where d.lane = 'local' and d.status = 'pending' and d.job_id is not null
+            and d.merchant_id > m.merchant_id and d.merchant_id <= %(after)s
+          order by d.lane, d.merchant_id limit 1)
+  from merchants_from_start m where m.merchant_id is not null
+),
+turns as (
+  select merchant_id, row_number() over () as turn from (
+    (select merchant_id from merchants_after where merchant_id is not null limit %(limit)s)
+    union all
+    (select merchant_id from merchants_from_start where merchant_id is not null limit %(limit)s)
+  ) everyone
+  limit %(limit)s
+),
+shares as (
+  select turn, merchant_id, ceil(%(limit)s::numeric / (select count(*) from turns))::integer as share from turns
+)
+select picked.merchant_id, picked.event_id, picked.handler, picked.payment_id, picked.job_id, picked.topic
+from shares
+cross join lateral (
+  select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
+  from deliveries d
+  where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and not d.alone and d.failures = 0
+    and d.merchant_id = shares.merchant_id and d.handler = any(%(handlers)s)
+    and not exists (select from pauses p where (p.kind = 'handler' and p.name = d.handler)
+                                            or (p.kind = 'merchant' and p.name = d.merchant_id::text))
+  order by d.lane, d.merchant_id, d.event_id, d.handler
+  limit shares.share
+  for update of d skip locked
+) picked
+order by shares.turn
+limit %(limit)s;
+
+-- name: lock_one
+-- The carrier's own delivery, if it still names this job; another runs it otherwise.
+select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
+  exists (select from pauses p where (p.kind = 'handler' and p.name = d.handler)
+                                  or (p.kind = 'merchant' and p.name = d.merchant_id::text)) as paused
+from deliveries d
+where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
+  and d.status = 'pending' and d.job_id = %(job_id)s
+for update skip locked;
+
+-- name: lock_again
+-- The same deliveries once more, for a rerun in halves; what changed meanwhile is left out.
+select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
+from deliveries d
+join unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[])
+  as w (merchant_id, event_id, handler, job_id)
+  on w.merchant_id = d.merchant_id and w.event_id = d.event_id and w.handler = d.handler and w.job_id = d.job_id
+where d.status = 'pending'
+order by d.merchant_id, d.event_id, d.handler
+for update of d skip locked;
+
+-- name: finish_group
+-- Every delivery of a group, marked with its effect.
+update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
+from unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[]) as w (merchant_id, event_id, handler)
+where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
+
+-- name: delete_jobs
+-- The siblings' wake-ups, no longer needed; a job that a worker has just fetched finds its delivery done.
+delete from procrastinate_jobs where id = any(%(job_ids)s) and status = 'todo';
+
+-- name: lost_jobs
+-- One page of pending deliveries by key, and of those the ones whose job is gone: they are made due again.
+with page as (
+  select d.merchant_id, d.event_id, d.handler, d.job_id
+  from deliveries d
+  where d.status = 'pending' and d.job_id is not null and d.lane = %(lane)s
+    and (d.merchant_id, d.event_id, d.handler) > (%(merchant_id)s, %(event_id)s, %(handler)s)
+  order by d.lane, d.merchant_id, d.event_id, d.handler
+  limit %(limit)s
+),
+rearmed as (
+  update deliveries d set job_id = null, due_at = clock_timestamp()
+  from page
+  where d.merchant_id = page.merchant_id and d.event_id = page.event_id and d.handler = page.handler
+    and d.status = 'pending' and d.job_id = page.job_id
+    and not exists (select from procrastinate_jobs j where j.id = page.job_id and j.status in ('todo', 'doing'))
+  returning 1
+)
+select (select count(*) from page) as seen, (select count(*) from rearmed) as rearmed,
+       last.merchant_id, last.event_id, last.handler
+from (select 1) one
+left join lateral (select * from page order by merchant_id desc, event_id desc, handler desc limit 1) last on true;
+
+-- name: stalled
+-- Jobs whose worker is silent: dead, cut off, or killed by a deploy.
+select j.id as job_id, (j.args ->> 'merchant_id')::uuid as merchant_id, (j.args ->> 'event_id')::uuid as event_id,
+       j.args ->> 'handler' as handler
+from procrastinate_jobs j
+left join procrastinate_workers w on w.id = j.worker_id
+where j.status = 'doing'
+  and (w.id is null or w.last_heartbeat < clock_timestamp() - make_interval(secs => %(silent_for)s))
+order by j.id
+limit %(limit)s
+for update of j skip locked;
+
+-- name: delete_job
+-- The job of a dead worker; its delivery gets a new one.
+delete from procrastinate_jobs where id = %(job_id)s;
+
+-- name: rescue
+-- A delivery whose worker died runs again, alone; the twentieth time it is a dead letter.
+update deliveries set
+  rescues = rescues + 1,
+  alone = true,
+  job_id = null,
+  due_at = clock_timestamp(),
+  status = case when rescues + 1 >= %(limit)s then 'dead' else 'pending' end,
+  dead_at = case when rescues + 1 >= %(limit)s then clock_timestamp() end,
+  dead_reason = case when rescues + 1 >= %(limit)s then 'crash' end
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
+  and status = 'pending' and job_id = %(job_id)s
+returning status;
+
+-- name: hurry
+-- Something happened that this payment's waiting remote deliveries wait for: they are due now.
+update deliveries set due_at = clock_timestamp()
+where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status = 'pending' and job_id is null
+  and handler in ('submit_payment', 'run_operation', 'close_intent') and due_at > clock_timestamp();
+
+-- name: finish_job
+-- A job ends only in the hands of the worker that holds it; no row means it was taken over, which is normal.
+delete from procrastinate_jobs where id = %(job_id)s and status = 'doing' and worker_id is not distinct from %(worker_id)s;
+
+-- name: event_of
+-- What a delivery is about.
+select e.topic, e.payment_id, e.operation_id, e.webhook_id, e.payload, e.correlation_id
+from events e where e.merchant_id = %(merchant_id)s and e.id = %(event_id)s;
+
+-- name: failures_of
+-- How often a delivery has failed since it was made or replayed.
+select failures from deliveries where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s;

@@ -1,0 +1,200 @@
+-- name: lock
+-- One payment under the only mutex of its life.
+select *,
+       extract(epoch from clock_timestamp() - submitted_at)::float8 as submitted_for,
+       extract(epoch from clock_timestamp() - confirmed_at)::float8 as confirmed_for,
+       coalesce(observe_at <= clock_timestamp(), false) as observe_due
+from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s for no key update;
+
+-- name: observed_version
+-- What a fetch carries: applying its snapshot requires this unchanged.
+select observed_version, provider_ref, state from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+
+-- name: find_by_provider_ref
+-- The payment behind a provider's object, whoever's it is.
+select merchant_id, id from payments
+where provider = %(provider)s and provider_account = %(account)s and provider_ref = %(provider_ref)s;
+
+-- name: find_by_id
+-- The payment our own metadata names, with the provider reference it is known under.
+select merchant_id, id, provider_ref, state from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+
+-- name: take_step
+-- One legal step of a walk: the state to enter, or none, and the facts that come with it.
+update payments set
+  state = coalesce(%(state)s, state),
+  provider_ref = coalesce(provider_ref, %(provider_ref)s),
+  latest_charge_ref = coalesce(%(latest_charge_ref)s, latest_charge_ref),
+  amount_authorized = coalesce(amount_authorized, %(amount_authorized)s),
+  amount_captured = coalesce(%(amount_captured)s, amount_captured),
+  capture_before = coalesce(%(capture_before)s, capture_before),
+  next_action_type = coalesce(%(next_action_type)s, next_action_type),
+  next_action_url = coalesce(%(next_action_url)s, next_action_url),
+  action_expires_at = case when %(state)s::text = 'requires_action'
+    then clock_timestamp() + make_interval(secs => %(action_window)s) else action_expires_at end,
+  failure_code = coalesce(%(failure_code)s, failure_code),
+  failure_message = coalesce(%(failure_message)s, failure_message),
+  failure_retryable = coalesce(%(failure_retryable)s, failure_retryable),
+  cancel_reason = coalesce(%(cancel_reason)s, cancel_reason),
+  money_after_final_at = case when %(money_after_final)s
+    then coalesce(money_after_final_at, clock_timestamp()) else money_after_final_at end
+where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+
+-- name: close_observation
+-- The end of one applied snapshot: rank, version, settlement when its money is available, and when to look again.
+update payments set
+  state = case when %(settles)s and state = 'confirmed' then 'settled' else state end,
+  settled_at = case when %(settles)s then coalesce(settled_at, clock_timestamp()) else settled_at end,
+  provider_ref = coalesce(provider_ref, %(provider_ref)s),
+  latest_charge_ref = coalesce(%(latest_charge_ref)s, latest_charge_ref),
+  provider_rank = greatest(provider_rank, %(rank)s),
+  observed_version = observed_version + 1,
+  observe_at = case %(look)s
+    when 'never' then null
+    when 'keep' then observe_at
+    when 'before' then greatest(coalesce(capture_before, clock_timestamp() + make_interval(secs => %(wait)s)),
+                                case when observe_at <= clock_timestamp() then clock_timestamp() + make_interval(secs => %(wait)s) end)
+    else clock_timestamp() + make_interval(secs => %(wait)s) end
+where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+
+-- name: move
+-- A step that no snapshot explains: a claim, an unknown outcome, a refusal.
+update payments set
+  state = %(state)s,
+  failure_code = coalesce(%(failure_code)s, failure_code),
+  failure_message = coalesce(%(failure_message)s, failure_message)
+where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+
+-- name: set_provider_ref
+-- The provider's object of this payment, committed before money can move.
+update payments set provider_ref = %(provider_ref)s, provider_rank = greatest(provider_rank, 10)
+where merchant_id = %(merchant_id)s and id = %(payment_id)s and provider_ref is null;
+
+-- name: set_observation
+-- When the clock looks at the provider again, if nobody else set it.
+update payments set observe_at = clock_timestamp() + make_interval(secs => case method when 'card' then %(card)s else %(bank)s end)
+where merchant_id = %(merchant_id)s and id = %(payment_id)s
+  and state in ('submitted', 'requires_action') and observe_at is null;
+
+-- name: due_observations
+-- Payments the clock says to look at, that nobody is looking at yet.
+select p.merchant_id, p.id as payment_id
+from payments p
+where p.observe_at <= clock_timestamp()
+  and not exists (
+    select from deliveries d
+    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.status <> 'done' and d.handler = 'observe_payment')
+order by p.observe_at
+limit %(limit)s;
+
+-- name: expired_actions
+-- Payers who never came back: their payments are to be canceled.
+select p.merchant_id, p.id as payment_id
+from payments p
+where p.state = 'requires_action' and p.action_expires_at <= clock_timestamp()
+  and not exists (
+    select from operations o
+    where o.merchant_id = p.merchant_id and o.payment_id = p.id
+      and o.kind in ('submit', 'capture', 'cancel') and o.status in ('pending', 'in_flight', 'unknown'))
+order by p.action_expires_at
+limit %(limit)s;
+
+-- name: lock_group
+-- The payments of a group of deliveries, in the one lock order; what another holds is left to it.
+select merchant_id, id from payments
+where (merchant_id, id) in (select * from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[]))
+order by merchant_id, id
+for no key update skip locked;
+
+-- name: create
+-- A new payment if the provider takes this amount; always one row, which tells the limits where they are known.
+with taken as (
+  select minimum, maximum, multiple from provider_currencies
+  where provider = %(provider)s and currency = %(currency)s
+), created as (
+  insert into payments (merchant_id, currency, amount, provider, provider_account, method, method_token, capture_method,
+    return_url, livemode, reference, description, statement_descriptor, metadata)
+  select %(merchant_id)s, %(currency)s, %(amount)s, %(provider)s, %(account)s, %(method)s, %(method_token)s,
+    %(capture_method)s, %(return_url)s, %(livemode)s, %(reference)s, %(description)s, %(statement_descriptor)s, %(metadata)s
+  from taken
+  where %(amount)s between minimum and maximum and %(amount)s %% multiple = 0
+  returning *
+)
+select taken.minimum, taken.maximum, taken.multiple, created.*
+from (values (true)) as request (was_made)
+left join taken on true
+left join created on true;
+
+-- name: get
+-- One payment as its merchant sees it, in the mode of the key that asks.
+select * from payments
+where merchant_id = %(merchant_id)s and id = %(payment_id)s and livemode = %(livemode)s;
+
+-- name: page
+-- A merchant's payments, newest first, after the cursor.
+select * from payments
+where merchant_id = %(merchant_id)s and livemode = %(livemode)s
+  and (created_at, id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+  and created_at >= %(created_gte)s::timestamptz and created_at < %(created_lt)s::timestamptz
+  and (%(state)s::text is null or state = %(state)s)
+  and (%(reference)s::text is null or reference = %(reference)s)
+  and (%(currency)s::text is null or currency = %(currency)s)
+order by created_at desc, id desc
+limit %(limit)s;
+
+-- name: lock_for_request
+-- One payment of the caller under its lock, with what a partial capture must be a multiple of and an id to give away.
+select p.*, c.multiple, uuidv7() as operation_id
+from payments p
+join provider_currencies c on c.provider = p.provider and c.currency = p.currency
+where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s and p.livemode = %(livemode)s
+for no key update of p;
+
+-- name: cancel_initiated
+-- End a payment that nobody was asked about yet.
+update payments set state = 'canceled', cancel_reason = %(reason)s
+where merchant_id = %(merchant_id)s and id = %(payment_id)s and state = 'initiated'
+returning *;
+
+-- name: timeline
+-- What happened to one payment in the order it happened, without what only operators need.
+select entry.* from (
+  select e.occurred_at as at, 'event' as kind, e.id, e.topic as what,
+         jsonb_build_object('version', e.payment_version) || e.payload as detail
+  from events e
+  join topics t on t.topic = e.topic and t.merchant_visible
+  where e.merchant_id = %(merchant_id)s and e.payment_id = %(payment_id)s
+  union all
+  select o.created_at, 'operation', o.id, o.kind || '.requested',
+         jsonb_build_object('operation', 'op_' || replace(o.id::text, '-', ''), 'amount', o.amount, 'reason', o.reason)
+  from operations o
+  where o.merchant_id = %(merchant_id)s and o.payment_id = %(payment_id)s
+  union all
+  select o.finished_at, 'operation', o.id, o.kind || '.' || o.status,
+         jsonb_build_object('operation', 'op_' || replace(o.id::text, '-', ''), 'outcome', o.outcome, 'code', o.outcome_code)
+  from operations o
+  where o.merchant_id = %(merchant_id)s and o.payment_id = %(payment_id)s and o.finished_at is not null
+  union all
+  select c.sent_at, 'provider_call', c.id, c.step,
+         jsonb_build_object('provider', c.provider, 'outcome', c.outcome, 'http_status', c.http_status,
+           'provider_request_id', c.provider_request_id, 'duration_ms', c.duration_ms)
+  from provider_calls c
+  where c.merchant_id = %(merchant_id)s and c.payment_id = %(payment_id)s
+  union all
+  select w.received_at, 'webhook', w.id, w.type,
+         jsonb_build_object('provider', w.provider, 'provider_event_id', w.provider_event_id)
+  from payments p
+  join webhooks w on w.payment_ref = p.provider_ref and w.provider = p.provider and w.account = p.provider_account
+  where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s
+) as entry
+order by entry.at, entry.id
+limit %(limit)s;
+
+-- name: look_now
+-- Make an observation due now, unless one is already on its way.
+select emit_observation_due(p.merchant_id, p.id)
+from payments p
+where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s
+  and not exists (
+    select from deliveries d
+    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.status = 'pending' and d.handler = 'observe_payment');

@@ -1,0 +1,61 @@
+"""Puts the gateway together; everything a request needs is made here, and no connection is."""
+
+from __future__ import annotations
+
+from apiflask import APIFlask
+
+from app.config import Settings, SettingsError, load_settings
+from app.db import Database
+from app.db.wake import Waker
+from app.gateway import errors, events, metrics, operations, payments, request_id, webhooks
+from app.gateway.context import EXTENSION, Gateway, gateway
+from app.providers.stripe import StripeProvider
+
+# The largest body under /v1: metadata at its bounds is half of it. Webhooks have a limit of their own.
+MAX_BODY_BYTES = 64 * 1024
+
+BLUEPRINTS = (payments.blueprint, events.blueprint, webhooks.blueprint, operations.blueprint)
+
+
+def create_app(settings: Settings | None = None) -> APIFlask:
+    """The WSGI application. Raises SettingsError; opens nothing, so it may be made before a fork."""
+    settings = settings or load_settings()
+    if not settings.key_pepper:
+        raise SettingsError("POSTBOX_KEY_PEPPER is not set: API keys cannot be checked without it")
+    # No interactive docs page, it loads its scripts from a CDN, and no static files.
+    app = APIFlask("postbox", title="Postbox", docs_path=None, static_folder=None)  # type: ignore[arg-type]
+    # Never a debug page or a raw exception, whatever FLASK_DEBUG says.
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
+    app.url_map.merge_slashes = False
+    app.extensions[EXTENSION] = _gateway(settings)
+    errors.register(app)
+    app.before_request(request_id.begin)
+    app.before_request(metrics.begin)
+    app.before_request(_open_pool)
+    # After-request functions run in reverse: the metrics see what the client gets.
+    app.after_request(metrics.end)
+    app.after_request(request_id.end)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _gateway(settings: Settings) -> Gateway:
+    database = Database(settings.database_url, size=settings.api_pool_size, application="postbox web")
+    stripe = StripeProvider(
+        settings.stripe_api_key,
+        account=settings.stripe_account,
+        api_base=settings.stripe_api_base,
+        webhook_secrets=settings.stripe_webhook_secrets,
+    )
+    return Gateway(
+        settings,
+        database,
+        Waker(database, every=settings.timing.wake_every),
+        providers={(stripe.name, stripe.account): stripe},
+    )
+
+
+def _open_pool() -> None:
+    # Here and not in create_app, so that a pool never crosses a fork; opening an open one does nothing.
+    gateway().database.open()

@@ -1,0 +1,39 @@
+"""What one process of the gateway holds: settings, the pool, the waker, the providers whose webhooks it verifies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flask import current_app, g
+
+from app.config import Settings
+from app.db import Database
+from app.db.wake import Waker
+from app.gateway.queue_state import QueueState
+from app.model.actor import Actor, ActorType, Role
+from app.providers.protocol import Provider
+
+EXTENSION = "postbox"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Made once per process; the pool opens with the first request, so after the fork."""
+
+    settings: Settings
+    database: Database
+    waker: Waker
+    queue: QueueState = field(default_factory=QueueState)
+    providers: Mapping[tuple[str, str], Provider] = field(default_factory=dict)
+
+
+def gateway() -> Gateway:
+    found = current_app.extensions[EXTENSION]
+    assert isinstance(found, Gateway)
+    return found
+
+
+def actor(identity: str) -> Actor:
+    """The actor behind this request: an API key, or the door it came through."""
+    return Actor(ActorType.API, identity, Role.API, request_id=g.request_id)

@@ -1,0 +1,76 @@
+"""Opaque cursors: a position and no permission, what they lead to is filtered by merchant anyway."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from datetime import datetime
+from uuid import UUID
+
+from app.errors import Invalid
+from app.services.events import Position
+
+# The longest one we make is under 100 characters.
+MAX_LENGTH = 200
+
+_XID = re.compile(r"[0-9]{1,18}")
+
+
+def after_payment(created_at: datetime, payment_id: UUID) -> str:
+    return _encode("p", created_at.isoformat(), payment_id.hex)
+
+
+def payment_position(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """Where `after_payment` pointed. Raises Invalid."""
+    if cursor is None:
+        return None
+    created_at, identity = _decode(cursor, "p", 2)
+    try:
+        at = datetime.fromisoformat(created_at)
+        if at.utcoffset() is None:
+            raise ValueError("no offset")
+        return at, UUID(hex=identity)
+    except ValueError:
+        raise _not_ours() from None
+
+
+def after_event(position: Position) -> str:
+    return _encode("e", str(position.epoch), str(position.xid), position.event_id.hex)
+
+
+def event_position(cursor: str | None) -> Position:
+    """Where `after_event` pointed, or before everything. Raises Invalid."""
+    if cursor is None:
+        return Position()
+    epoch, xid, identity = _decode(cursor, "e", 3)
+    if not _XID.fullmatch(epoch) or not _XID.fullmatch(xid) or int(epoch) >= 2**31:
+        raise _not_ours()
+    try:
+        return Position(int(epoch), int(xid), UUID(hex=identity))
+    except ValueError:
+        raise _not_ours() from None
+
+
+def _encode(*parts: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, kind: str, count: int) -> list[str]:
+    if len(cursor) > MAX_LENGTH:
+        raise _not_ours()
+    try:
+        parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        raise _not_ours() from None
+    if not isinstance(parts, list) or len(parts) != count + 1 or not all(isinstance(part, str) for part in parts):
+        raise _not_ours()
+    if parts[0] != kind:
+        raise _not_ours()
+    return parts[1:]
+
+
+def _not_ours() -> Invalid:
+    detail = "This is no cursor of this list."
+    return Invalid(errors=[{"pointer": "/cursor", "code": "invalid", "detail": detail}])

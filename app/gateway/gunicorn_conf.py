@@ -1,0 +1,53 @@
+"""How gunicorn serves the gateway; every number can be set from the environment, or with GUNICORN_CMD_ARGS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import Any
+
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+
+# Threads, because a request mostly waits for Postgres; processes, because the rest of it holds the interpreter lock.
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+# One connection per thread: more threads would queue for the pool, more connections would idle.
+threads = int(os.environ.get("POSTBOX_WEB_THREADS") or os.environ.get("POSTBOX_API_POOL_SIZE") or "8")
+
+# A request takes at most its statement timeouts and one wait for the pool; a thread stuck beyond is lost.
+timeout = 30
+# Platforms kill 30 s after SIGTERM; what is running by then has long been answered.
+graceful_timeout = 25
+# Longer than a client's pause between two calls; a load balancer in front should keep for less.
+keepalive = 15
+
+# Our longest path is under 100 characters and our longest query a cursor, a reference and two dates, escaped.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+
+# The control socket is a door that nobody here uses.
+control_socket_disable = True
+
+# Heartbeats write to a file; on a disk that stalls a worker would be taken for hung.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+accesslog = None
+errorlog = "-"
+
+# Metrics of all workers meet in files here; prometheus_client looks for the variable when a worker imports it.
+_OWN_METRICS = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+if _OWN_METRICS:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="postbox-metrics-")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    if _OWN_METRICS:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -1,0 +1,88 @@
+"""Prometheus metrics: requests of all gunicorn workers through its multiprocess files, the queue from the database."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from flask import Response, g, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.db.pool import Row
+from app.gateway.context import Gateway, gateway
+from app.gateway.errors import instance
+
+# gunicorn_conf.py sets this before a worker starts; without it there is one process and its own registry.
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+REQUESTS = Counter("postbox_http_requests_total", "Requests answered.", ["method", "route", "status"])
+SECONDS = Histogram(
+    "postbox_http_request_seconds",
+    "Time to answer.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+
+
+def begin() -> None:
+    g.started = time.monotonic()
+
+
+def end(response: Response) -> Response:
+    # Only names we know: a stranger's method or path must not make a new time series.
+    method, route = request.method if request.method in METHODS else "other", instance()
+    REQUESTS.labels(method, route, str(response.status_code)).inc()
+    SECONDS.labels(method, route).observe(time.monotonic() - g.get("started", time.monotonic()))
+    return response
+
+
+def scrape() -> Response:
+    registry = CollectorRegistry()
+    registry.register(_Queue(gateway()))
+    text = generate_latest(registry)
+    if os.environ.get(MULTIPROCESS):
+        requests = CollectorRegistry()
+        multiprocess.MultiProcessCollector(requests)  # type: ignore[no-untyped-call]
+        text += generate_latest(requests)
+    else:
+        text += generate_latest(REGISTRY)
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+
+class _Queue(Collector):
+    def __init__(self, edge: Gateway) -> None:
+        self._edge = edge
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        handlers, unknown = self._edge.queue.read(self._edge.database)
+        yield _gauge("postbox_database_up", "Whether the database answered.", float(unknown is not None))
+        for name, about in (("pending", "Deliveries to be done."), ("dead", "Deliveries that wait for a person.")):
+            yield _by_handler(f"postbox_deliveries_{name}", about, handlers, name)
+        yield _by_handler("postbox_deliveries_oldest_seconds", "Age of the oldest pending one.", handlers, "oldest")
+        if unknown is not None:
+            yield _gauge("postbox_payments_outcome_unknown", "Payments without a definite answer.", unknown["payments"])
+            yield _gauge("postbox_payments_outcome_unknown_oldest_seconds", "For how long.", unknown["oldest"])
+
+
+def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, value=value)
+
+
+def _by_handler(name: str, about: str, rows: list[Row], column: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, about, labels=["handler"])
+    for row in rows:
+        family.add_metric([row["handler"]], row[column])
+    return family

@@ -1,0 +1,41 @@
+"""/healthz, /readyz and /metrics: for probes and scrapers; none of them needs a key, none tells about a merchant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from app.errors import DatabaseDown, PostboxError
+from app.gateway.context import actor, gateway
+from app.gateway.metrics import scrape
+from app.services.health import pending_migrations
+
+blueprint = APIBlueprint("operations", __name__, enable_openapi=False)
+
+
+@blueprint.get("/healthz")
+def healthz() -> dict[str, str]:
+    """The process answers; it asks nobody."""
+    return {"status": "ok"}
+
+
+@blueprint.get("/readyz")
+def readyz() -> tuple[dict[str, Any], int]:
+    """Whether to send traffic here: the database answers and has every file of this release."""
+    try:
+        pending = gateway().database.transact(actor("readyz"), pending_migrations)
+    except DatabaseDown:
+        return {"status": "unready", "reason": "database_down"}, 503
+    except PostboxError:
+        return {"status": "unready", "reason": "database_not_migrated"}, 503
+    if pending:
+        return {"status": "unready", "reason": "migrations_pending", "pending": pending}, 503
+    return {"status": "ready"}, 200
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus text: this process's group of requests, and the queue as the database sees it."""
+    return scrape()

@@ -1,0 +1,80 @@
+"""/v1/payments: create, show, list, capture, cancel, timeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from marshmallow import RAISE
+
+from app.db import Tx
+from app.gateway import cursor as cursors
+from app.gateway import representation as shown
+from app.gateway.context import gateway
+from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, ListPayments
+from app.gateway.transaction import reading, writing
+from app.model.public_id import PAYMENT, parse
+from app.services import payments, requests
+from app.services.authentication import Caller
+from app.services.payments import Filter
+
+blueprint = APIBlueprint("payments", __name__, url_prefix="/v1/payments")
+
+# The one provider there is; which account of it is a setting.
+PROVIDER = "stripe"
+
+
+@blueprint.post("")
+@writing
+@blueprint.input(CreatePayment)
+def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Accept a payment; a worker submits it after the commit."""
+    account = gateway().settings.stripe_account
+    return shown.payment(payments.create(tx, caller, json_data, provider=PROVIDER, account=account)), 201
+
+
+@blueprint.get("")
+@reading
+@blueprint.input(ListPayments, location="query", unknown=RAISE)
+def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
+    """Payments, newest first."""
+    before = cursors.payment_position(query_data.pop("cursor", None))
+    rows = payments.page(tx, caller, Filter(before=before, **query_data))
+    last = rows[-1] if len(rows) == query_data["limit"] else None
+    return shown.listing(
+        [shown.payment(row) for row in rows],
+        next_cursor=cursors.after_payment(last["created_at"], last["id"]) if last else None,
+    )
+
+
+@blueprint.get("/<payment_id>")
+@reading
+def show(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
+    """One payment as it is now."""
+    return shown.payment(payments.get(tx, caller, parse(PAYMENT, payment_id)))
+
+
+@blueprint.get("/<payment_id>/timeline")
+@reading
+def timeline(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
+    """What happened to one payment, oldest first."""
+    rows = payments.timeline(tx, caller, parse(PAYMENT, payment_id))
+    return shown.listing([shown.timeline_entry(row) for row in rows], next_cursor=None)
+
+
+@blueprint.post("/<payment_id>/capture")
+@writing
+@blueprint.input(CapturePayment)
+def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Ask for the money of an authorized payment, or a part of it."""
+    operation = requests.capture(tx, caller, parse(PAYMENT, payment_id), amount=json_data.get("amount"))
+    return shown.operation(operation), 202
+
+
+@blueprint.post("/<payment_id>/cancel")
+@writing
+@blueprint.input(CancelPayment)
+def cancel(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Cancel at once what nobody was asked about (200, the payment), or ask the provider to (202, the operation)."""
+    payment, operation = requests.cancel(tx, caller, parse(PAYMENT, payment_id), reason=json_data["reason"])
+    return (shown.payment(payment), 200) if payment else (shown.operation(operation or {}), 202)

@@ -1,0 +1,29 @@
+"""What goes wrong at the edge itself, before any service is asked: headers and bodies that are not even requests."""
+
+from __future__ import annotations
+
+from app.errors import PostboxError
+
+
+class MalformedBody(PostboxError):
+    """The body is not the JSON we accept."""
+
+    code = "malformed_json"
+
+
+class WrongMediaType(PostboxError):
+    """The body must be application/json, without content encoding."""
+
+    code = "unsupported_media_type"
+
+
+class KeyMalformed(PostboxError):
+    """The Idempotency-Key must be 1 to 255 visible ASCII characters."""
+
+    code = "idempotency_key_malformed"
+
+
+class WrongMode(PostboxError):
+    """The API key is of the other mode: live and test payments do not mix."""
+
+    code = "wrong_mode"

@@ -1,0 +1,103 @@
+"""Shows rows as the API does: our ids, RFC 3339 times in UTC, integers in minor units; nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from app.db.pool import Row
+from app.model import public_id
+
+
+def render(body: Mapping[str, Any]) -> bytes:
+    """The bytes of an answer; the same body gives the same bytes."""
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def payment(row: Row) -> dict[str, Any]:
+    return {
+        "id": public_id.show(public_id.PAYMENT, row["id"]),
+        "object": "payment",
+        "state": row["state"],
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "amount_authorized": row["amount_authorized"],
+        "amount_captured": row["amount_captured"],
+        "amount_refunded": row["amount_refunded"],
+        "amount_disputed": row["amount_disputed"],
+        "amount_lost": row["amount_lost"],
+        "method": {"type": row["method"]},
+        "capture_method": row["capture_method"],
+        "reference": row["reference"],
+        "description": row["description"],
+        "next_action": _next_action(row),
+        "failure": _failure(row),
+        "cancel_reason": row["cancel_reason"],
+        "created_at": instant(row["created_at"]),
+        "submitted_at": instant(row["submitted_at"]),
+        "confirmed_at": instant(row["confirmed_at"]),
+        "settled_at": instant(row["settled_at"]),
+        "capture_before": instant(row["capture_before"]),
+        "livemode": row["livemode"],
+        "metadata": row["metadata"],
+        "version": row["version"],
+    }
+
+
+def operation(row: Row) -> dict[str, Any]:
+    return {
+        "id": public_id.show(public_id.OPERATION, row["id"]),
+        "object": "operation",
+        "kind": row["kind"],
+        "status": row["status"],
+        "payment": public_id.show(public_id.PAYMENT, row["payment_id"]),
+        "amount": row["amount"],
+        "reason": row["reason"],
+        "created_at": instant(row["created_at"]),
+    }
+
+
+def event(row: Row) -> dict[str, Any]:
+    return {
+        "id": public_id.show(public_id.EVENT, row["id"]),
+        "object": "event",
+        "topic": row["topic"],
+        "payment": public_id.show(public_id.PAYMENT, row["payment_id"]),
+        "version": row["payment_version"],
+        "occurred_at": instant(row["occurred_at"]),
+        "data": row["payload"],
+    }
+
+
+def timeline_entry(row: Row) -> dict[str, Any]:
+    return {"at": instant(row["at"]), "kind": row["kind"], "what": row["what"], "detail": row["detail"]}
+
+
+def listing(data: Sequence[Mapping[str, Any]], *, next_cursor: str | None) -> dict[str, Any]:
+    """`next_cursor` continues after the last entry; null ends the list."""
+    return {"object": "list", "data": data, "next_cursor": next_cursor}
+
+
+def instant(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the microsecond, as `Z`."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _next_action(row: Row) -> dict[str, Any] | None:
+    if row["next_action_type"] is None:
+        return None
+    return {"type": row["next_action_type"], "redirect_url": row["next_action_url"]}
+
+
+def _failure(row: Row) -> dict[str, Any] | None:
+    if row["failure_code"] is None:
+        return None
+    return {
+        "code": row["failure_code"],
+        "message": row["failure_message"],
+        "retryable": bool(row["failure_retryable"]),
+    }

@@ -1,0 +1,23 @@
+"""Gives every request an id: the client's when it is harmless, else ours; answer, log and audit carry it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from flask import Response, g, request
+
+HEADER = "X-Request-Id"
+
+# It goes into logs and audit rows: nothing that could break a line or fill a disk.
+_HARMLESS = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+
+
+def begin() -> None:
+    given = request.headers.get(HEADER, "")
+    g.request_id = given if _HARMLESS.fullmatch(given) else uuid.uuid4().hex
+
+
+def end(response: Response) -> Response:
+    response.headers[HEADER] = g.get("request_id", "")
+    return response

@@ -1,0 +1,103 @@
+"""The two ways a view reaches the database: `reading`, and `writing` with an Idempotency-Key; one transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import Response, request
+
+from app.db import Tx
+from app.db.pool import Timeouts
+from app.gateway.auth import bearer_key
+from app.gateway.context import actor, gateway
+from app.gateway.idempotency import fingerprint, required_key
+from app.gateway.problems import WrongMediaType, WrongMode
+from app.gateway.representation import render
+from app.gateway.strict_json import parse
+from app.services import idempotency
+from app.services.authentication import Caller, authenticate
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The exact bytes that answer a request."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
+
+    def response(self) -> Response:
+        response = Response(self.body, self.status, content_type="application/json")
+        if self.replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        return response
+
+
+def reading(view: Callable[..., Body]) -> Callable[..., Response]:
+    """Run `view(tx, caller, ...)` in one transaction of the caller and answer 200 with what it returns."""
+
+    @wraps(view)
+    def run(**arguments: Any) -> Response:
+        key, edge = bearer_key(request.headers.get("Authorization")), gateway()
+
+        def work(tx: Tx) -> Answer:
+            caller = authenticate(tx, key, pepper=edge.settings.key_pepper)
+            return Answer(200, render(view(tx, caller, **arguments)))
+
+        return edge.database.transact(actor(key.id), work).response()
+
+    return run
+
+
+def writing(view: Callable[..., tuple[Body, int]]) -> Callable[..., Response]:
+    """Run `view(tx, caller, ...)` once per Idempotency-Key, all in one transaction, and answer with (body, status).
+
+    Authentication, the claim of the key, the view and its stored answer commit together or not at all, so a refusal
+    leaves the key free. After the commit idle workers are woken.
+    """
+
+    @wraps(view)
+    def run(**arguments: Any) -> Response:
+        key, edge = bearer_key(request.headers.get("Authorization")), gateway()
+        idempotency_key = required_key(request.headers.get("Idempotency-Key"))
+        print_ = fingerprint(request.method, request.path, _json_body())
+
+        def work(tx: Tx) -> Answer:
+            caller = authenticate(tx, key, pepper=edge.settings.key_pepper)
+            stored = idempotency.claim(tx, caller.merchant_id, idempotency_key, print_)
+            if stored is not None:
+                return Answer(stored.status, stored.body, replayed=True)
+            _refuse_other_mode(caller, edge.settings.livemode)
+            body, status = view(tx, caller, **arguments)
+            answer = Answer(status, render(body))
+            idempotency.keep(tx, caller.merchant_id, idempotency_key, status=status, body=answer.body)
+            return answer
+
+        # One limit for both locks a request can meet: the key's and the payment's.
+        limits = Timeouts(lock=max(1, round(edge.settings.timing.idempotency_lock * 1000)))
+        answer = edge.database.transact(actor(key.id), work, timeouts=limits)
+        edge.waker.wake()
+        return answer.response()
+
+    return run
+
+
+def _refuse_other_mode(caller: Caller, livemode: bool) -> None:
+    """A test key must never charge a real account, nor a live key pretend to."""
+    if caller.livemode != livemode:
+        raise WrongMode()
+
+
+def _json_body() -> Any:
+    """The body, strictly read; an absent one is an empty object. The schema reads the same bytes again."""
+    raw = request.get_data()
+    if not raw:
+        return {}
+    if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise WrongMediaType()
+    return parse(raw)

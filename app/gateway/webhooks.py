@@ -1,0 +1,49 @@
+"""/webhooks/stripe/{account}: verify on the raw body, store once, answer; acting on it is a worker's."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import request
+
+from app.db import Tx
+from app.errors import NotFound, WebhookRefused
+from app.gateway.context import actor, gateway
+from app.providers.protocol import WebhookEvent
+from app.services import webhooks
+
+blueprint = APIBlueprint("webhooks", __name__, url_prefix="/webhooks")
+
+# Stripe's largest events are tens of kilobytes; anything beyond is not worth an HMAC.
+MAX_BYTES = 256 * 1024
+
+
+@blueprint.post("/stripe/<account>")
+def stripe(account: str) -> dict[str, bool]:
+    """Take in one event of Stripe's."""
+    request.max_content_length = MAX_BYTES
+    raw = request.get_data()
+    edge = gateway()
+    provider = edge.providers.get(("stripe", account))
+    if provider is None:
+        raise NotFound()
+    who = actor(f"webhook:stripe/{account}")
+    try:
+        event = provider.parse_webhook(raw, dict(request.headers), now=datetime.now(UTC))
+    except WebhookRefused as refused:
+        reason = str(refused.extra.get("reason", refused.code))
+        edge.database.transact(who, lambda tx: webhooks.reject(tx, provider="stripe", account=account, reason=reason))
+        raise
+    edge.database.transact(who, lambda tx: _store(tx, event, raw))
+    edge.waker.wake()
+    return {"received": True}
+
+
+def _store(tx: Tx, event: WebhookEvent, raw: bytes) -> bool:
+    told: dict[str, Any] = asdict(event)
+    del told["object_type"]
+    return webhooks.store(tx, **told, body_sha256=hashlib.sha256(raw).hexdigest())

@@ -1,0 +1,28 @@
+"""Tells whether the database is the one this release was made for, and how its queue is doing."""
+
+from __future__ import annotations
+
+from app.db import Tx
+from app.db.migrate import migrations, repeatables
+from app.db.pool import Row
+
+# A backlog beyond this is reported as this: counting more would cost what the workers need.
+COUNTED_ROWS = 20_000
+
+
+def pending_migrations(tx: Tx) -> list[str]:
+    """Names of the files of sql/ that this database has not seen in their present form."""
+    known = {row["name"]: row["sha256"] for row in tx.all("schema_migrations.recorded")}
+    return [script.name for script in (*migrations(), *repeatables()) if known.get(script.name) != script.sha256]
+
+
+def backlog(tx: Tx) -> list[Row]:
+    """Per handler: pending and dead deliveries and the age of the oldest pending one, each count bounded."""
+    return tx.all("health.backlog", most=COUNTED_ROWS)
+
+
+def unknown_outcomes(tx: Tx) -> Row:
+    """Payments whose outcome is unknown: how many, and for how many seconds the oldest."""
+    row = tx.one("health.unknown_outcomes", most=COUNTED_ROWS)
+    assert row is not None, "an aggregate always returns a row"
+    return row

@@ -1,0 +1,57 @@
+"""Stores what a provider told us once, and counts what was refused; acting on it is a handler's work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from app.db import Tx
+from app.errors import NotFound
+
+
+def store(
+    tx: Tx,
+    *,
+    provider: str,
+    account: str,
+    event_id: str,
+    type: str,
+    object_id: str | None,
+    payment_ref: str | None,
+    payment_id: str | None,
+    merchant_id: str | None,
+    api_version: str | None,
+    livemode: bool,
+    created_at: datetime,
+    payload: Mapping[str, object],
+    body_sha256: str,
+) -> bool:
+    """True when the event is new, False when it was stored before. Raises NotFound when nobody owns the account.
+
+    `payment_id` and `merchant_id` are what the body claims: hints for the handler, which looks for itself.
+    """
+    row = tx.one(
+        "webhooks.store",
+        provider=provider,
+        account=account,
+        provider_event_id=event_id,
+        type=type,
+        object_id=object_id,
+        payment_ref=payment_ref,
+        payment_id=payment_id,
+        payment_merchant_id=merchant_id,
+        api_version=api_version,
+        livemode=livemode,
+        created_at=created_at,
+        payload=dict(payload),
+        body_sha256=body_sha256,
+    )
+    if row is None:
+        raise NotFound()
+    return row["id"] is not None
+
+
+def reject(tx: Tx, *, provider: str, account: str, reason: str) -> None:
+    """Count a refusal in this second of this account. Raises NotFound when nobody owns the account."""
+    if not tx.run("webhooks.reject", provider=provider, account=account, reason=reason):
+        raise NotFound()

@@ -184,12 +184,16 @@ def _submitted(p: Row) -> Row:
     return {"provider_ref": provider_ref(p), "provider_rank": max(p["provider_rank"], 30), "observe_at": _soon()}
 
 
+def _captured(p: Row) -> Row:
+    return {"amount_captured": p["amount_captured"] or p["amount"]}
+
+
 def _confirmed(p: Row) -> Row:
     return {
         "provider_ref": provider_ref(p), "latest_charge_ref": provider_ref(p).replace("pi_", "ch_"),
-        "amount_captured": p["amount_captured"] or p["amount"], "provider_rank": max(p["provider_rank"], 50),
+        "provider_rank": max(p["provider_rank"], 50),
         "observed_version": p["observed_version"] + 1,
-        "amount_refunded": 0, "amount_disputed": 0, "amount_lost": 0,
+        "amount_refunded": 0, "amount_disputed": 0, "amount_lost": 0, **_captured(p),
     }  # fmt: skip
 
 
@@ -209,8 +213,8 @@ FACTS: dict[str, Callable[[Row], Row]] = {
     },
     "confirmed": _confirmed,
     "settled": lambda p: _confirmed(p),
-    "disputed": lambda p: {"amount_disputed": p["amount_captured"], "amount_lost": 0},
-    "refunded": lambda p: _confirmed(p) | {"amount_refunded": p["amount_captured"]},
+    "disputed": lambda p: _captured(p) | {"amount_disputed": _captured(p)["amount_captured"], "amount_lost": 0},
+    "refunded": lambda p: _confirmed(p) | {"amount_refunded": _captured(p)["amount_captured"]},
     "charged_back": lambda p: {"amount_disputed": 0, "amount_lost": p["amount_captured"]},
     "returned": lambda p: {"amount_disputed": 0, "amount_lost": p["amount_captured"]},
     "failed": lambda p: {"failure_code": "card_declined", "failure_message": "Declined.", "failure_retryable": True},

@@ -111,6 +111,7 @@ def migrate(
         connection.execute("select pg_advisory_lock(%s)", [ADVISORY_LOCK])
         try:
             applied = list(_apply_all(connection, report))
+            connection.execute(_query("close_database"))
             if runtime_login:
                 _grant_roles(connection, runtime_login)
             _enter_epoch(connection)
@@ -131,8 +132,8 @@ def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Calla
         raise MigrationError(f"the database is ahead of this release: {', '.join(sorted(future))}")
     due = [script for script in scripts if script.name not in known]
     changed = [script for script in repeatables() if known.get(script.name) != script.sha256]
-    if changed and not any(script.name == "grants.sql" for script in changed):
-        # a replaced function or a new view has no grants yet
+    if (due or changed) and not any(script.name == "grants.sql" for script in changed):
+        # a new table, function or view has no grants yet
         changed.append(read_script(SQL_DIR / "grants.sql"))
     for script in [*due, *changed]:
         report(script.name)

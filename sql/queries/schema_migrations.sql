@@ -34,3 +34,10 @@ where c.relnamespace = 'postbox'::regnamespace and not t.tgisinternal and t.tgen
 select tgname from pg_trigger
 where tgrelid = 'procrastinate.procrastinate_jobs'::regclass
   and tgname = 'procrastinate_jobs_notify_queue_job_inserted_v1' and tgenabled <> 'D';
+
+-- name: close_database
+-- Rights on the database are no part of a dump: after a restore PUBLIC could make temporary tables again.
+do $$
+begin
+  execute format('revoke temporary, create on database %I from public', current_database());
+end $$;

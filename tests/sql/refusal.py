@@ -1,0 +1,24 @@
+"""Says what the database answers to a statement, and undoes it."""
+
+from __future__ import annotations
+
+import psycopg
+
+from tests import factories
+from tests.factories import Connection
+
+ACCEPTED = "accepted"
+
+
+def answer(
+    conn: Connection, statement: str, params: object = None, *, actor: str = "worker", role: str | None = None
+) -> str:
+    """Accepted, or the SQLSTATE, or the name of the constraint; under `actor` and `role`, and undone either way."""
+    try:
+        with conn.transaction(force_rollback=True):
+            factories.act(conn, actor, role=role)
+            conn.execute(statement, params)  # type: ignore[arg-type]
+            conn.execute("set constraints all immediate")
+    except psycopg.Error as error:
+        return error.diag.constraint_name or error.sqlstate or "no sqlstate"
+    return ACCEPTED

@@ -1,0 +1,152 @@
+"""Every pair of states, by every way to write, under every role and actor: accepted exactly where the tables say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests import factories
+from tests.factories import Connection, Row
+from tests.sql import matrix
+from tests.sql.edges import ACCEPTED, ACTORS, DENIED, EDGES, INSERTS, ROLE_ACTORS, STATES, topics, verdict
+from tests.sql.matrix import Attempt, attempt_all
+
+# Every state, and those that may also come after settlement or before confirmation.
+STARTS: dict[str, tuple[str, dict[str, Any]]] = {state: (state, {}) for state in STATES} | {
+    "disputed after settlement": ("disputed", {"settled": True}),
+    "refunded after settlement": ("refunded", {"settled": True}),
+    "charged back after settlement": ("charged_back", {"settled": True}),
+    "returned after settlement": ("returned", {"settled": True}),
+    "returned before confirmation": ("returned", {"confirmed": False}),
+}
+
+WRITES = {"update": matrix.update, "update from": matrix.update_from, "merge": matrix.merge}
+
+
+def start(conn: Connection, name: str) -> Row:
+    state, how = STARTS[name]
+    return factories.payment(conn, state, **how)
+
+
+def columns_to(p: Row, state: str) -> Row:
+    """The state and, where it changes, the facts that come with it."""
+    return {"state": state} | (factories.facts_of(p, state) if state != p["state"] else {})
+
+
+def test_the_table_holds_exactly_the_54_edges(conn: Connection) -> None:
+    rows = conn.execute("select from_state, to_state, event, class, actors from payment_transitions").fetchall()
+    found = {(r["from_state"], r["to_state"]): (r["event"], r["class"], tuple(r["actors"])) for r in rows}
+    assert found == EDGES
+    assert len(EDGES) == 54
+
+
+def test_the_states_are_these_14(conn: Connection) -> None:
+    assert {r["state"] for r in conn.execute("select state from payment_states")} == set(STATES)
+
+
+def test_roles_may_set_exactly_these_actor_types(conn: Connection) -> None:
+    found: dict[str, set[str]] = {role: set() for role in ROLE_ACTORS}
+    for row in conn.execute("select role, actor_type from role_actors"):
+        found[row["role"]].add(row["actor_type"])
+    assert found == {role: set(actors) for role, actors in ROLE_ACTORS.items()}
+
+
+@pytest.mark.parametrize("way", WRITES)
+@pytest.mark.parametrize("name", STARTS)
+def test_a_step_is_accepted_exactly_where_the_tables_say(conn: Connection, name: str, way: str) -> None:
+    p = start(conn, name)
+    columns = {to: columns_to(p, to) for to in STATES}
+    attempts = attempt_all(conn, p, {to: WRITES[way](p, columns[to]) for to in STATES})
+    assert len(attempts) == len(ROLE_ACTORS) * len(ACTORS) * len(STATES)
+    wrong = [
+        a for a in attempts
+        if a.result != verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns[a.statement]))
+    ]  # fmt: skip
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_an_accepted_step_leaves_one_audit_entry_and_its_events_under_one_xid(conn: Connection, name: str) -> None:
+    p = start(conn, name)
+    subscribed = subscriptions(conn)
+    attempts = attempt_all(conn, p, {to: matrix.update(p, columns_to(p, to)) for to in STATES})
+    accepted = [a for a in attempts if a.result == ACCEPTED]
+    assert accepted, "a payment may at least be observed"
+    for a in accepted:
+        wanted = topics(p["state"], a.statement, settled=p["settled_at"] is not None)
+        assert a.evidence == {
+            "state": a.statement, "version": p["version"] + 1, "audits": 1, "topics": wanted,
+            "deliveries": sum(subscribed.get(topic, 0) for topic in wanted),
+            "audited_as": [a.actor, a.role], "one_xid": True,
+        }  # fmt: skip
+
+
+def subscriptions(conn: Connection) -> dict[str, int]:
+    return {r["topic"]: r["n"] for r in conn.execute("select topic, count(*) as n from subscriptions group by topic")}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_what_is_rolled_back_leaves_nothing(conn: Connection, name: str) -> None:
+    p = start(conn, name)
+    before = rows_in_all(conn)
+    attempt_all(conn, p, {to: matrix.update(p, columns_to(p, to)) for to in STATES})
+    assert rows_in_all(conn) == before
+
+
+def rows_in_all(conn: Connection) -> Row:
+    row = conn.execute(
+        "select (select count(*) from audit_log) as audit, (select count(*) from events) as events,"
+        " (select count(*) from deliveries) as deliveries, (select count(*) from procrastinate_jobs) as jobs"
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_step_without_its_facts_is_refused_no_later(conn: Connection, name: str) -> None:
+    """Only `state` is set, which every role but compliance may: the trigger refuses, or a CHECK misses the facts."""
+    p = start(conn, name)
+    attempts = attempt_all(conn, p, {to: matrix.update(p, {"state": to}) for to in STATES})
+    wrong = [a for a in attempts if not is_refused_or_incomplete(a, p["state"])]
+    assert wrong == []
+
+
+def is_refused_or_incomplete(a: Attempt, state: str) -> bool:
+    expected = verdict(a.role, a.actor, state, a.statement, frozenset({"state"}))
+    return a.result == expected or (expected == ACCEPTED and a.result == "23514")
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_on_conflict_do_update_moves_only_what_the_api_may_move(conn: Connection, name: str) -> None:
+    """The INSERT half is judged first: it takes the right to insert and the actor api."""
+    p = start(conn, name)
+    columns = {to: columns_to(p, to) for to in STATES}
+    for a in attempt_all(conn, p, {to: matrix.upsert(p, columns[to]) for to in STATES}):
+        expected = verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns[a.statement]))
+        if a.role not in INSERTS:
+            expected = DENIED
+        elif expected != DENIED and a.actor != "api":
+            expected = "PB002"
+        assert a.result == expected, a
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("role", ROLE_ACTORS)
+def test_copy_creates_initiated_payments_and_nothing_else(conn: Connection, role: str, actor: str) -> None:
+    merchant_id = factories.merchant(conn)["id"]
+    for state in STATES:
+        allowed = state == "initiated" and (role, actor) == ("postbox_api", "api")
+        result = copy_in(conn, role, actor, f"{merchant_id}\t{state}\t1000\tusd\tstripe\tdefault\tcard\tpm_card_visa\n")
+        assert (result == ACCEPTED) == allowed, (state, result)
+
+
+def copy_in(conn: Connection, role: str, actor: str, line: str) -> str | None:
+    names = "merchant_id, state, amount, currency, provider, provider_account, method, method_token"
+    try:
+        with factories.acting(conn, actor, role=role), conn.cursor() as cursor:
+            with cursor.copy(f"copy postbox.payments ({names}) from stdin") as copy:
+                copy.write(line)
+            return ACCEPTED
+    except factories.psycopg.Error as error:
+        return error.sqlstate

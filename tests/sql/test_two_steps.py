@@ -1,0 +1,69 @@
+"""Two steps in one transaction are two steps: each is judged, audited and told, and both fall together."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg import sql
+
+from tests import factories
+from tests.factories import Connection, Row
+from tests.sql import matrix
+from tests.sql.edges import ACCEPTED, STATES, topics, verdict
+from tests.sql.matrix import attempt_all
+
+ROLES = ("postbox_api", "postbox_worker", "postbox_operator")
+ACTORS = ("api", "worker", "reconciler", "operator")
+
+
+def chains(p: Row) -> dict[str, tuple[Row, Row]]:
+    """Every pair of further states, with the columns of both updates."""
+    found: dict[str, tuple[Row, Row]] = {}
+    for first in (state for state in STATES if state != p["state"]):
+        columns = {"state": first} | factories.facts_of(p, first)
+        between = p | columns
+        for second in (state for state in STATES if state != first):
+            found[f"{first} {second}"] = (columns, {"state": second} | factories.facts_of(between, second))
+    return found
+
+
+def expected(role: str, actor: str, p: Row, steps: tuple[Row, Row]) -> str:
+    first, second = steps
+    judged = verdict(role, actor, p["state"], first["state"], frozenset(first))
+    if judged == ACCEPTED:
+        judged = verdict(role, actor, first["state"], second["state"], frozenset(second))
+    if judged == ACCEPTED and first["state"] in ("failed", "canceled") and p["provider_ref"] is None:
+        return "23514"  # nobody adopts what no provider has ever seen
+    return judged
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_both_steps_are_judged_and_both_leave_their_evidence(conn: Connection, state: str) -> None:
+    p = factories.payment(conn, state)
+    steps = chains(p)
+    statements = {
+        name: sql.SQL("; ").join([matrix.update(p, first), matrix.update(p, second)])
+        for name, (first, second) in steps.items()
+    }
+    for a in attempt_all(conn, p, statements, roles=ROLES, actors=ACTORS):
+        first, second = steps[a.statement]
+        assert a.result == expected(a.role, a.actor, p, steps[a.statement]), a
+        if a.evidence is not None:
+            settled = p["settled_at"] is not None or first["state"] == "settled"
+            assert a.evidence["audits"] == 2
+            assert a.evidence["version"] == p["version"] + 2
+            assert a.evidence["topics"] == topics(first["state"], second["state"], settled=settled)
+            assert a.evidence["one_xid"] is True
+
+
+def test_every_step_of_a_walk_in_one_transaction_is_told_in_order_under_one_xid(conn: Connection) -> None:
+    p = factories.payment(conn, "submitting")
+    for state in ("submitted", "confirmed", "settled"):
+        p = factories.advance(conn, p, state)
+    rows = conn.execute(
+        "select topic, recorded_xid from events where payment_id = %s order by id", [p["id"]]
+    ).fetchall()
+    assert [r["topic"] for r in rows] == [
+        "payment.initiated", "payment.submission_started", "payment.provider_submitted", "payment.confirmed",
+        "payment.settled",
+    ]  # fmt: skip
+    assert len({r["recorded_xid"] for r in rows}) == 1

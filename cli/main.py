@@ -59,6 +59,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except PostboxError as error:
+            if isinstance(error, ConstraintViolated) and error.sqlstate is None:
+                raise  # not the database's refusal but a mistake of ours: its traceback is wanted
             raise click.ClickException(one_line(error)) from error
         except SettingsError as error:
             raise click.ClickException(str(error)) from error
@@ -71,7 +73,7 @@ def one_line(error: PostboxError) -> str:
     if isinstance(error, ConstraintViolated):
         if error.sqlstate in _NOT_MIGRATED:
             return f"the database is not ready for this login ({error.sqlstate}): run `postbox migrate`"
-        return f"the database refused it: {error.constraint or error.sqlstate or 'unknown reason'}"
+        return f"the database refused it: {error.constraint or error.sqlstate}"
     if isinstance(error, DatabaseDown):
         return "the database cannot be reached: check DATABASE_URL and that the server runs"
     return " ".join(error.detail.split())

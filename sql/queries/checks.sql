@@ -1,7 +1,7 @@
 -- name: audit_counts_every_version
 -- Payments whose audit entries are not exactly one per version, and entries of payments that do not exist.
 select coalesce(p.merchant_id, a.merchant_id) as merchant_id, coalesce(p.id, a.payment_id) as payment_id,
-       format('version %s, audit entries %s (versions %s to %s)', coalesce(p.version::text, 'none'), coalesce(a.entries, 0), a.lowest, a.highest) as detail
+       format('version %%s, audit entries %%s (versions %%s to %%s)', coalesce(p.version::text, 'none'), coalesce(a.entries, 0), a.lowest, a.highest) as detail
 from (select * from payments where %(payment_id)s::uuid is null or id = %(payment_id)s) p
 full join (
   select merchant_id, payment_id, count(*) as entries, count(distinct payment_version) as versions,
@@ -16,7 +16,7 @@ limit %(limit)s;
 -- name: audit_tells_the_row
 -- Payments whose row is not what their audit entries, applied one after another, say it is.
 select p.merchant_id, p.id as payment_id,
-       format('differs in %s', (
+       format('differs in %%s', (
          select string_agg(coalesce(r.key, t.key), ', ' order by coalesce(r.key, t.key))
          from jsonb_each(to_jsonb(p)) r full join jsonb_each(told.row) t on t.key = r.key
          where r.value is distinct from t.value and (jsonb_typeof(r.value) <> 'object' or jsonb_strip_nulls(r.value) <> jsonb_strip_nulls(t.value)))) as detail
@@ -33,7 +33,7 @@ limit %(limit)s;
 
 -- name: audit_hashes_hold
 -- Audit entries that no longer have the hash they were written with.
-select a.merchant_id, a.payment_id, format('%s of %s %s, entry %s', a.action, a.entity_type, a.entity_id, a.id) as detail
+select a.merchant_id, a.payment_id, format('%%s of %%s %%s, entry %%s', a.action, a.entity_type, a.entity_id, a.id) as detail
 from audit_log a
 where (%(payment_id)s::uuid is null or a.payment_id = %(payment_id)s)
   and a.row_sha256 is distinct from audit_row_sha256(a)
@@ -41,7 +41,7 @@ limit %(limit)s;
 
 -- name: evidence_is_audited
 -- Provider calls and webhooks without the entries their triggers write: one when opened, one when completed, one when received.
-select c.merchant_id, c.payment_id, format('provider call %s', c.id) as detail
+select c.merchant_id, c.payment_id, format('provider call %%s', c.id) as detail
 from provider_calls c
 left join (
   select merchant_id, entity_id, count(*) filter (where action = 'provider_call.opened') as opened,
@@ -51,7 +51,7 @@ left join (
 where (%(payment_id)s::uuid is null or c.payment_id = %(payment_id)s)
   and (coalesce(a.opened, 0), coalesce(a.completed, 0)) <> (1, (c.finished_at is not null)::integer)
 union all
-select w.merchant_id, w.payment_id, format('webhook %s', w.provider_event_id)
+select w.merchant_id, w.payment_id, format('webhook %%s', w.provider_event_id)
 from webhooks w
 left join (
   select merchant_id, entity_id, count(*) as received from audit_log
@@ -98,14 +98,14 @@ spine as (
          bool_or(topic in ('payment.adopted', 'payment.return_reversed')) as confirmed_otherwise
   from told group by merchant_id, payment_id
 )
-select merchant_id, payment_id, format('version %s: %s -> %s is no edge', version, from_state, to_state) as detail
+select merchant_id, payment_id, format('version %%s: %%s -> %%s is no edge', version, from_state, to_state) as detail
 from walked where version > 1 and off_the_map
 union all
-select merchant_id, payment_id, format('version %s leaves %s, but the payment was %s', version, from_state, came_from)
+select merchant_id, payment_id, format('version %%s leaves %%s, but the payment was %%s', version, from_state, came_from)
 from walked where version > 1 and came_from is distinct from from_state
 union all
 select coalesce(x.merchant_id, t.merchant_id), coalesce(x.payment_id, t.payment_id),
-       format('version %s: %s %s', coalesce(x.version, t.version), coalesce(x.topic, t.topic),
+       format('version %%s: %%s %%s', coalesce(x.version, t.version), coalesce(x.topic, t.topic),
               case when t.topic is null then 'is missing' when x.topic is null then 'was never true' else 'is there more than once' end)
 from expected x
 full join (select merchant_id, payment_id, version, topic, count(*) as times from told group by 1, 2, 3, 4) t
@@ -128,14 +128,14 @@ with owed as (
   join subscriptions s on s.topic = e.topic and s.subscribed_at <= e.occurred_at
   where %(payment_id)s::uuid is null or e.payment_id = %(payment_id)s
 )
-select o.merchant_id, o.payment_id, format('event %s (%s) has no delivery to %s', o.event_id, o.topic, o.handler) as detail
+select o.merchant_id, o.payment_id, format('event %%s (%%s) has no delivery to %%s', o.event_id, o.topic, o.handler) as detail
 from owed o
 where not exists (
   select from deliveries d
   where d.merchant_id = o.merchant_id and d.event_id = o.event_id and d.handler = o.handler
     and d.topic = o.topic and d.lane = o.lane and d.payment_id is not distinct from o.payment_id)
 union all
-select d.merchant_id, d.payment_id, format('delivery %s:%s of %s was owed to nobody', d.event_id, d.handler, d.topic)
+select d.merchant_id, d.payment_id, format('delivery %%s:%%s of %%s was owed to nobody', d.event_id, d.handler, d.topic)
 from deliveries d
 where (%(payment_id)s::uuid is null or d.payment_id = %(payment_id)s)
   and not exists (select from subscriptions s where s.topic = d.topic and s.handler = d.handler)
@@ -143,7 +143,7 @@ limit %(limit)s;
 
 -- name: one_open_operation
 -- Payments with more than one open submit, capture or cancel.
-select merchant_id, payment_id, format('%s open: %s', count(*), string_agg(kind || ' ' || id, ', ' order by created_at)) as detail
+select merchant_id, payment_id, format('%%s open: %%s', count(*), string_agg(kind || ' ' || id, ', ' order by created_at)) as detail
 from operations
 where kind in ('submit', 'capture', 'cancel') and status in ('pending', 'in_flight', 'unknown')
   and (%(payment_id)s::uuid is null or payment_id = %(payment_id)s)
@@ -153,7 +153,7 @@ limit %(limit)s;
 
 -- name: leases_end
 -- Operations in flight past their lease and the grace; when quiesced nothing is in flight at all.
-select merchant_id, payment_id, format('%s %s is in flight, lease until %s', kind, id, lease_expires_at) as detail
+select merchant_id, payment_id, format('%%s %%s is in flight, lease until %%s', kind, id, lease_expires_at) as detail
 from operations
 where status = 'in_flight' and (%(quiesced)s or lease_expires_at < clock_timestamp() - make_interval(secs => %(grace)s))
   and (%(payment_id)s::uuid is null or payment_id = %(payment_id)s)
@@ -161,7 +161,7 @@ limit %(limit)s;
 
 -- name: calls_end
 -- Open calls that nobody has followed up: the open row of a crash is legal once its operation was called again or has its outcome.
-select c.merchant_id, c.payment_id, format('%s %s, call %s sent %s has no end', c.method, c.path, c.id, c.sent_at) as detail
+select c.merchant_id, c.payment_id, format('%%s %%s, call %%s sent %%s has no end', c.method, c.path, c.id, c.sent_at) as detail
 from provider_calls c
 left join operations o on o.merchant_id = c.merchant_id and o.id = c.operation_id
 where c.finished_at is null and c.sent_at < clock_timestamp() - make_interval(secs => %(grace)s)
@@ -177,7 +177,7 @@ limit %(limit)s;
 
 -- name: keys_rise_only_with_proof
 -- Keys after the first whose proof is not a finished call of the same operation, sent before; keys that were sent and never written down.
-select a.merchant_id, o.payment_id, format('%s: its proof is no finished earlier call of its operation', a.idempotency_key) as detail
+select a.merchant_id, o.payment_id, format('%%s: its proof is no finished earlier call of its operation', a.idempotency_key) as detail
 from operation_attempts a
 join operations o on o.merchant_id = a.merchant_id and o.id = a.operation_id
 where a.n > 1 and (%(payment_id)s::uuid is null or o.payment_id = %(payment_id)s)
@@ -186,7 +186,7 @@ where a.n > 1 and (%(payment_id)s::uuid is null or o.payment_id = %(payment_id)s
     where c.merchant_id = a.merchant_id and c.id = a.proof_call_id and c.operation_id = a.operation_id
       and c.finished_at is not null and c.sent_at < a.first_sent_at)
 union all
-select c.merchant_id, c.payment_id, format('call %s used the key %s, which was never written down', c.id, c.idempotency_key)
+select c.merchant_id, c.payment_id, format('call %%s used the key %%s, which was never written down', c.id, c.idempotency_key)
 from provider_calls c
 where c.operation_id is not null and c.idempotency_key is not null
   and (%(payment_id)s::uuid is null or c.payment_id = %(payment_id)s)
@@ -198,7 +198,7 @@ limit %(limit)s;
 -- name: deliveries_move
 -- Pending deliveries whose job is gone or whose due time has passed, beyond the grace; when quiesced any that do not wait for a clock.
 select d.merchant_id, d.payment_id,
-       format('%s:%s pending, %s, due %s%s', d.event_id, d.handler, coalesce('job ' || d.job_id, 'no job'), d.due_at,
+       format('%%s:%%s pending, %%s, due %%s%%s', d.event_id, d.handler, coalesce('job ' || d.job_id, 'no job'), d.due_at,
               coalesce(', waits for ' || d.deferred_for, '')) as detail
 from deliveries d
 where d.status = 'pending' and (%(payment_id)s::uuid is null or d.payment_id = %(payment_id)s)
@@ -212,21 +212,21 @@ limit %(limit)s;
 
 -- name: ended_deliveries_hold_no_job
 -- Deliveries that are done or dead and still name a job.
-select merchant_id, payment_id, format('%s:%s is %s and holds job %s', event_id, handler, status, job_id) as detail
+select merchant_id, payment_id, format('%%s:%%s is %%s and holds job %%s', event_id, handler, status, job_id) as detail
 from deliveries
 where status <> 'pending' and job_id is not null and (%(payment_id)s::uuid is null or payment_id = %(payment_id)s)
 limit %(limit)s;
 
 -- name: dead_letters_are_handled
 -- When quiesced: dead deliveries that no person has replayed or discarded.
-select merchant_id, payment_id, format('%s:%s is dead (%s) since %s', event_id, handler, dead_reason, dead_at) as detail
+select merchant_id, payment_id, format('%%s:%%s is dead (%%s) since %%s', event_id, handler, dead_reason, dead_at) as detail
 from deliveries
 where %(quiesced)s and status = 'dead' and resolution is null and (%(payment_id)s::uuid is null or payment_id = %(payment_id)s)
 limit %(limit)s;
 
 -- name: settled_means_available
 -- Settled payments without an available charge line of the provider.
-select p.merchant_id, p.id as payment_id, format('settled at %s', p.settled_at) as detail
+select p.merchant_id, p.id as payment_id, format('settled at %%s', p.settled_at) as detail
 from payments p
 where p.settled_at is not null and (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
   and not exists (
@@ -236,7 +236,7 @@ limit %(limit)s;
 
 -- name: captured_is_what_the_provider_took
 -- Payments whose captured amount is not the sum of the provider's charge lines, in their currency where it is the same.
-select p.merchant_id, p.id as payment_id, format('captured %s, the provider took %s %s', p.amount_captured, t.gross, p.currency) as detail
+select p.merchant_id, p.id as payment_id, format('captured %%s, the provider took %%s %%s', p.amount_captured, t.gross, p.currency) as detail
 from payments p
 join (
   select merchant_id, payment_id, currency, sum(gross) as gross from provider_transactions
@@ -248,7 +248,7 @@ limit %(limit)s;
 -- name: closed_payments_hold_no_money
 -- Failed or canceled payments with captured or capturable money at the provider: they wait for a person.
 select merchant_id, id as payment_id,
-       format('%s, captured %s%s', state, amount_captured, coalesce(', money after final at ' || money_after_final_at, '')) as detail
+       format('%%s, captured %%s%%s', state, amount_captured, coalesce(', money after final at ' || money_after_final_at, '')) as detail
 from payments
 where state in ('failed', 'canceled') and (amount_captured > 0 or money_after_final_at is not null)
   and (%(payment_id)s::uuid is null or id = %(payment_id)s)
@@ -256,7 +256,7 @@ limit %(limit)s;
 
 -- name: webhooks_became_events
 -- Stored provider events without exactly one webhook.received event.
-select w.merchant_id, w.payment_id, format('webhook %s (%s) has %s events', w.provider_event_id, w.type, count(e.id)) as detail
+select w.merchant_id, w.payment_id, format('webhook %%s (%%s) has %%s events', w.provider_event_id, w.type, count(e.id)) as detail
 from webhooks w
 left join events e on e.merchant_id = w.merchant_id and e.webhook_id = w.id and e.topic = 'webhook.received'
 where %(payment_id)s::uuid is null or w.payment_id = %(payment_id)s
@@ -266,7 +266,7 @@ limit %(limit)s;
 
 -- name: idempotency_keys_hold_an_answer
 -- Keys of committed requests without the answer they gave.
-select merchant_id, null::uuid as payment_id, format('key %s', key) as detail
+select merchant_id, null::uuid as payment_id, format('key %%s', key) as detail
 from idempotency_keys
 where status is null and %(payment_id)s::uuid is null
 limit %(limit)s;

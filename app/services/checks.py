@@ -1,0 +1,75 @@
+"""The global invariants: one named query each, returning the rows that break it; `postbox check` and tests run them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.config import Timing
+from app.db.pool import Tx
+
+# The rows of one broken invariant that are shown; one is enough to be wrong.
+ROWS_PER_INVARIANT = 100
+
+# What may stay pending in a quiesced system: deliveries that wait for the provider's clock, not for us.
+CLOCK_WAITS = ("not_there_yet", "payment_not_found")
+
+# Every query of sql/queries/checks.sql, and what it holds to be true.
+INVARIANTS = {
+    "audit_counts_every_version": "every payment has exactly one audit entry per version",
+    "audit_tells_the_row": "a payment's audit entries, applied in order, give its row",
+    "audit_hashes_hold": "every audit entry has the hash it was written with",
+    "evidence_is_audited": "every provider call and webhook has its audit entries",
+    "events_tell_the_history": "a payment's events are those of the legal edges it walked, in order",
+    "events_are_delivered_to_subscribers": "every event has exactly the deliveries its subscribers are owed",
+    "one_open_operation": "a payment has at most one open submit, capture or cancel",
+    "leases_end": "nothing is in flight past its lease",
+    "calls_end": "every provider call has an end, or a follow-up after the crash that cut it off",
+    "keys_rise_only_with_proof": "a further idempotency key rests on proof that the last one had no effect",
+    "deliveries_move": "every pending delivery has a job or a due time ahead",
+    "ended_deliveries_hold_no_job": "a delivery that ended holds no job",
+    "dead_letters_are_handled": "no dead letter is open (only with --quiesced)",
+    "settled_means_available": "a settled payment has an available charge at the provider",
+    "captured_is_what_the_provider_took": "the captured amount is the sum of the provider's charges",
+    "closed_payments_hold_no_money": "no failed or canceled payment holds money",
+    "webhooks_became_events": "every stored webhook became one event",
+    "idempotency_keys_hold_an_answer": "every idempotency key holds the answer that was given",
+}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One row that breaks an invariant."""
+
+    invariant: str
+    merchant_id: str
+    payment_id: str | None
+    detail: str
+
+
+def grace(timing: Timing) -> float:
+    """Seconds in which a crash may still be on its way to being noticed: a lease, a silent worker, two sweeps."""
+    return timing.lease + timing.worker_stalled + 2 * timing.sweep_jobs
+
+
+def violations(
+    tx: Tx, *, quiesced: bool = False, payment_id: Any = None, timing: Timing | None = None
+) -> list[Violation]:
+    """Every row that breaks an invariant, of one payment or of all. `quiesced`: the system is idle, no grace is due.
+
+    Each invariant is one statement and so one snapshot: traffic meanwhile breaks none of them.
+    """
+    found = []
+    for name in INVARIANTS:
+        rows = tx.all(
+            f"checks.{name}",
+            payment_id=payment_id,
+            quiesced=quiesced,
+            grace=0.0 if quiesced else grace(timing or Timing()),
+            clock_waits=list(CLOCK_WAITS),
+            limit=ROWS_PER_INVARIANT,
+        )
+        found += [
+            Violation(name, str(r["merchant_id"]), r["payment_id"] and str(r["payment_id"]), r["detail"]) for r in rows
+        ]
+    return found

@@ -10,7 +10,8 @@ from typing import NoReturn
 import click
 
 from cli.sandbox.clock import Clock, Timing
-from cli.sandbox.control import Control, set_endpoint
+from cli.sandbox.control import Control
+from cli.sandbox.endpoints import set_started_with
 from cli.sandbox.exchange import Exchange, Reply, Request
 from cli.sandbox.faults import Faults
 from cli.sandbox.journal import Journal, JournalError
@@ -21,6 +22,13 @@ from cli.sandbox.webhooks import Webhooks
 from cli.sandbox.world import World
 
 DEFAULTS = Timing()
+
+
+def _check_urls(_context: click.Context, _option: click.Parameter, urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        if not url.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{url} does not start with http:// or https://")
+    return urls
 
 
 @click.group()
@@ -35,7 +43,11 @@ def sandbox() -> None:
               show_default=True, help="The sandbox's own durable ledger.")  # fmt: skip
 @click.option("--api-key", "api_keys", multiple=True, default=["sk_test_postbox"], show_default=True)
 @click.option(
-    "--webhook-url", "urls", multiple=True, help="Send every event there; may be given more than once."
+    "--webhook-url",
+    "urls",
+    multiple=True,
+    callback=_check_urls,
+    help="Send every event there; may be given more than once.",
 )
 @click.option("--webhook-secret", default="whsec_postbox", show_default=True)
 @click.option("--seed", help="Makes the ids of a new ledger repeatable.")
@@ -92,8 +104,7 @@ def stripe(
         _die(f"cannot listen on {host}:{port}: {error}")
     world.base_url = f"http://{host}:{server.port}"
     with world.change():
-        for url in urls:
-            set_endpoint(world, url, webhook_secret, ["*"])
+        set_started_with(world, list(urls), webhook_secret)
     _run(server, world, webhooks, quiet)
     journal.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from cli.sandbox.endpoints import set_endpoint
 from cli.sandbox.errors import StripeError
 from cli.sandbox.exchange import Reply, Request
 from cli.sandbox.faults import Faults
@@ -26,7 +27,7 @@ from cli.sandbox.table import Row
 from cli.sandbox.tasks import run_due_once
 from cli.sandbox.traffic import MAX_REQUESTS, Traffic
 from cli.sandbox.webhooks import Webhooks
-from cli.sandbox.world import World, dumps, shown
+from cli.sandbox.world import World, dumps, shown, unpack
 
 FLUSH_SECONDS = 5.0
 MAX_REDELIVERIES = 100
@@ -157,7 +158,8 @@ class Control:
 
     def _show_key(self, _ident: str, given: dict[str, Any]) -> Row:
         with self._world.lock:
-            return {"record": self._world.keys.get(given["key"])}
+            record = self._world.keys.get(given["key"])
+            return {"record": record and {**record, "body": unpack(record["body"])}}
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -278,24 +280,3 @@ class Control:
 
 def _review(world: World, ident: str) -> Row:
     return update_dispute(world, ident, {"evidence": {"uncategorized_text": "under review"}, "submit": True})
-
-
-def set_endpoint(world: World, url: str, secret: str, topics: list[str]) -> Row:
-    """Add the webhook endpoint of a URL, or change it; one URL is one endpoint, restart or not."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("url starts with http:// or https://")
-    for row in world.tables["webhook_endpoint"].rows.values():
-        if row["url"] == url:
-            row.update(secret=secret, enabled_events=topics, status="enabled")
-            return world.put(row)
-    return world.put(
-        {
-            "id": world.new_id("we"),
-            "object": "webhook_endpoint",
-            "created": int(world.now()),
-            "enabled_events": topics,
-            "secret": secret,
-            "status": "enabled",
-            "url": url,
-        }
-    )

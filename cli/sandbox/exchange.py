@@ -19,7 +19,7 @@ from cli.sandbox.router import Route, route
 from cli.sandbox.table import Row
 from cli.sandbox.tasks import run_due_once
 from cli.sandbox.traffic import Traffic
-from cli.sandbox.world import API_VERSION, World, dumps
+from cli.sandbox.world import API_VERSION, World, dumps, unpack
 
 JSON = "application/json"
 
@@ -92,6 +92,8 @@ class Exchange:
         version = request.headers.get("stripe-version", API_VERSION)
         if version != API_VERSION:
             raise invalid(f"The Postbox sandbox serves the API version {API_VERSION} only, not {version}.")
+        if "stripe-account" in request.headers:
+            raise invalid("The Postbox sandbox serves one account: Stripe-Account is refused.")
         found = route(request.method, path)
         if found is None:
             raise StripeError(
@@ -146,7 +148,7 @@ class Exchange:
         if record is not None:
             entry["replayed"] = True
             headers = {"Idempotent-Replayed": "true", "Original-Request": record["request_id"]}
-            return Reply(record["status"], record["body"], headers)
+            return Reply(record["status"], unpack(record["body"]), headers)
         try:
             if kind == "slow_execute":
                 time.sleep(hold)

@@ -5,7 +5,7 @@ from typing import Any
 
 from cli.sandbox.errors import StripeError, invalid, missing
 from cli.sandbox.table import Row
-from cli.sandbox.world import World, shown
+from cli.sandbox.world import World, shown, unpack
 
 MAX_LIMIT, DEFAULT_LIMIT = 100, 10
 PAGING = frozenset(("limit", "starting_after", "ending_before", "created", "expand", "types"))
@@ -74,6 +74,6 @@ def not_found(kind: str, ident: str) -> StripeError:
 
 def render_event(row: Row, world: World) -> Row:
     """The event as it was sent, with how many endpoints still wait for it."""
-    event: Row = json.loads(row["text"])
+    event: Row = json.loads(unpack(row["text"]))
     event["pending_webhooks"] = len(world.undelivered.get(row["id"], ()))
     return event

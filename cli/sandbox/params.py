@@ -76,12 +76,7 @@ def check(endpoint: str, given: dict[str, Any]) -> dict[str, Any]:
             code="payment_method_types_no_longer_supported",
             param="payment_method_types",
         )
-    tree = TYPES[ENDPOINTS[endpoint]]
-    checked = _tree(tree, given, "")
-    for name in given:
-        if name in NOT_SERVED:
-            raise invalid(f"The Postbox sandbox does not serve the parameter {name}.", param=name)
-    return checked
+    return _tree(TYPES[ENDPOINTS[endpoint]], given, "")
 
 
 def _tree(tree: dict[str, list[Any]], given: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -90,6 +85,8 @@ def _tree(tree: dict[str, list[Any]], given: dict[str, Any], prefix: str) -> dic
         full = f"{prefix}[{name}]" if prefix else name
         if name not in tree:
             raise unknown_param(full)
+        if name in NOT_SERVED:
+            raise invalid(f"The Postbox sandbox does not serve the parameter {full}.", param=full)
         checked[name] = _value(tree[name], value, full)
     return checked
 

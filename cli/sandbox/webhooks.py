@@ -12,7 +12,7 @@ from typing import Any
 from cli.sandbox.delivery import Sender
 from cli.sandbox.faults import Faults
 from cli.sandbox.table import Row
-from cli.sandbox.world import World, wants
+from cli.sandbox.world import World, unpack, wants
 
 WORKERS = 4  # each keeps one connection per endpoint: enough for 500 deliveries a second on one core
 MAX_ATTEMPTS = 40  # with the default backoff some 35 minutes; Stripe itself gives up after three days
@@ -151,7 +151,7 @@ class Webhooks:
         return status
 
     def _send(self, event: Row, endpoint: Row, sender: Sender, twist: str | None) -> int | None:
-        body = event["text"].encode()
+        body = unpack(event["text"]).encode()
         at = int(time.time()) - (STALE_SECONDS if twist == "webhook_stale" else 0)
         secret = endpoint["secret"] + ("-not" if twist == "webhook_bad_signature" else "")
         return sender.post(endpoint["url"], body, sign(body, secret, at))

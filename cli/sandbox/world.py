@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,15 @@ TABLES: dict[str, tuple[str, ...]] = {
 def dumps(value: Any) -> str:
     """The one JSON form used for answers, events and the ledger file."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def pack(text: str) -> bytes:
+    """A text as it is kept in memory: events and saved answers are most of it, and seldom read."""
+    return zlib.compress(text.encode(), 1)
+
+
+def unpack(packed: bytes) -> str:
+    return zlib.decompress(packed).decode()
 
 
 def shown(row: Row) -> Row:
@@ -130,7 +140,7 @@ class World:
 
     def remember(self, record: Row) -> None:
         """Store one idempotency record: key, fingerprint, status, body, saved_at (seconds)."""
-        self.keys[record["key"]] = record
+        self.keys[record["key"]] = {**record, "body": pack(record["body"])}
         self._lines.append('"key":' + dumps(record))
 
     def forget(self, keys: list[str]) -> int:
@@ -218,7 +228,8 @@ class World:
         elif "event" in step:
             self._keep_event(step["event"], dumps(step["event"]), step["to"])
         elif "key" in step:
-            self.keys[step["key"]["key"]] = step["key"]
+            record = step["key"]
+            self.keys[record["key"]] = {**record, "body": pack(record["body"])}
         elif "forget" in step:
             for key in step["forget"]:
                 self.keys.pop(key, None)
@@ -241,7 +252,7 @@ class World:
             "id": body["id"],
             "created": body["created"],
             "type": body["type"],
-            "text": text,
+            "text": pack(text),
             "subject": subject.get("id"),
             "metadata": subject.get("metadata") or {},
         }

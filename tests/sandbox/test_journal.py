@@ -71,6 +71,26 @@ def test_webhooks_undelivered_at_the_crash_go_on(start: Callable[..., Sandbox], 
     wait_for(lambda: sandbox.get("health")["undelivered_events"] == 0, "nothing left")
 
 
+def test_a_receiver_that_moved_gets_what_was_left_and_the_old_address_nothing(
+    start: Callable[..., Sandbox], receiver: Receiver
+) -> None:
+    receiver.answer = lambda body: 503
+    sandbox = start("--webhook-url", receiver.url, "--time-scale", "0.02")
+    sandbox.create()
+    wait_for(lambda: receiver.seen, "a first attempt")
+    sandbox.kill()
+    receiver.seen.clear()
+    moved = Receiver()
+    try:
+        sandbox.options = ("--webhook-url", moved.url, "--time-scale", "0.02")
+        sandbox.start()
+        wait_for(lambda: moved.bodies("payment_intent.created"), "the delivery to the new address")
+        assert receiver.seen == []
+        assert len(sandbox.get("webhooks/endpoints")["endpoints"]) == 1
+    finally:
+        moved.stop()
+
+
 def test_a_crash_under_load_leaves_each_payment_whole(start: Callable[..., Sandbox]) -> None:
     sandbox = start("--balance-after", "0")
     intents = [sandbox.create().id for _ in range(60)]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,24 @@ class Journal:
             os.ftruncate(self._fd, good)
 
     def append(self, line: str) -> None:
-        """Write one record (JSON text without a newline) with a single write."""
+        """Write one record (JSON text without a newline), with a single write where the kernel takes it whole.
+
+        A ledger that cannot be written ends the process: what is in memory already differs from the file, and an
+        answer given now could not be given again.
+        """
         data = (line + "\n").encode()
-        written = os.write(self._fd, data)
-        while written < len(data):
-            data = data[written:]
+        try:
             written = os.write(self._fd, data)
+            while written < len(data):
+                data = data[written:]
+                written = os.write(self._fd, data)
+        except OSError as error:
+            print(
+                f"postbox sandbox stripe: cannot write {self.path}: {error.strerror}",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)
 
     def close(self) -> None:
         os.close(self._fd)

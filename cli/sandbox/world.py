@@ -172,7 +172,8 @@ class World:
         self._tasks[task["id"]] = task
         heapq.heappush(self._due, (task["due"], self._counter, task["id"]))
         self._lines.append('"task":' + dumps(task))
-        self.on_task()
+        if self._due[0][2] == task["id"]:
+            self.on_task()
 
     def next_due(self) -> float | None:
         """When the next task falls due, in seconds of the sandbox's clock."""

@@ -164,6 +164,40 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_full_disk_ends_the_server_with_one_line_and_no_lie(start: Callable[..., Sandbox]) -> None:
+    sandbox = start()
+    sandbox.kill()
+    limit = ["sh", "-c", 'ulimit -f 64; exec "$@"', "sh"]
+    command = [
+        sys.executable,
+        "-m",
+        "cli.sandbox",
+        "stripe",
+        "--port",
+        "0",
+        "--data",
+        str(sandbox.data),
+        "--quiet",
+    ]
+    with subprocess.Popen(
+        [*limit, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as full:
+        assert full.stdout
+        sandbox.url = full.stdout.readline().split()[-1]
+        sandbox.client = sandbox.make_client(5)
+        made: list[str] = []
+        try:
+            while len(made) < 1000:
+                made.append(sandbox.create().id)
+        except stripe.APIConnectionError:
+            errors = full.communicate(timeout=10)[1]
+    assert full.returncode == 1
+    assert (errors.count("\n"), "cannot write" in errors) == (1, True)
+    sandbox.start()
+    for ident in made:
+        assert sandbox.client.payment_intents.retrieve(ident).id == ident
+
+
 def test_two_servers_cannot_share_a_ledger(start: Callable[..., Sandbox]) -> None:
     ended = run(start().data)
     assert ended.returncode == 1

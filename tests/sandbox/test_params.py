@@ -1,5 +1,7 @@
 """Holds the requests to the parameter trees of the installed SDK."""
 
+import json
+import random
 from typing import Any
 
 import pytest
@@ -48,6 +50,44 @@ def test_a_wrong_parameter_is_named(shared: Sandbox, form: str, code: str | None
 @pytest.mark.parametrize("form", ["%ff=1", "[a]=1", "a[b=1", "a=1&a[b]=2", "a[b][c][d][e][f]=1", "x" * 5000])
 def test_text_that_is_no_form_is_a_400_and_never_a_500(shared: Sandbox, form: str) -> None:
     assert post(shared, "/v1/payment_intents", form).status_code == 400
+
+
+def test_no_mix_of_known_names_and_odd_values_is_ever_a_500(shared: Sandbox) -> None:
+    draw = random.Random(20261123)
+    known = json.loads(TARGET.read_text())
+    intents = [shared.create().id, shared.pay().id, shared.pay(capture_method="manual").id]
+    charge = shared.ledger(intents[1])["charges"][0]["id"]
+    ids = {"payment_intents": [*intents, "pi_x"], "charges": [charge, "ch_x"]}
+    values = [
+        "",
+        "1000",
+        "-1",
+        "0",
+        "true",
+        "usd",
+        "pm_card_visa",
+        "\x00",
+        "é",
+        "[]",
+        "9" * 30,
+        "data.source",
+    ]
+    values += ["latest_charge.refunds", "payment_intent.latest_charge", charge, *intents]
+    for _ in range(800):
+        endpoint = draw.choice(sorted(known["endpoints"]))
+        method, path = endpoint.split()
+        path = path.replace("{id}", draw.choice(ids.get(path.split("/")[2], ["x"])))
+        names = sorted(known["types"][known["endpoints"][endpoint]])
+        form = [
+            (draw.choice(names) + draw.choice(["", "", "[]", "[a]", "[a][b]"]), draw.choice(values))
+            for _ in range(draw.randint(0, 3) if names else 0)
+        ]
+        if endpoint == "POST /v1/payment_intents":
+            form += [("amount", "1000"), ("currency", "usd")]
+        place = "data" if method == "POST" else "params"
+        headers = {"Authorization": f"Bearer {KEY}"}
+        answer = shared.http.request(method, shared.url + path, headers=headers, timeout=5, **{place: form})
+        assert answer.status_code in (200, 400, 402, 404), (endpoint, form, answer.text)
 
 
 def test_lists_and_trees_are_read_in_all_the_forms_that_stripe_reads(shared: Sandbox) -> None:

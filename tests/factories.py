@@ -296,8 +296,8 @@ def _follow(conn: Connection, p: Row) -> None:
         "select * from operations where merchant_id = %(merchant_id)s and payment_id = %(id)s and kind = 'submit'", p
     ).fetchone()
     if p["state"] == "submitting" and op is None:
-        operation(conn, p, "submit", status="in_flight", lease_token=uuid.uuid4(), lease_expires_at="tomorrow")
-    elif op is None or op["finished_at"]:
+        op = operation(conn, p, "submit")
+    if op is None or op["finished_at"]:
         return
     elif p["state"] == "submitting":
         _update(conn, "operations", op, {

@@ -11,7 +11,12 @@ begin
   if tg_op in ('DELETE', 'TRUNCATE') then
     raise exception 'an operation is never deleted' using errcode = 'PB004';
   end if;
-  perform assert_actor_allowed();
+  if assert_actor_allowed() in ('api', 'operator') and tg_op = 'INSERT' and new.kind not in ('capture', 'cancel', 'refund') then
+    raise exception 'nobody asks for a %: workers decide it', new.kind using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' and (new.status <> 'pending' or new.outcome is not null) then
+    raise exception 'an operation begins as pending, not as %', new.status using errcode = 'PB004';
+  end if;
   if tg_op = 'UPDATE' then
     if (new.merchant_id, new.id, new.payment_id, new.kind, new.params, new.params_sha256, new.created_at)
        is distinct from (old.merchant_id, old.id, old.payment_id, old.kind, old.params, old.params_sha256, old.created_at) then
@@ -55,8 +60,8 @@ begin
   if tg_relid <> 'postbox.operations'::regclass then
     raise exception 'operations_700_event speaks for postbox.operations and nothing else' using errcode = 'PB002';
   end if;
-  -- submit and close are run by the handlers that made them; the others are somebody's request and wake theirs
-  if new.kind in ('capture', 'cancel', 'refund') then
+  -- submit and close are run by the handlers that made them; the others, and the closing of an orphan, wake theirs
+  if new.kind in ('capture', 'cancel', 'refund') or new.target_ref is not null then
     insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
     values (new.merchant_id, 'operation.requested', new.payment_id, new.id,
       jsonb_build_object('kind', new.kind, 'amount', new.amount),

@@ -156,7 +156,10 @@ create table webhook_rejections (
   second timestamptz not null,
   reason text not null,
   count bigint not null default 1,
-  primary key (merchant_id, provider, account, second)
+  primary key (merchant_id, provider, account, second),
+  constraint webhook_rejections_account_exists foreign key (merchant_id, provider, account)
+    references provider_accounts on delete restrict,
+  constraint webhook_rejections_second_is_whole check (second = date_trunc('second', second))
 ) with (fillfactor = 60);
 comment on table webhook_rejections is 'Refused webhooks, counted per account and second: strangers must not fill the audit.';
 

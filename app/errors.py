@@ -1,4 +1,4 @@
-"""The errors of the domain: small classes whose docstring is the default message; none carries an HTTP number or database text."""
+"""The errors of the domain: the docstring is the default message; none carries an HTTP number or database text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Procrastinate app: two tasks, one per lane, and one periodic tick; `procrastinate --app=jobs.app.app worker` runs it too."""
+"""The Procrastinate app: one task per lane and one periodic tick; `procrastinate --app=jobs.app.app worker` runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives one operation to a definite outcome: claim, call, record; an unknown outcome is resolved by asking (design.md 5).
+"""Drives one operation to a definite outcome: claim, call, record; an unknown outcome is resolved by asking.
 
 Every decision is made under the payment's lock from what is stored, so any run can go on where another was killed.
 """
@@ -69,7 +69,7 @@ _NEVER = {
 
 
 def drive(run: Run, find_operation: Callable[[Tx], str | None]) -> None:
-    """Run until the delivery is done or has to wait. `find_operation` returns the operation's id, or None: nothing to do."""
+    """Run until the delivery is done or has to wait. `find_operation` returns None when there is nothing to do."""
     driver = Driver(run)
 
     def first(tx: Tx) -> Next:
@@ -284,7 +284,7 @@ class Driver:
         return self._try_again(tx, payment, operation, proof_call_id=call.open.call_id)
 
     def _created(self, tx: Tx, call: Call, payment: Row, operation: Row, snapshot: Snapshot) -> Next:
-        """Commit the reference before money can move; an object beside the one we already know is an orphan to close."""
+        """Commit the reference before money can move; an object beside the one we know is an orphan to close."""
         ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["id"]}
         if payment["provider_ref"] is None:
             tx.run("payments.set_provider_ref", **ids, provider_ref=snapshot.ref)

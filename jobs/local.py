@@ -68,7 +68,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
     picked: list[Row] = []
     try:
         group = _first_group(runtime, key, job_id, turn, picked)
-    except (psycopg.Error, errors.PostboxError, Exception) as error:  # noqa: B014
+    except Exception as error:
         if not picked:
             raise
         return _rerun(runtime, picked, error)

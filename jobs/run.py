@@ -23,7 +23,7 @@ class Paused(Exception):
 
 
 class Run:
-    """Handlers call `begin` once, then `transact`; one of `done`, `defer`, `bury` ends the run in its last transaction."""
+    """Handlers call `begin` once, then `transact`; `done`, `defer` or `bury` ends the run in its last transaction."""
 
     def __init__(self, runtime: Runtime, key: DeliveryKey, job_id: int, *, actor_type: ActorType) -> None:
         self.runtime = runtime

@@ -1,6 +1,6 @@
 """What the clock does, in bounded passes: promote what is due, rescue what was dropped, look where it is silent.
 
-Every pass takes its own try-lock, so that any number of workers may call it; none runs through the queue it looks after.
+Every pass takes its own try-lock, so that any number of workers may call it; none runs through the queue it minds.
 """
 
 from __future__ import annotations

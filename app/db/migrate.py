@@ -1,4 +1,4 @@
-"""Brings a database to the schema in sql/: ordered migrations once, repeatable files when they changed, then assertions."""
+"""Brings a database to the schema in sql/: migrations once, repeatable files when they changed, then assertions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.errors import PostboxError
 
 # One migrator at a time, whoever starts it; the number is arbitrary and belongs to Postbox.
 ADVISORY_LOCK = 0x706F7374
-# A migration waits this long for a lock, then steps back and tries again, so that it never blocks the traffic behind it.
+# A migration waits this long for a lock, then steps back and tries again: it never blocks the traffic behind it.
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 30
 

@@ -1,4 +1,4 @@
-"""Connections and the transaction every edge opens: role, actor, tenant and timeouts by SET LOCAL, rerun on conflict."""
+"""Connections and the transaction every edge opens: role, actor, tenant, timeouts by SET LOCAL; rerun on conflict."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Tx:
 
     def run(self, query: str, /, **params: object) -> int:
         """Run a named query for its effect; returns the number of rows touched."""
-        return self.connection.execute(QUERIES[query], _adapted(params)).rowcount  # type: ignore[arg-type]
+        return self.connection.execute(QUERIES[query], _adapted(params)).rowcount
 
     def one(self, query: str, /, **params: object) -> Row | None:
         """The first row of a named query, or None."""
-        return self.connection.execute(QUERIES[query], _adapted(params)).fetchone()  # type: ignore[arg-type]
+        return self.connection.execute(QUERIES[query], _adapted(params)).fetchone()
 
     def all(self, query: str, /, **params: object) -> list[Row]:
         """Every row of a named query."""
-        return self.connection.execute(QUERIES[query], _adapted(params)).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(QUERIES[query], _adapted(params)).fetchall()
 
     def act_as(self, actor: Actor) -> None:
         """Change the actor for what follows; in a group every delivery has its own."""

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from app import errors
 from app.gateway import problems
 from app.gateway.auth import CHALLENGE
+from app.gateway.card_numbers import holds_card_number
 from app.gateway.schemas import CARD_NUMBER
 
 log = logging.getLogger("postbox.gateway")
@@ -77,10 +78,10 @@ _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 
 def register(app: APIFlask) -> None:
     """Make this module answer every error of the application."""
+    app.error_processor(_framework)  # first: it installs handlers of its own, which these replace
     app.register_error_handler(errors.PostboxError, _domain)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
-    app.error_processor(_framework)
 
 
 def _domain(error: errors.PostboxError) -> Response:
@@ -173,4 +174,6 @@ def _walk(node: Any, pointer: str) -> list[dict[str, str]]:
 def _token(name: str, parent: str) -> str:
     if name == "_schema" or (parent.startswith("/metadata/") and name in ("key", "value")):
         return ""
+    if holds_card_number(name):
+        return ""  # the answer, and whoever logs it, must not hold it either
     return "/" + name.replace("~", "~0").replace("/", "~1")

@@ -1,4 +1,4 @@
-"""The truth about what is to be done: a delivery is claimed, finished, deferred, failed, rescued, by conditional UPDATE."""
+"""The truth about what is to be done: deliveries are claimed, finished, deferred, failed by conditional UPDATE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The book-keeping of operations: intent, lease, attempts and provider calls, all written before and after each request."""
+"""The book-keeping of operations: intent, lease, attempts and calls, written before and after each request."""
 
 from __future__ import annotations
 

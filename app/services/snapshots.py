@@ -1,4 +1,4 @@
-"""Applies what a provider says about a payment, under the payment's row lock; the only way an observation changes it."""
+"""Applies what a provider says about a payment, under its row lock; the only way an observation changes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""payment.confirmed: fetch the balance transaction and store it with its available_on; a clock sweep goes on from there."""
+"""payment.confirmed: fetch the balance transaction and store its available_on; a clock sweep goes on from there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def claim_observation(run: Run, tx: Tx) -> Fetch | None:
     ids = {"merchant_id": run.delivery["merchant_id"], "payment_id": run.delivery["payment_id"]}
     payment = tx.one("payments.find_by_id", **ids)
     assert payment is not None and payment["provider_ref"], "a confirmed payment is known to its provider"
-    if tx.one("provider_transactions.charge_of", **ids) is not None:
+    if tx.one("provider_transactions.charge_of", **ids):
         run.done(tx)
         return None
     return open_fetch(run, tx, subject_of(payment, payment["provider_ref"]))

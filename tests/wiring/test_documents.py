@@ -1,4 +1,4 @@
-"""README and runbook say what is true: every setting, every command and every option they name exists, and none is missing."""
+"""README and runbook say what is true: every setting, command and option they name exists, and none is missing."""
 
 import ast
 import re

@@ -102,7 +102,8 @@ def stripe(
         server = Server(host, port, answer)
     except (OSError, OverflowError) as error:
         _die(f"cannot listen on {host}:{port}: {error}")
-    world.base_url = f"http://{host}:{server.port}"
+    # An address that means all of them is none a browser can open.
+    world.base_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.port}"
     with world.change():
         set_started_with(world, list(urls), webhook_secret)
     _run(server, world, webhooks, quiet)

@@ -105,8 +105,8 @@ class Exchange:
             raise invalid("The request's body is not UTF-8.") from None
         given = decode(text)
         run_due_once(self._world)
-        entry["payment_intent"], metadata = self._subject(found, given)
-        fault = self._faults.pick_request(request.method, path, found.endpoint, key, metadata)
+        entry["payment_intent"], intent = self._subject(found, given)
+        fault = self._faults.pick_request(request.method, path, found.endpoint, key, intent)
         kind, seconds = fault or ("", None)
         entry["fault"] = kind or None
         hold = self._world.timing.hold if seconds is None else seconds
@@ -206,14 +206,13 @@ class Exchange:
             raise unauthorized(given.strip())
 
     def _subject(self, found: Route, given: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """The payment intent a request is about, and the metadata that fault rules look at."""
+        """The id of the payment intent a request is about, and what fault rules look at: it, or the parameters."""
         ident = found.ident if "/payment_intents/" in found.endpoint else given.get("payment_intent")
         with self._world.lock:
             intent = self._world.get("payment_intent", ident) if isinstance(ident, str) else None
         if intent is not None:
-            return intent["id"], intent["metadata"]
-        metadata = given.get("metadata")
-        return None, metadata if isinstance(metadata, dict) else {}
+            return intent["id"], intent
+        return None, given
 
 
 def _refusal(error: StripeError) -> Reply:

@@ -29,7 +29,7 @@ WEBHOOK_KINDS = (
     "webhook_bad_signature",  # this attempt only
     "webhook_stale",  # this attempt only: signed an hour ago
 )
-_RULE_FIELDS = "kind method path key event metadata nth count probability seconds"
+_RULE_FIELDS = "kind method path key event metadata intent nth count probability seconds"
 RULE_FIELDS = frozenset(_RULE_FIELDS.split())
 _SEED_FIELDS = "seed rate kinds webhook_rate webhook_kinds identify_by seconds webhook_seconds"
 SEED_FIELDS = frozenset(_SEED_FIELDS.split())
@@ -65,6 +65,7 @@ class Faults:
                 "key": "*",
                 "event": "*",
                 "metadata": {},
+                "intent": {},
                 "nth": 1,
                 "count": 1,
                 "probability": 1.0,
@@ -106,11 +107,17 @@ class Faults:
                 self.plan = {}
 
     def pick_request(
-        self, method: str, path: str, endpoint: str, key: str, metadata: dict[str, Any]
+        self, method: str, path: str, endpoint: str, key: str, intent: dict[str, Any]
     ) -> tuple[str, float | None] | None:
-        """The fault of one API request and its seconds, or None."""
+        """The fault of one API request and its seconds, or None.
+
+        `intent` is the payment intent it is about, or the parameters of the request that creates one.
+        """
         if not self.rules and not self.plan:
             return None
+        metadata = intent.get("metadata")
+        if not isinstance(metadata, dict):
+            metadata = {}
         with self._lock:
             for rule in self.rules:
                 if (
@@ -119,6 +126,7 @@ class Faults:
                     and fnmatchcase(path, rule["path"])
                     and fnmatchcase(key, rule["key"])
                     and _carries(metadata, rule["metadata"])
+                    and _carries(intent, rule["intent"])
                     and self._fires(rule)
                 ):
                     return rule["kind"], rule["seconds"]
@@ -173,4 +181,5 @@ class Faults:
 
 
 def _carries(metadata: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all(metadata.get(name) == value for name, value in wanted.items())
+    # As text: a parameter is text before it is checked, and a number in the payment intent.
+    return all(str(metadata.get(name)) == str(value) for name, value in wanted.items())

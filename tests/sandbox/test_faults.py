@@ -89,6 +89,16 @@ def test_a_rule_can_pick_a_payment_by_its_metadata(sandbox: Sandbox) -> None:
     assert attempt(lambda: sandbox.create(metadata={"payment_id": "p-429"}))[0] == 429
 
 
+def test_a_rule_can_pick_a_payment_by_its_amount_before_anybody_knows_its_id(sandbox: Sandbox) -> None:
+    for path in ("/v1/payment_intents", "*/confirm"):
+        sandbox.post("faults", kind="error_500_before", path=path, intent={"amount": 1234})
+    assert attempt(lambda: sandbox.create(amount=1000))[0] == 200
+    assert attempt(lambda: sandbox.create(amount=1234))[0] == 500
+    intent = sandbox.create(amount=1234)
+    assert attempt(lambda: sandbox.confirm(intent.id))[0] == 500
+    assert attempt(lambda: sandbox.confirm(intent.id))[0] == 200
+
+
 def test_a_reset_is_a_reset_and_not_a_close(sandbox: Sandbox) -> None:
     sandbox.post("faults", kind="reset_before", path="/v1/balance")
     with pytest.raises(requests.ConnectionError, match="reset"):

@@ -221,6 +221,19 @@ def failed_authentication(s: Sandbox) -> None:
     assert after.last_payment_error.code == "payment_intent_authentication_failure"
 
 
+@fact(
+    "The charge of an authenticated payer tells the flow: challenge, authenticated.",
+    "stripe/_charge.py: ThreeDSecure",
+)
+def charge_tells_the_challenge(s: Sandbox) -> None:
+    intent = s.pay("pm_card_threeDSecure2Required")
+    s.post(f"payment_intents/{intent.id}/authenticate", outcome="success")
+    after = s.client.payment_intents.retrieve(intent.id, {"expand": ["latest_charge"]})
+    told = after.latest_charge.payment_method_details.card.three_d_secure
+    assert (told.authentication_flow, told.result) == ("challenge", "authenticated")
+    assert s.pay().latest_charge.payment_method_details.card.three_d_secure is None
+
+
 @fact("Off session a card that needs authentication is declined with authentication_required.",
       "https://docs.stripe.com/declines/codes")  # fmt: skip
 def off_session(s: Sandbox) -> None:

@@ -19,6 +19,8 @@ def intents(s: Sandbox) -> list[tuple[Any, str]]:
     held = s.pay(capture_method="manual", description="d", receipt_email="a@b.example", metadata={"a": "b"})
     failed = s.pay("pm_usBankAccount_accountClosed")
     s.post("clock", advance=86_401)
+    challenged = s.pay("pm_card_authenticationRequired")
+    s.post(f"payment_intents/{challenged.id}/authenticate", outcome="success")
     full = ["latest_charge.balance_transaction", "payment_method", "latest_charge.refunds"]
     made = [
         s.client.payment_intents.create({"amount": 1000, "currency": "usd"}),
@@ -31,6 +33,7 @@ def intents(s: Sandbox) -> list[tuple[Any, str]]:
         s.pay("pm_usBankAccount_success"),
         s.pay("pm_card_authenticationRequired"),
         held,
+        s.client.payment_intents.retrieve(challenged.id, {"expand": ["latest_charge"]}),
         s.client.payment_intents.capture(held.id, {"amount_to_capture": 500, "expand": full}),
         s.client.payment_intents.cancel(s.create().id, {"cancellation_reason": "duplicate"}),
     ]

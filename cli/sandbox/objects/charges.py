@@ -8,6 +8,17 @@ from cli.sandbox.objects.payment_methods import MESSAGES, Method, blank_billing
 from cli.sandbox.table import Row
 from cli.sandbox.world import World
 
+# What the charge says about a payer who completed the 3-D Secure page (stripe/_charge.py: ThreeDSecure).
+CHALLENGED = {
+    "authentication_flow": "challenge",
+    "electronic_commerce_indicator": "05",
+    "exemption_indicator": None,
+    "result": "authenticated",
+    "result_reason": None,
+    "transaction_id": None,
+    "version": "2.2.0",
+}
+
 
 def make_charge(world: World, intent: Row, method: Method, status: str, captured: bool) -> Row:
     """Create the charge of a confirm: succeeded, failed or pending (https://docs.stripe.com/api/charges/object)."""
@@ -48,7 +59,7 @@ def make_charge(world: World, intent: Row, method: Method, status: str, captured
             "paid": not failed,
             "payment_intent": intent["id"],
             "payment_method": method.id,
-            "payment_method_details": _details(method, intent["amount"], capture_before, failed),
+            "payment_method_details": _details(method, intent, capture_before, failed),
             "radar_options": {},
             "receipt_email": intent["receipt_email"],
             "receipt_number": None,
@@ -84,7 +95,7 @@ def _outcome(status: str, decline_code: str | None) -> Row:
     }
 
 
-def _details(method: Method, amount: int, capture_before: int | None, failed: bool) -> Row:
+def _details(method: Method, intent: Row, capture_before: int | None, failed: bool) -> Row:
     if method.type != "card":
         bank: dict[str, Any] = {
             "account_holder_type": "individual",
@@ -97,7 +108,7 @@ def _details(method: Method, amount: int, capture_before: int | None, failed: bo
         }
         return {"type": method.type, method.type: bank}
     card: dict[str, Any] = {
-        "amount_authorized": None if failed else amount,
+        "amount_authorized": None if failed else intent["amount"],
         "authorization_code": None if failed else "123456",
         "brand": method.brand,
         "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
@@ -113,7 +124,7 @@ def _details(method: Method, amount: int, capture_before: int | None, failed: bo
         "network_token": {"used": False},
         "network_transaction_id": None,
         "regulated_status": "unregulated",
-        "three_d_secure": None,
+        "three_d_secure": CHALLENGED if intent.get("_challenged") else None,
         "wallet": None,
     }
     if capture_before is not None:

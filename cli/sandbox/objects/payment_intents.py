@@ -87,6 +87,7 @@ def create_intent(world: World, _ident: str, params: Params) -> Row:
                 "allow_redirects", "always"
             ),
             "_return_url": None,
+            "_challenged": False,
         }
     )
     world.emit("payment_intent.created", intent)
@@ -124,6 +125,7 @@ def _confirm(world: World, intent: Row, params: Params) -> Row:
     method = find_method(named)
     intent["payment_method"] = method.id
     intent["next_action"] = None
+    intent["_challenged"] = False
     for name in ("capture_method", "receipt_email"):
         if name in params:
             intent[name] = params[name]
@@ -170,6 +172,7 @@ def authenticate(world: World, ident: str, succeeded: bool) -> Row:
             },
         )
         return shown(intent)
+    intent["_challenged"] = True
     try:
         return _charge(world, intent, method)
     except StripeError:

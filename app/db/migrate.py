@@ -7,6 +7,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,14 +116,15 @@ def migrate(
             if runtime_login:
                 _grant_roles(connection, runtime_login)
             _enter_epoch(connection)
-            _assert_always(connection)
+            with _owner(connection):
+                _assert_always(connection)
         finally:
             connection.execute("select pg_advisory_unlock(%s)", [ADVISORY_LOCK])
     return applied
 
 
 def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Callable[[str], None]) -> Iterator[str]:
-    known = _recorded(connection)
+    known = _recorded_as_owner(connection)
     scripts = migrations()
     edited = [script.name for script in scripts if known.get(script.name, script.sha256) != script.sha256]
     if edited:
@@ -135,6 +137,9 @@ def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Calla
     if (due or changed) and not any(script.name == "grants.sql" for script in changed):
         # a new table, function or view has no grants yet
         changed.append(read_script(SQL_DIR / "grants.sql"))
+    if due and known:
+        with _owner(connection):
+            connection.execute(_query("forget_grants"))
     for script in [*due, *changed]:
         report(script.name)
         _apply(connection, script)
@@ -185,6 +190,24 @@ def _recorded(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, s
     return {str(name): str(sha256) for name, sha256 in connection.execute(_query("recorded"))}
 
 
+def _recorded_as_owner(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, str]:
+    """What is recorded, read by a migration login that inherits nothing of the owner's."""
+    found = connection.execute(_query("exists")).fetchone()
+    if found is None or not found[0]:
+        return {}
+    with _owner(connection):
+        return _recorded(connection)
+
+
+@contextmanager
+def _owner(connection: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
+    """A transaction as postbox_owner."""
+    with connection.transaction():
+        connection.execute("set local role postbox_owner")
+        connection.execute("set local search_path = postbox")
+        yield
+
+
 def _query(name: str) -> bytes:
     return QUERIES[f"schema_migrations.{name}"].encode()
 
@@ -198,9 +221,7 @@ def _grant_roles(connection: psycopg.Connection[tuple[object, ...]], login: str)
 
 def _enter_epoch(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     """A restored dump lives in another cluster, where transaction ids begin anew: it is a new epoch."""
-    with connection.transaction():
-        connection.execute("set local role postbox_owner")
-        connection.execute("set local search_path = postbox")
+    with _owner(connection):
         connection.execute(_query("enter_epoch"))
         row = connection.execute(_query("epoch")).fetchone()
         assert row is not None, "the epoch of this cluster was just inserted"

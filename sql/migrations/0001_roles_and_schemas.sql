@@ -20,18 +20,20 @@ create schema postbox authorization postbox_owner;
 create schema procrastinate authorization postbox_owner;
 create schema report_v1 authorization postbox_owner;
 
--- Without this, any role could hang a definer trigger function on a table of its own and forge events.
-alter default privileges for role postbox_owner revoke execute on functions from public;
-
 do $$
 begin
   execute format('revoke temporary, create on database %I from public', current_database());
 end $$;
+
+-- A login that is no superuser inherits nothing of the owner's, so what is the owner's is done as the owner.
+set local role postbox_owner;
+
+-- Without this, any role could hang a definer trigger function on a table of its own and forge events.
+alter default privileges revoke execute on functions from public;
 
 create table postbox.schema_migrations (
   name text primary key,
   sha256 text not null,
   applied_at timestamptz not null default clock_timestamp()
 );
-alter table postbox.schema_migrations owner to postbox_owner;
 comment on table postbox.schema_migrations is 'Every file of sql/ that was applied here, and in which form.';

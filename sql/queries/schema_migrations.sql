@@ -1,6 +1,6 @@
 -- name: exists
 -- Whether this database has ever been migrated.
-select to_regclass('postbox.schema_migrations') is not null;
+select exists (select from pg_tables where schemaname = 'postbox' and tablename = 'schema_migrations');
 
 -- name: recorded
 -- Every file of sql/ this database has seen, and in which form.
@@ -10,6 +10,10 @@ select name, sha256 from postbox.schema_migrations;
 -- Remember that a file was applied in this form.
 insert into postbox.schema_migrations (name, sha256) values (%(name)s, %(sha256)s)
 on conflict (name) do update set sha256 = excluded.sha256, applied_at = clock_timestamp();
+
+-- name: forget_grants
+-- Until the grants are applied again: a release that fails half way must not count as granted.
+delete from postbox.schema_migrations where name = 'grants.sql';
 
 -- name: enter_epoch
 -- A cluster this database has not lived in before is a new epoch.

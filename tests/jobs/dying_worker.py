@@ -1,0 +1,85 @@
+"""The real worker, killed with SIGKILL by itself at the point that DIE_AT names; `python -m tests.jobs.dying_worker`.
+
+Nothing but the place of death is added: the worker is `jobs.worker.run`, the provider and the transactions are the real ones.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from app.config import load_settings
+from app.providers.protocol import Step
+from app.providers.stripe import StripeProvider
+from app.services import deliveries
+from jobs import worker
+from jobs.drive import Driver
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before_claim() -> None:
+    claim = deliveries.claim
+
+    def dying(tx: Any, key: deliveries.DeliveryKey, job_id: int) -> Any:
+        if key.handler == "submit_payment":
+            die()
+        return claim(tx, key, job_id)
+
+    deliveries.claim = dying
+
+
+def _around_send(step: Step, *, sent: bool) -> None:
+    send = StripeProvider.send
+
+    def dying(self: StripeProvider, request: Any) -> Any:
+        if request.step is step and not sent:
+            die()
+        reply = send(self, request)
+        if request.step is step:
+            die()
+        return reply
+
+    StripeProvider.send = dying  # type: ignore[method-assign]
+
+
+def _around_record(*, committed: bool) -> None:
+    send_and_record, record_and_end = Driver.send_and_record, Driver.record_and_end
+
+    def dying_after(self: Driver, call: Any) -> Any:
+        upcoming = send_and_record(self, call)
+        if committed and call.request.step is Step.CONFIRM:
+            die()
+        return upcoming
+
+    def dying_before(self: Driver, tx: Any, call: Any, reply: Any) -> Any:
+        upcoming = record_and_end(self, tx, call, reply)
+        if not committed and call.request.step is Step.CONFIRM:
+            die()
+        return upcoming
+
+    Driver.send_and_record = dying_after  # type: ignore[method-assign]
+    Driver.record_and_end = dying_before  # type: ignore[method-assign]
+
+
+# The named crash points of submit, in the order in which a payment passes them.
+POINTS: dict[str, Callable[[], None]] = {
+    "before_claim": before_claim,
+    "after_claim": lambda: _around_send(Step.CREATE, sent=False),
+    "after_create": lambda: _around_send(Step.CREATE, sent=True),
+    "after_ref_commit": lambda: _around_send(Step.CONFIRM, sent=False),
+    "after_confirm": lambda: _around_send(Step.CONFIRM, sent=True),
+    "before_record": lambda: _around_record(committed=False),
+    "after_record": lambda: _around_record(committed=True),
+}
+
+
+if __name__ == "__main__":
+    point = os.environ.get("DIE_AT")
+    if point:
+        POINTS[point]()
+    worker.run(load_settings())

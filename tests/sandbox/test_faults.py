@@ -46,11 +46,17 @@ def test_a_fault_does_what_its_kind_says(
     sandbox: Sandbox, kind: str, executed: bool, replay: int | None, seen: int | None
 ) -> None:
     intent = sandbox.create()
-    sandbox.client = sandbox.make_client(0.15)
+    sandbox.client = sandbox.make_client(0.15 if kind in ("timeout_before", "timeout_after", "slow") else 20)
     sandbox.post("faults", kind=kind, path=f"/v1/payment_intents/{intent.id}/confirm", seconds=0.4)
     status, _ = attempt(lambda: sandbox.confirm(intent.id, key=f"{kind}-{intent.id}"))
     sandbox.client = sandbox.make_client(20)
     assert status == seen
+    wait_for(
+        lambda: (
+            sandbox.get("requests", payment_intent=intent.id, fault=kind)["requests"][0]["status"] is not None
+        ),
+        "the server is past executing",
+    )
     assert len(sandbox.ledger(intent.id)["charges"]) == (1 if executed else 0)
     again = attempt(lambda: sandbox.confirm(intent.id, key=f"{kind}-{intent.id}"))
     assert again == ((200, False) if replay is None else (replay, True))

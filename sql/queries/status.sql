@@ -1,0 +1,40 @@
+-- name: handlers
+-- Per handler: what can run now, what waits, what is dead, each with its oldest.
+select s.handler, s.lane,
+  count(d.event_id) filter (where d.status = 'pending' and (d.job_id is not null or d.due_at <= clock_timestamp())) as runnable,
+  extract(epoch from clock_timestamp() - min(greatest(d.due_at, d.created_at)) filter (
+    where d.status = 'pending' and (d.job_id is not null or d.due_at <= clock_timestamp())))::float8 as oldest_runnable_s,
+  count(d.event_id) filter (where d.status = 'pending' and d.job_id is null and d.due_at > clock_timestamp()) as waiting,
+  extract(epoch from clock_timestamp() - min(d.created_at) filter (
+    where d.status = 'pending' and d.job_id is null and d.due_at > clock_timestamp()))::float8 as oldest_waiting_s,
+  extract(epoch from min(d.due_at) filter (
+    where d.status = 'pending' and d.job_id is null and d.due_at > clock_timestamp()) - clock_timestamp())::float8 as next_due_in_s,
+  count(d.event_id) filter (where d.status = 'dead' and d.resolution is null) as dead
+from (select distinct handler, lane from subscriptions) s
+left join deliveries d on d.handler = s.handler and d.status <> 'done'
+group by s.handler, s.lane
+order by s.handler;
+
+-- name: payments
+-- Payments that are not at rest: how many in which state, and since when the oldest.
+select state, count(*) as payments, extract(epoch from clock_timestamp() - min(updated_at))::float8 as oldest_s
+from payments
+where state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
+group by state
+order by state;
+
+-- name: circuits
+-- Provider accounts that have failed us, and whether calls are held back.
+select provider, account, state, failures, opened_at, probe_at, reason from circuits order by provider, account;
+
+-- name: lately
+-- When things last happened: a webhook received, a webhook refused, a payment settled.
+select (select max(received_at) from webhooks) as last_webhook_at,
+       (select max(second) from webhook_rejections) as last_refusal_at,
+       (select max(recorded_at) from provider_transactions where status = 'available') as last_available_at,
+       (select max(settled_at) from payments where settled_at > clock_timestamp() - interval '30 days') as last_settled_at;
+
+-- name: sweeps
+-- When each sweep last ran, and what it found.
+select name, last_run_at, extract(epoch from clock_timestamp() - last_run_at)::float8 as ago_s, last_found, runs, found
+from sweeps order by name;

@@ -40,5 +40,5 @@ comment on column report_v1.dead_letters.amount_at_risk is 'The payment''s amoun
 comment on column report_v1.dead_letters.payment_state is 'The payment''s state now.';
 comment on column report_v1.dead_letters.resolution is 'replayed or discarded.';
 comment on column report_v1.dead_letters.resolved_by is 'Who did.';
-comment on column report_v1.dead_letters.resolved_at is 'When.';
-comment on column report_v1.dead_letters.resolved_reason is 'Why.';
+comment on column report_v1.dead_letters.resolved_at is 'When they did.';
+comment on column report_v1.dead_letters.resolved_reason is 'Why, in their words.';

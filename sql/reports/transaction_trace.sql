@@ -1,7 +1,7 @@
 -- One payment's story: every piece of evidence once. Ask by payment_id; every branch is reached by index.
 drop view if exists report_v1.transaction_trace;
 create view report_v1.transaction_trace with (security_barrier = true) as
-with payment_webhooks as (
+with payment_webhooks as not materialized (
   -- a provider event belongs to a payment by our own id in its metadata or by the provider's reference
   select p.merchant_id as owner_merchant_id, p.id as owner_payment_id, w.*
   from payments p

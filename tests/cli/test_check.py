@@ -109,7 +109,8 @@ DAMAGES = {
 
 
 def damage(database: Clone, sql: str, names: dict[str, object]) -> None:
-    """As a superuser, with triggers and foreign keys off; guards are ENABLE ALWAYS, so they are disabled one by one."""
+    """As a superuser, with triggers and foreign keys off; guards are ENABLE ALWAYS, so they are disabled one"
+    " by one."""
     " disabled."
     conn = database.connect(admin=True)
     conn.execute("set session_replication_role = replica")

@@ -1,0 +1,275 @@
+"""The reports are a contract with compliance: these columns, these types, these readers, kept by hand on purpose."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests import factories
+from tests.cli import story
+from tests.factories import Connection
+from tests.fixtures.database import Clone
+
+AT, TEXT, ID, INT, BOOL = "timestamp with time zone", "text", "uuid", "bigint", "boolean"
+
+CONTRACT = {
+    "transaction_trace": {
+        "merchant_id": ID,
+        "payment_id": ID,
+        "at": AT,
+        "source": TEXT,
+        "evidence_id": TEXT,
+        "what": TEXT,
+        "from_state": TEXT,
+        "to_state": TEXT,
+        "actor_type": TEXT,
+        "actor_id": TEXT,
+        "on_behalf_of": TEXT,
+        "reason": TEXT,
+        "correlation_id": TEXT,
+        "causation_id": TEXT,
+        "ref": TEXT,
+        "amount": INT,
+        "currency": TEXT,
+        "payload_sha256": TEXT,
+        "hash_ok": BOOL,
+    },
+    "payment_register": {
+        "payment_id": ID,
+        "merchant_id": ID,
+        "merchant": TEXT,
+        "created_at": AT,
+        "method": TEXT,
+        "currency": TEXT,
+        "amount": INT,
+        "captured": INT,
+        "refunded": INT,
+        "disputed": INT,
+        "lost": INT,
+        "provider_fees": INT,
+        "state": TEXT,
+        "version": INT,
+        "reference": TEXT,
+        "provider": TEXT,
+        "provider_account": TEXT,
+        "provider_ref": TEXT,
+        "submitted_at": AT,
+        "confirmed_at": AT,
+        "settled_at": AT,
+        "failure_code": TEXT,
+        "cancel_reason": TEXT,
+        "livemode": BOOL,
+        "has_dead_letter": BOOL,
+    },
+    "webhook_log": {
+        "received_at": AT,
+        "merchant_id": ID,
+        "provider": TEXT,
+        "account": TEXT,
+        "event_id": TEXT,
+        "type": TEXT,
+        "signature_ok": BOOL,
+        "refusals": INT,
+        "payment_id": ID,
+        "payment_ref": TEXT,
+        "object_id": TEXT,
+        "livemode": BOOL,
+        "deliveries": INT,
+        "lag_s": "numeric",
+        "processed_at": AT,
+        "outcome": TEXT,
+        "body_sha256": TEXT,
+    },
+    "provider_call_log": {
+        "at": AT,
+        "finished_at": AT,
+        "merchant_id": ID,
+        "payment_id": ID,
+        "operation_id": ID,
+        "operation": TEXT,
+        "step": TEXT,
+        "attempt": "integer",
+        "provider": TEXT,
+        "account": TEXT,
+        "method": TEXT,
+        "path": TEXT,
+        "idempotency_key": TEXT,
+        "replayed": BOOL,
+        "outcome": TEXT,
+        "status": "integer",
+        "error_class": TEXT,
+        "ms": "integer",
+        "request_id": TEXT,
+        "late": BOOL,
+        "request_sha256": TEXT,
+        "response_sha256": TEXT,
+        "call_id": ID,
+    },
+    "dead_letters": {
+        "bucket": TEXT,
+        "handler": TEXT,
+        "topic": TEXT,
+        "merchant_id": ID,
+        "event_id": ID,
+        "payment_id": ID,
+        "status": TEXT,
+        "dead_at": AT,
+        "dead_reason": TEXT,
+        "failures": "integer",
+        "rescues": "integer",
+        "last_failed_at": AT,
+        "error_class": TEXT,
+        "message": TEXT,
+        "currency": TEXT,
+        "amount_at_risk": INT,
+        "payment_state": TEXT,
+        "resolution": TEXT,
+        "resolved_by": TEXT,
+        "resolved_at": AT,
+        "resolved_reason": TEXT,
+    },
+}
+
+
+@pytest.fixture
+def compliance(database: Clone) -> Connection:
+    """A reader who may take the role of compliance and nothing else of it."""
+    connection = database.connect()
+    connection.execute("set role postbox_compliance")
+    connection.execute("set search_path = ''")
+    return connection
+
+
+def test_the_views_have_exactly_these_columns_and_types(conn: Connection) -> None:
+    found: dict[str, dict[str, str]] = {}
+    for row in conn.execute(
+        "select table_name, column_name, data_type from information_schema.columns where table_schema = 'report_v1'"
+        " order by table_name, ordinal_position"
+    ).fetchall():
+        found.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"]
+    assert found == CONTRACT
+    assert {name: list(columns) for name, columns in found.items()} == {k: list(v) for k, v in CONTRACT.items()}
+
+
+def test_every_view_and_column_says_what_it_is(conn: Connection) -> None:
+    silent = conn.execute(
+        "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum >= 0"
+        " where c.relnamespace = 'report_v1'::regnamespace"
+        " and coalesce(length(col_description(c.oid, a.attnum)), 0) < 5"
+        " union all select relname, null from pg_class where relnamespace = 'report_v1'::regnamespace"
+        " and coalesce(length(obj_description(oid)), 0) < 20"
+    ).fetchall()
+    assert silent == []
+
+
+def test_views_are_the_owners_and_have_a_security_barrier(conn: Connection) -> None:
+    views = conn.execute(
+        "select relname, pg_get_userbyid(relowner) as owner, reloptions from pg_class"
+        " where relnamespace = 'report_v1'::regnamespace"
+    ).fetchall()
+    assert {view["relname"] for view in views} == set(CONTRACT)
+    assert {(view["owner"], *view["reloptions"]) for view in views} == {("postbox_owner", "security_barrier=true")}
+
+
+def test_compliance_reads_the_reports_in_plain_sql(database: Clone, compliance: Connection) -> None:
+    admin = database.connect(admin=True)
+    told = story.settled(admin)
+    story.dead(admin, factories.payment(admin))
+
+    def read(statement: str) -> list[tuple[object, ...]]:
+        return [tuple(row.values()) for row in compliance.execute(statement.encode()).fetchall()]
+
+    hashes = read(f"select hash_ok from report_v1.transaction_trace where payment_id = '{told['payment_id']}'")
+    assert set(hashes) == {(True,), (None,)}
+    settled = read("select captured, provider_fees from report_v1.payment_register where state = 'settled'")
+    assert settled == [(1000, 59)]
+    calls = read("select operation, step, outcome, status from report_v1.provider_call_log order by at")
+    assert calls == [("submit", "create", "ok", 200), ("submit", "confirm", "ok", 200)]
+    hooks = read("select event_id, outcome, deliveries, signature_ok from report_v1.webhook_log")
+    assert hooks == [(told["evt"], "done", 1, True)]
+    letters = read("select bucket, handler, amount_at_risk, message from report_v1.dead_letters")
+    assert letters == [("under 1 h", "submit_payment", 1000, "failure 3")]
+
+
+def test_a_refused_webhook_is_a_row_of_its_second(database: Clone, compliance: Connection) -> None:
+    admin = database.connect(admin=True)
+    with factories.acting(admin, "api"):
+        admin.execute(
+            "insert into webhook_rejections (merchant_id, provider, account, second, reason, count) values"
+            " ('00000000-0000-0000-0000-000000000000', 'stripe', 'default', date_trunc('second', now()),"
+            " 'signature', 7)"
+        )
+    rows = compliance.execute("select signature_ok, refusals, outcome from report_v1.webhook_log").fetchall()
+    assert [tuple(row.values()) for row in rows] == [(False, 7, "refused: signature")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select from postbox.payments",
+        "select from postbox.audit_log",
+        "select from procrastinate.procrastinate_jobs",
+        "select postbox.uuidv7()",
+        "select postbox.current_epoch()",
+        "delete from report_v1.payment_register",
+        "update report_v1.provider_call_log set late = true",
+        "create table report_v1.mine ()",
+        "create temporary table mine ()",
+    ],
+)
+def test_compliance_may_do_nothing_else(compliance: Connection, statement: str) -> None:
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
+        compliance.execute(statement.encode())
+
+
+def test_a_trace_by_payment_id_scans_no_table(database: Clone) -> None:
+    admin = database.connect(admin=True)
+    told = story.settled(admin)
+    story.dead(admin, factories.payment(admin))
+    _crowd(admin)
+    plan = "\n".join(
+        str(row["QUERY PLAN"])
+        for row in admin.execute(
+            "explain select * from report_v1.transaction_trace where payment_id = %s order by at", [told["payment_id"]]
+        ).fetchall()
+    )
+    assert "Seq Scan" not in plan, plan
+    assert plan.count("Index") >= 10
+
+
+# What is new in each copy of a row; everything else is copied. `g.i` counts the copies.
+NEW, TEXT_ID = "gen_random_uuid()", "md5(random()::text)"
+COPIES = {
+    "payments": {"id": NEW, "provider_ref": TEXT_ID},
+    "operations": {"id": NEW, "payment_id": NEW},
+    "operation_attempts": {
+        "operation_id": "md5(g.i::text)::uuid",
+        "idempotency_key": "md5(g.i::text)::uuid || ':' || step || ':' || n",
+    },
+    "provider_calls": {"id": NEW, "payment_id": NEW, "operation_id": NEW},
+    "provider_transactions": {"ref": TEXT_ID, "payment_id": NEW},
+    "webhooks": {"id": NEW, "payment_id": NEW, "payment_ref": TEXT_ID, "provider_event_id": TEXT_ID},
+    "events": {"id": NEW, "payment_id": NEW, "webhook_id": NEW},
+    "deliveries": {"event_id": NEW, "payment_id": NEW},
+    "delivery_failures": {"id": NEW, "event_id": NEW},
+    "audit_log": {"id": NEW, "payment_id": NEW, "entity_id": TEXT_ID},
+}
+
+
+def _crowd(conn: Connection) -> None:
+    """Thousands of copies of each row under 200 merchants; guards and foreign keys are off, these are only numbers."""
+    conn.execute("set session_replication_role = replica")
+    for table, new in COPIES.items():
+        columns = conn.execute(
+            "select quote_ident(column_name) as name from information_schema.columns"
+            " where table_schema = 'postbox' and table_name = %s and is_generated = 'NEVER'",
+            [table],
+        ).fetchall()
+        names = [row["name"] for row in columns]
+        values = [new.get(name, "md5((g.i % 200)::text)::uuid" if name == "merchant_id" else name) for name in names]
+        conn.execute(f"alter table {table} disable trigger user".encode())
+        conn.execute(
+            f"insert into {table} ({', '.join(names)})"
+            f" select {', '.join(values)} from {table}, generate_series(1, 3000) g (i)".encode()
+        )
+        conn.execute(f"analyze {table}".encode())

@@ -11,9 +11,6 @@ from app.gateway import errors, events, metrics, operations, payments, request_i
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.providers.stripe import StripeProvider
 
-# The largest body under /v1: metadata at its bounds is half of it. Webhooks have a limit of their own.
-MAX_BODY_BYTES = 64 * 1024
-
 BLUEPRINTS = (payments.blueprint, events.blueprint, webhooks.blueprint, operations.blueprint)
 
 
@@ -25,7 +22,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     # No interactive docs page, it loads its scripts from a CDN, and no static files.
     app = APIFlask("postbox", title="Postbox", docs_path=None, static_folder=None)  # type: ignore[arg-type]
     # Never a debug page or a raw exception, whatever FLASK_DEBUG says.
-    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = _gateway(settings)
     errors.register(app)

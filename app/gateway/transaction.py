@@ -12,6 +12,7 @@ from flask import Response, request
 from app.db import Tx
 from app.db.pool import Timeouts
 from app.gateway.auth import bearer_key
+from app.gateway.body import read_body
 from app.gateway.context import actor, gateway
 from app.gateway.idempotency import fingerprint, required_key
 from app.gateway.problems import WrongMediaType, WrongMode
@@ -21,6 +22,9 @@ from app.services import idempotency
 from app.services.authentication import Caller, authenticate
 
 Body = Mapping[str, Any]
+
+# Metadata at its bounds is 27 KB, before escapes. Webhooks have a limit of their own.
+MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def _refuse_other_mode(caller: Caller, livemode: bool) -> None:
 
 def _json_body() -> Any:
     """The body, strictly read; an absent one is an empty object. The schema reads the same bytes again."""
-    raw = request.get_data()
+    raw = read_body(MAX_BYTES)
     if not raw:
         return {}
     if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":

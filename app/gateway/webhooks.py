@@ -12,6 +12,7 @@ from flask import request
 
 from app.db import Tx
 from app.errors import NotFound, WebhookRefused
+from app.gateway.body import read_body
 from app.gateway.context import actor, gateway
 from app.providers.protocol import WebhookEvent
 from app.services import webhooks
@@ -25,8 +26,7 @@ MAX_BYTES = 256 * 1024
 @blueprint.post("/stripe/<account>")
 def stripe(account: str) -> dict[str, bool]:
     """Take in one event of Stripe's."""
-    request.max_content_length = MAX_BYTES
-    raw = request.get_data()
+    raw = read_body(MAX_BYTES)
     edge = gateway()
     provider = edge.providers.get(("stripe", account))
     if provider is None:

@@ -1,0 +1,126 @@
+"""The inbox: believed only when signed, stored once, refused at a bounded price."""
+
+import hashlib
+import hmac
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from app.db import pool as pool_module
+from app.gateway import create_app
+from app.gateway.context import EXTENSION
+from tests.fixtures.database import WEBHOOK_SECRET
+
+PATH = "/webhooks/stripe/default"
+EVENT = {
+    "id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "api_version": "2026-10-28.endive",
+    "created": 1_790_000_000, "livemode": False,
+    "data": {"object": {"id": "pi_1", "object": "payment_intent", "status": "succeeded", "metadata": {}}},
+}  # fmt: skip
+
+
+def signed(raw: bytes, *, at: float | None = None, secret: str = WEBHOOK_SECRET) -> dict[str, str]:
+    at = int(time.time() if at is None else at)
+    signature = hmac.new(secret.encode(), b"%d." % at + raw, hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={at},v1={signature}", "Content-Type": "application/json"}
+
+
+def send(app, event=EVENT, path=PATH, **how):
+    raw = json.dumps(event).encode()
+    return app.test_client().post(path, data=raw, headers=signed(raw, **how))
+
+
+def test_an_event_is_stored_with_its_delivery_in_one_transaction(app, sql):
+    raw = json.dumps(EVENT).encode()
+    answer = app.test_client().post(PATH, data=raw, headers=signed(raw))
+    assert (answer.status_code, answer.get_json()) == (200, {"received": True})
+    row = sql.execute("select *, xmin::text as xid from webhooks").fetchone()
+    assert (row["provider_event_id"], row["payment_ref"]) == ("evt_1", "pi_1")
+    assert row["body_sha256"] == hashlib.sha256(raw).hexdigest()
+    delivery = sql.execute("select *, xmin::text as xid from deliveries").fetchone()
+    assert (delivery["topic"], delivery["handler"]) == ("webhook.received", "apply_webhook")
+    assert delivery["xid"] == row["xid"]
+
+
+def test_the_same_event_five_times_at_once_is_one_row_and_five_200s(app, sql):
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: send(app), range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert len({answer.data for answer in answers}) == 1
+    counts = "select (select count(*) from webhooks) as w, (select count(*) from deliveries) as d"
+    assert sql.execute(counts).fetchone() == {"w": 1, "d": 1}
+
+
+@pytest.mark.parametrize("how", [{"secret": "whsec_other"}, {"at": time.time() - 360}, {"at": time.time() + 360}])
+def test_a_bad_signature_or_age_is_refused_and_leaves_no_job(app, sql, how):
+    answer = send(app, **how)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "webhook_refused")
+    assert answer.content_type == "application/problem+json"
+    counts = "select (select count(*) from webhooks) as w, (select count(*) from procrastinate_jobs) as j"
+    assert sql.execute(counts).fetchone() == {"w": 0, "j": 0}
+
+
+def test_refusals_leave_one_audit_row_per_second_and_are_all_counted(app, sql):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: send(app, secret="whsec_other"), range(60)))
+    assert {answer.status_code for answer in answers} == {400}
+    seconds = sql.execute("select count, reason from webhook_rejections").fetchall()
+    entries = sql.execute("select from audit_log where action = 'webhook.refused'").fetchall()
+    assert sum(row["count"] for row in seconds) == 60
+    assert {row["reason"] for row in seconds} == {"bad_signature"}
+    assert len(entries) == len(seconds) < 60
+
+
+def test_an_account_nobody_owns_is_unknown(app, sql):
+    assert send(app, path="/webhooks/stripe/another").status_code == 404
+    sql.execute("alter table provider_accounts disable trigger all")
+    sql.execute("delete from provider_accounts")
+    assert send(app).status_code == 404
+    assert send(app, secret="whsec_other").status_code == 404
+
+
+def test_a_body_too_large_is_refused_before_it_is_read(app, sql):
+    class Untouchable:
+        def __getattr__(self, name: str):
+            raise AssertionError(f"the body was touched: {name}")
+
+    claimed = {"wsgi.input": Untouchable(), "CONTENT_LENGTH": str(256 * 1024 + 1)}
+    answer = app.test_client().post(PATH, environ_overrides=claimed)
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "body_too_large")
+    assert sql.execute("select from webhook_rejections").fetchall() == []
+
+
+def test_a_body_as_large_as_allowed_is_read(app):
+    padded = EVENT | {"padding": ""}
+    padded["padding"] = "x" * (256 * 1024 - len(json.dumps(padded).encode()))
+    assert len(json.dumps(padded).encode()) == 256 * 1024
+    assert send(app, padded).status_code == 200
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b"[]", b"{", b'{"object":"event"}', b"\xff", b"[" * 50_000])
+def test_a_signed_body_that_is_no_event_is_refused(app, raw):
+    assert app.test_client().post(PATH, data=raw, headers=signed(raw)).status_code == 400
+
+
+def test_without_a_database_the_provider_is_told_to_come_back(settings, monkeypatch):
+    monkeypatch.setattr(pool_module, "POOL_WAIT_SECONDS", 0.2)
+    app = create_app(replace(settings, database_url="postgresql://nobody@127.0.0.1:1/none"))
+    try:
+        answer = send(app)
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "database_down")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "127.0.0.1" not in answer.text
+    finally:
+        app.extensions[EXTENSION].database.close()
+
+
+def test_after_the_database_lost_every_connection_the_next_webhook_is_stored(app, sql):
+    send(app)
+    sql.execute("""
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+    """)
+    assert send(app, EVENT | {"id": "evt_2"}).status_code == 200

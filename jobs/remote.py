@@ -28,6 +28,8 @@ def run_remote(runtime: Runtime, key: DeliveryKey, job_id: int) -> str:
     try:
         handler.handle(run)
         assert run.ended is not None, f"{key.handler} ends its delivery as done, deferred or dead"
+        # what it did may be an event for another handler, here or in another process
+        runtime.waker.wake()
         return run.ended
     except Superseded:
         return "superseded"

@@ -17,5 +17,6 @@ comment on column subscriptions.subscribed_at is 'Events from here on are owed t
 -- The trace of a payment finds its webhooks and their audit entries by index.
 create index webhooks_by_payment on webhooks (payment_id) where payment_id is not null;
 create index webhooks_by_event_id on webhooks (provider_event_id);
+create index provider_transactions_by_source on provider_transactions (source_ref) where source_ref is not null;
 create index events_by_webhook on events (merchant_id, webhook_id) where webhook_id is not null;
 create index audit_log_by_entity on audit_log (merchant_id, entity_type, entity_id) where payment_id is null;

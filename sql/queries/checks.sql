@@ -176,7 +176,7 @@ where c.finished_at is null and c.sent_at < clock_timestamp() - make_interval(se
 limit %(limit)s;
 
 -- name: keys_rise_only_with_proof
--- Keys after the first whose proof is not a finished call of the same operation, sent before; keys that were sent and never written down.
+-- Keys after the first whose proof is no finished earlier call of the operation (creating moves no money: it may be open), and unknown keys.
 select a.merchant_id, o.payment_id, format('%%s: its proof is no finished earlier call of its operation', a.idempotency_key) as detail
 from operation_attempts a
 join operations o on o.merchant_id = a.merchant_id and o.id = a.operation_id
@@ -184,7 +184,7 @@ where a.n > 1 and (%(payment_id)s::uuid is null or o.payment_id = %(payment_id)s
   and not exists (
     select from provider_calls c
     where c.merchant_id = a.merchant_id and c.id = a.proof_call_id and c.operation_id = a.operation_id
-      and c.finished_at is not null and c.sent_at < a.first_sent_at)
+      and (c.finished_at is not null or a.step = 'create') and c.sent_at < a.first_sent_at)
 union all
 select c.merchant_id, c.payment_id, format('call %%s used the key %%s, which was never written down', c.id, c.idempotency_key)
 from provider_calls c

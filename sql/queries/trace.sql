@@ -26,8 +26,8 @@ from (
   -- the answer kept with a merchant's key names the payment it made
   select k.merchant_id, p.id, 'idempotency key'
   from idempotency_keys k
-  join payments p on p.merchant_id = k.merchant_id
-   and 'pay_' || replace(p.id::text, '-', '') in (select (regexp_matches(convert_from(k.body, 'UTF8'), 'pay_[0-9a-f]{32}', 'g'))[1])
+  cross join lateral regexp_matches(convert_from(k.body, 'UTF8'), 'pay_([0-9a-f]{32})', 'g') named (digits)
+  join payments p on p.merchant_id = k.merchant_id and p.id = named.digits[1]::uuid
   where k.key = %(text)s and k.body is not null
   union all
   select p.merchant_id, p.id, 'provider event'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.db.migrate import repeatables
 from tests.cli.conftest import Postbox
+from tests.fixtures.cluster import LOGIN
 from tests.fixtures.database import Clone
 
 
@@ -34,3 +35,11 @@ def test_a_database_that_is_away_is_one_line_and_exit_code_1(postbox: Postbox, d
 def test_no_database_url_is_one_line(postbox: Postbox) -> None:
     answer = postbox("migrate", DATABASE_URL=None)
     assert (answer.code, answer.err) == (1, "Error: DATABASE_URL is not set\n")
+
+
+def test_a_database_that_was_never_migrated_says_so(postbox: Postbox, database: Clone) -> None:
+    empty = database.cluster.url("postgres", LOGIN)
+    answer = postbox("payments", "list", DATABASE_URL=empty)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("Error: the database is not ready for this login")
+    assert answer.err.endswith("run `postbox migrate`\n")

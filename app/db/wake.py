@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import psycopg
+
 from app import errors
 from app.db.pool import Database
 from app.db.queries import QUERIES
@@ -37,11 +39,11 @@ class Waker:
             self._thread.join(timeout=5)
 
     def wake_once(self) -> None:
-        """Send one notification now. A database that is down wakes nobody: workers poll as well."""
+        """Send one notification now. A database that is down or breaks off wakes nobody: workers poll as well."""
         try:
             with self._database.connection() as connection:
                 connection.execute(QUERIES["transactions.wake_workers"].encode())
-        except errors.DatabaseDown:
+        except (errors.DatabaseDown, psycopg.Error):
             return
 
     def _run(self) -> None:

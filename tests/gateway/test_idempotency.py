@@ -1,11 +1,13 @@
 """One answer per Idempotency-Key, however often and however concurrently it is sent."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from app.config import Timing
+from app.db.pool import Timeouts
 from app.services import idempotency
 from tests.gateway.conftest import CARD
 from tests.gateway.waiting import until_waiting
@@ -98,7 +100,9 @@ def _hold_key(connection, api):
 def test_a_request_still_running_after_the_lock_wait_is_a_409(api, sql, database):
     holder = database.connect(admin=True, autocommit=False)
     _hold_key(holder, api)
+    asked_at = time.monotonic()
     answer = api.post("/v1/payments", CARD, key="k")
+    assert time.monotonic() - asked_at < Timeouts().lock / 1000, "the key's own limit, not that of other locks"
     assert (answer.status_code, answer.headers["Retry-After"]) == (409, "1")
     assert answer.get_json()["code"] == "idempotency_key_in_use"
     holder.rollback()

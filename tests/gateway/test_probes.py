@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.db import pool as pool_module
+from app.db.queries import QUERIES
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
 from tests.gateway.conftest import CARD
@@ -94,3 +95,15 @@ def test_the_wake_up_reaches_whoever_listens(api, sql, database):
     api.create()
     heard = until(lambda: list(listener.notifies(timeout=1, stop_after=1)), "a notification")
     assert heard[0].payload == '{"type": "job_inserted", "job_id": 0}'
+
+
+def test_a_connection_lost_while_waking_does_not_end_the_waking(app, api, database, monkeypatch):
+    waker = app.extensions[EXTENSION].waker
+    api.create()
+    with monkeypatch.context() as patch:
+        patch.setitem(QUERIES, "transactions.wake_workers", "select pg_terminate_backend(pg_backend_pid())")
+        waker.wake_once()
+    listener = database.connect(admin=True)
+    listener.execute('listen "procrastinate_any_queue_v1"')
+    waker.wake_once()
+    assert list(listener.notifies(timeout=5, stop_after=1))

@@ -32,7 +32,7 @@ def check(session: Session, quiesced: bool, payment: UUID | None, as_json: bool)
         print_json({"ok": not rows, "invariants": len(checks.INVARIANTS), "violations": rows})
     elif rows:
         columns = {"invariant": "Broken", "payment_id": "Payment", "detail": "Row"}
-        print_rows(rows, columns, empty="", title=f"{len(rows)} violations")
+        print_rows(rows, columns, empty="", title=f"violations: {len(rows)}")
     else:
         click.echo(f"{len(checks.INVARIANTS)} invariants hold")
     if rows:

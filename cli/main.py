@@ -79,7 +79,9 @@ def one_line(error: PostboxError) -> str:
     return " ".join(error.detail.split())
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    "postbox", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 def main() -> None:
     """Postbox: payments on Postgres and nothing else."""
     # the pool reports every failed attempt; the command reports it once

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+# Wide enough for two ids in a row, when no terminal sets the width.
+PIPED_WIDTH = 200
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
@@ -102,4 +104,4 @@ def age(seconds: float | Decimal | None) -> str | None:
 def console_out() -> Console:
     """Where tables go: wide enough for ids when nobody's terminal sets the width."""
     console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)

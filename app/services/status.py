@@ -28,14 +28,14 @@ def overview(tx: Tx) -> dict[str, Any]:
 def attention(found: dict[str, Any]) -> list[str]:
     """One line for each thing that does not get better by itself."""
     handlers: list[Row] = found["handlers"]
-    lines = [f"{row['dead']} dead letters of {row['handler']}" for row in handlers if row["dead"]]
+    lines = [f"dead letters of {row['handler']}: {row['dead']}" for row in handlers if row["dead"]]
     lines += [
         f"{row['handler']} has had a runnable delivery for {row['oldest_runnable_s']:.0f} s"
         for row in handlers
         if (row["oldest_runnable_s"] or 0) > RUNNABLE_SECONDS
     ]
     lines += [
-        f"{row['payments']} payments with an unknown outcome, the oldest for {row['oldest_s']:.0f} s"
+        f"payments with an unknown outcome: {row['payments']}, the oldest for {row['oldest_s']:.0f} s"
         for row in found["payments"]
         if row["state"] == "outcome_unknown" and row["oldest_s"] > UNKNOWN_SECONDS
     ]

@@ -173,7 +173,7 @@ def _run_once(argv: list[str], env: Mapping[str, str]) -> None:
     ran = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, start_new_session=True)
     if ran.returncode:
         told = [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()] or ["no message"]
-        raise StartError(f"{' '.join(argv)} failed: {told[-1].strip()}")
+        raise StartError(f"{' '.join(argv)} failed: {told[-1].strip().removeprefix('Error: ')}")
 
 
 def _require_port(port: int) -> None:

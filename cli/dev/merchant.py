@@ -32,6 +32,6 @@ def _postbox(arguments: list[str], env: Mapping[str, str], cwd: Path) -> dict[st
     ran = subprocess.run([POSTBOX, *arguments], env=env, cwd=cwd, capture_output=True, text=True)
     if ran.returncode:
         told = (ran.stderr.strip() or ran.stdout.strip() or "no message").splitlines()[-1]
-        raise MerchantError(f"postbox {' '.join(arguments)} failed: {told}")
+        raise MerchantError(f"postbox {' '.join(arguments)} failed: {told.removeprefix('Error: ')}")
     found: dict[str, str] = json.loads(ran.stdout)
     return found

@@ -44,6 +44,9 @@ STOP_SECONDS = 60
 # A server that was killed leaves backends that need a moment to notice.
 LEFTOVER_SECONDS = 15
 
+# A server that was killed a moment ago still holds its port; a program that took the port keeps it.
+PORT_SECONDS = 3
+
 LOG_BYTES = 5 * 1024 * 1024
 
 DEFAULT_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -150,7 +153,7 @@ def _start(cluster: Cluster) -> None:
     check_data(cluster.data_dir)
     cluster.home.require_free_space(FREE_BYTES_TO_START)
     forget_foreign_pid(cluster.data_dir)
-    if not is_free(cluster.port):
+    if not wait(lambda: is_free(cluster.port), PORT_SECONDS):
         raise ClusterError(f"port {cluster.port} is taken by another program, so PostgreSQL cannot use it")
     deadline = time.monotonic() + LEFTOVER_SECONDS
     while True:
@@ -168,7 +171,10 @@ def _adopt(cluster: Cluster) -> bool:
     """Wait for a server that runs already; return False when there is none, or it turns out to be dying."""
     deadline = time.monotonic() + START_SECONDS
     while pid := cluster.pid():
-        if read_pid_file(cluster.data_dir) == (pid, "ready", cluster.port) and answers(cluster.port):
+        _, status, port = read_pid_file(cluster.data_dir) or (pid, "", 0)
+        if status == "ready" and port != cluster.port:
+            raise ClusterError(f"PostgreSQL runs already, but on port {port} and not {cluster.port}")
+        if status == "ready" and answers(port):
             return True
         if time.monotonic() > deadline:
             raise ClusterError(f"PostgreSQL (process {pid}) runs but does not answer: see {cluster.log_file}")
@@ -213,7 +219,8 @@ def _choose_port(home: Home, settings: Mapping[str, str]) -> int:
         return running[2]
     if "port" in settings:
         return int(settings["port"])
-    if home.port_file.exists() and (text := home.port_file.read_text().strip()).isdigit() and is_free(int(text)):
+    text = home.port_file.read_text().strip() if home.port_file.exists() else ""
+    if text.isdigit() and wait(lambda: is_free(int(text)), PORT_SECONDS):
         return int(text)
     port = next(p for p in random.sample(PORTS, 200) if is_free(p))
     write_private(home.port_file, str(port))

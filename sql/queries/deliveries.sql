@@ -20,13 +20,13 @@ update deliveries set status = 'done', done_at = clock_timestamp(), job_id = nul
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s and status = 'pending';
 
 -- name: defer
--- Uncounted waiting: a due time and no job. A delivery deferred past the cap is a dead letter.
+-- Uncounted waiting: a due time and no job. A delivery deferred past the cap is a dead letter; an operator's pause stops that clock.
 update deliveries set
   job_id = null,
   due_at = clock_timestamp() + make_interval(secs => %(seconds)s),
   deferrals = deferrals + 1,
   deferred_for = %(why)s,
-  deferred_since = case when %(capped)s then coalesce(deferred_since, clock_timestamp()) else deferred_since end,
+  deferred_since = case when %(capped)s then coalesce(deferred_since, clock_timestamp()) end,
   status = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then 'dead' else status end,
   dead_at = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then clock_timestamp() end,
   dead_reason = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then 'deferred' end
@@ -75,7 +75,8 @@ with due as (
 update deliveries d set
   job_id = case when due.paused then null else enqueue_delivery(d.merchant_id, d.event_id, d.handler, d.lane) end,
   due_at = case when due.paused then clock_timestamp() + make_interval(secs => %(pause_recheck)s) else d.due_at end,
-  deferred_for = case when due.paused then 'paused' else d.deferred_for end
+  deferred_for = case when due.paused then 'paused' else d.deferred_for end,
+  deferred_since = case when due.paused then null else d.deferred_since end
 from due
 where d.merchant_id = due.merchant_id and d.event_id = due.event_id and d.handler = due.handler;
 
@@ -222,11 +223,6 @@ where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status =
 -- name: finish_job
 -- A job ends only in the hands of the worker that holds it; no row means it was taken over, which is normal.
 delete from procrastinate_jobs where id = %(job_id)s and status = 'doing' and worker_id is not distinct from %(worker_id)s;
-
--- name: event_of
--- What a delivery is about.
-select e.topic, e.payment_id, e.operation_id, e.webhook_id, e.payload, e.correlation_id
-from events e where e.merchant_id = %(merchant_id)s and e.id = %(event_id)s;
 
 -- name: failures_of
 -- How often a delivery has failed since it was made or replayed.

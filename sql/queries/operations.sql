@@ -51,10 +51,12 @@ select id from operations
 where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and kind = 'close' and target_ref = %(target_ref)s;
 
 -- name: begin_attempt
--- One idempotency key, written down before it is first sent.
+-- One idempotency key, written down before it is first sent; sending a further one again needs its proof no second time.
 insert into operation_attempts (merchant_id, operation_id, step, n, idempotency_key, proof_call_id)
-values (%(merchant_id)s, %(operation_id)s, %(step)s, %(n)s, %(idempotency_key)s, %(proof_call_id)s)
-on conflict do nothing;
+select %(merchant_id)s, %(operation_id)s, %(step)s, %(n)s, %(idempotency_key)s, %(proof_call_id)s
+where not exists (
+  select from operation_attempts a
+  where a.merchant_id = %(merchant_id)s and a.operation_id = %(operation_id)s and a.step = %(step)s and a.n = %(n)s);
 
 -- name: attempt
 -- One attempt: how old its key is, and whether the provider's stored answer to it was a server error.

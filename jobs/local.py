@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +18,10 @@ import psycopg
 
 from app import errors
 from app.db import Tx
-from app.db.errors import domain_error
+from app.db.errors import RERUN, domain_error
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
-from app.services.deliveries import DeliveryKey
+from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
 from jobs.runtime import Runtime
@@ -32,6 +33,8 @@ GROUP_SIZE = 100
 GROUP_SECONDS = 0.050
 # A handler of this lane only touches the database; one that takes longer than this is broken.
 STATEMENT_MS = 2_000
+# lock_timeout ran out.
+LOCK_NOT_AVAILABLE = "55P03"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 Row = dict[str, Any]
@@ -105,8 +108,12 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception) -> int:
     """The group failed as a whole: halve it until what fails stands alone."""
     if _is_outage(error):
         raise error
+    if len(group) == 1 and _is_conflict(error):
+        _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict", capped=True)
+        return 0
     if len(group) == 1:
-        logger.warning("delivery %s of %s failed alone", group[0]["event_id"], group[0]["handler"], exc_info=error)
+        told = describe(error).traceback
+        logger.warning("delivery %s of %s failed alone: %s", group[0]["event_id"], group[0]["handler"], told)
         count_failure(runtime, _key(group[0]), group[0]["job_id"], error)
         return 0
     middle = len(group) // 2
@@ -132,7 +139,8 @@ def _run_group(tx: Tx, runtime: Runtime, group: list[Row]) -> Group:
     result = Group()
     locked = _lock_payments(tx, group)
     deadline = time.monotonic() + GROUP_SECONDS
-    with tx.connection.pipeline():
+    # alone without a pipeline: an error is then raised where it happened, and its traceback says so
+    with tx.connection.pipeline() if len(group) > 1 else nullcontext():
         for row in group:
             is_free = row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked
             if not is_free or (result.done and time.monotonic() > deadline):
@@ -204,6 +212,11 @@ def _defer_own(runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, cap
 def _is_outage(error: Exception) -> bool:
     found = domain_error(error) if isinstance(error, psycopg.Error) else error
     return isinstance(found, errors.DatabaseDown)
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Two transactions in each other's way: nobody's failure, in either lane."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate in RERUN or error.sqlstate == LOCK_NOT_AVAILABLE)
 
 
 def _key(row: Row) -> DeliveryKey:

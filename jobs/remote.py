@@ -39,7 +39,8 @@ def run_remote(runtime: Runtime, key: DeliveryKey, job_id: int) -> str:
         logger.warning("delivery %s of %s waits: %s", key.event_id, key.handler, error.code)
         return _leave(runtime, run, error.code)
     except Exception as error:
-        logger.exception("delivery %s of %s failed", key.event_id, key.handler)
+        told = deliveries.describe(error).traceback
+        logger.error("delivery %s of %s failed: %s", key.event_id, key.handler, told)
         return count_failure(runtime, key, job_id, error)
 
 

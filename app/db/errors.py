@@ -32,6 +32,16 @@ _BY_CONSTRAINT: dict[str, type[errors.PostboxError]] = {
 _DOWN = ("08", "57P", "53300")
 
 
+def without_rows(text: str, error: BaseException) -> str:
+    """`text` about `error` without the DETAIL that PostgreSQL adds to its message: it holds whole rows."""
+    chain: list[BaseException] = [error]
+    for link in chain:
+        if isinstance(link, psycopg.Error) and link.diag.message_primary:
+            text = text.replace(str(link), link.diag.message_primary)
+        chain += [near for near in (link.__cause__, link.__context__) if near is not None and near not in chain]
+    return text
+
+
 def domain_error(error: psycopg.Error) -> errors.PostboxError:
     """The domain error for a psycopg error, chained to nothing that holds row contents."""
     state = error.sqlstate

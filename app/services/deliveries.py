@@ -9,6 +9,7 @@ from typing import Any
 
 from app.config import Timing
 from app.db import Tx
+from app.db.errors import without_rows
 
 # The third raised failure is a dead letter.
 FAILURE_LIMIT = 3
@@ -74,14 +75,33 @@ def fail(
     row = tx.one("deliveries.count_failure", **key.params(), job_id=job_id, backoff=backoff, limit=FAILURE_LIMIT)
     if row is None:
         return None
+    failure = describe(error)
     tx.run(
         "deliveries.record_failure",
         **key.params(),
-        error_class=f"{type(error).__module__}.{type(error).__qualname__}",
-        message=_printable(str(error))[:MESSAGE_CHARACTERS],
-        traceback=_printable("".join(traceback.format_exception(error)))[-TRACEBACK_CHARACTERS:],
+        error_class=failure.error_class,
+        message=failure.message,
+        traceback=failure.traceback,
     )
     return str(row["status"])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a person is told of a raised error, and may be logged: bounded, and without the contents of rows."""
+
+    error_class: str
+    message: str
+    traceback: str
+
+
+def describe(error: BaseException) -> Failure:
+    """Class, message and traceback of what was raised."""
+    return Failure(
+        error_class=f"{type(error).__module__}.{type(error).__qualname__}",
+        message=_printable(without_rows(str(error), error))[:MESSAGE_CHARACTERS],
+        traceback=_printable(without_rows("".join(traceback.format_exception(error)), error))[-TRACEBACK_CHARACTERS:],
+    )
 
 
 def _printable(text: str) -> str:

@@ -1,0 +1,225 @@
+"""The local lane carries siblings in one transaction; what fails in it is found by halving and fails alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.config import Settings, Timing
+from app.db import Tx
+from jobs import local
+from jobs.handlers import HANDLERS, LocalHandler
+from jobs.runtime import open_runtime
+from tests import factories
+from tests.fixtures.database import Clone
+from tests.fixtures.worker import Hand
+
+NOBODY_LISTENS = "http://127.0.0.1:9"
+HANDLER = "test_books"
+IBAN = "DE89370400440532013000"
+
+
+@dataclass
+class Books:
+    """A local handler that writes one line per delivery, and what each payment makes it do besides."""
+
+    conduct: dict[UUID, Callable[[Tx, dict[str, Any]], None]] = field(default_factory=dict)
+    handled: Counter[UUID] = field(default_factory=Counter)
+
+    def handle(self, tx: Tx, delivery: dict[str, Any], timing: Timing) -> None:
+        self.handled[delivery["payment_id"]] += 1
+        tx.connection.execute("insert into test_lines values (%(merchant_id)s, %(payment_id)s, 0)", delivery)
+        if delivery["payment_id"] in self.conduct:
+            self.conduct[delivery["payment_id"]](tx, delivery)
+
+
+@pytest.fixture
+def hand(settings: Settings, database: Clone) -> Iterator[Hand]:
+    """A worker's hand with no provider behind it: the local lane needs none."""
+    runtime = open_runtime(replace(settings, stripe_api_base=NOBODY_LISTENS))
+    try:
+        yield Hand(runtime, database)
+    finally:
+        runtime.close()
+
+
+@pytest.fixture
+def books(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Books:
+    """The handler, subscribed to new payments instead of all others; its lines must balance at COMMIT."""
+    hand.connection.execute("""
+        create table test_lines (merchant_id uuid, payment_id uuid, amount bigint);
+        grant select, insert on test_lines to postbox_worker;
+        create function test_balance() returns trigger language plpgsql as $$
+        begin
+          raise exception 'the books of % do not balance', new.payment_id;
+        end $$;
+        create constraint trigger test_lines_balance after insert on test_lines
+          deferrable initially deferred for each row when (new.amount <> 0) execute function test_balance();
+        delete from subscriptions;
+        insert into subscriptions (topic, handler, lane) values ('payment.initiated', 'test_books', 'local');
+    """)
+    made = Books()
+    monkeypatch.setitem(HANDLERS, HANDLER, LocalHandler(HANDLER, made.handle))
+    return made
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the groups that were begun."""
+    sizes: list[int] = []
+    run_group = local._run_group
+
+    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]]) -> local.Group:
+        sizes.append(len(group))
+        return run_group(tx, runtime, group)
+
+    monkeypatch.setattr(local, "_run_group", counted)
+    # A slow machine must not cut a group short: the time that bounds one is not what these tests are about.
+    monkeypatch.setattr(local, "GROUP_SECONDS", 60.0)
+    return sizes
+
+
+def payments(hand: Hand, count: int, merchants: int = 1) -> list[UUID]:
+    ids = [factories.merchant(hand.connection, f"M{n}")["id"] for n in range(merchants)]
+    return [factories.payment(hand.connection, merchant_id=ids[n % merchants])["id"] for n in range(count)]
+
+
+def raises(tx: Tx, delivery: dict[str, Any]) -> None:
+    raise ValueError("this one is poison")
+
+
+def unbalances(tx: Tx, delivery: dict[str, Any]) -> None:
+    tx.connection.execute("insert into test_lines values (%(merchant_id)s, %(payment_id)s, 1)", delivery)
+
+
+def dawdles(tx: Tx, delivery: dict[str, Any]) -> None:
+    tx.connection.execute("select pg_sleep(5)")
+
+
+def outcomes(hand: Hand) -> Counter[str]:
+    rows = hand.connection.execute("select status, failures from deliveries").fetchall()
+    return Counter("failed" if row["failures"] else row["status"] for row in rows)
+
+
+def failures_of(hand: Hand, payment_id: UUID) -> list[dict[str, Any]]:
+    return hand.connection.execute(
+        "select f.* from delivery_failures f join deliveries d using (merchant_id, event_id, handler)"
+        " where d.payment_id = %s order by f.id",
+        [payment_id],
+    ).fetchall()
+
+
+def lines(hand: Hand) -> Counter[UUID]:
+    return Counter(row["payment_id"] for row in hand.connection.execute("select payment_id from test_lines"))
+
+
+def test_a_hundred_deliveries_are_one_transaction(hand: Hand, books: Books, groups: list[int]) -> None:
+    payments(hand, 100)
+    assert hand.run_one("local")
+    assert groups == [100]
+    assert outcomes(hand) == {"done": 100}
+    assert hand.connection.execute("select count(distinct xmin::text) as n from test_lines").fetchone()["n"] == 1
+
+
+def test_of_a_hundred_three_fail_alone_and_the_other_97_are_done(
+    hand: Hand, books: Books, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STATEMENT_MS", 200)
+    ids = payments(hand, 100)
+    poison, unbalanced, slow = ids[10], ids[50], ids[90]
+    books.conduct = {poison: raises, unbalanced: unbalances, slow: dawdles}
+    assert hand.run_one("local")
+
+    assert outcomes(hand) == {"done": 97, "failed": 3}
+    assert lines(hand) == Counter(set(ids) - {poison, unbalanced, slow}), "each effect once, none of the failed"
+    assert len(groups) <= 1 + 3 * 2 * 7, "each failure costs at most two reruns per halving of a hundred"
+
+    [raised] = failures_of(hand, poison)
+    assert (raised["error_class"], raised["message"]) == ("builtins.ValueError", "this one is poison")
+    assert "in raises" in raised["traceback"]
+    [at_commit] = failures_of(hand, unbalanced)
+    assert at_commit["error_class"] == "psycopg.errors.RaiseException"
+    assert f"the books of {unbalanced} do not balance" in at_commit["message"]
+    assert "Traceback" in at_commit["traceback"]
+    [timed_out] = failures_of(hand, slow)
+    assert timed_out["error_class"] == "psycopg.errors.QueryCanceled"
+
+
+def test_a_delivery_that_failed_is_carried_by_nobody_again(hand: Hand, books: Books, groups: list[int]) -> None:
+    ids = payments(hand, 8)
+    books.conduct = {ids[3]: raises}
+    hand.run_all()
+    books.conduct = {}
+    groups.clear()
+    payments(hand, 4)
+    hand.until(lambda: outcomes(hand)["failed"] == 1 and not hand.open_deliveries())
+    assert sorted(groups) == [1, 4]
+    assert lines(hand)[ids[3]] == 1
+
+
+def test_merchants_take_turns_in_a_group(hand: Hand, books: Books, groups: list[int]) -> None:
+    loud = payments(hand, 150)
+    quiet = payments(hand, 2)
+    hand.run_one("local")
+    done = lines(hand)
+    assert all(done[payment_id] == 1 for payment_id in quiet), "whoever came later does not wait for the backlog"
+    assert 0 < sum(done[payment_id] for payment_id in loud) < 100
+
+
+def test_a_payment_that_another_holds_is_left_to_it_and_done_later(hand: Hand, books: Books, database: Clone) -> None:
+    ids = payments(hand, 5)
+    other = database.connect(admin=True, autocommit=False)
+    other.execute("select from payments where id = any(%s) for no key update", [[ids[0], ids[2]]])
+    hand.run_all()
+    assert outcomes(hand) == {"done": 3, "pending": 2}
+    other.rollback()
+    hand.until(lambda: not hand.open_deliveries())
+    assert lines(hand) == Counter(ids)
+    assert not hand.connection.execute("select from delivery_failures").fetchall()
+
+
+def test_with_carrying_off_every_delivery_is_its_own_transaction(
+    settings: Settings, database: Clone, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    runtime = open_runtime(replace(settings, stripe_api_base=NOBODY_LISTENS, carrying=False))
+    request.addfinalizer(runtime.close)
+    hand = Hand(runtime, database)
+    sizes: list[int] = []
+    run_group = local._run_group
+    monkeypatch.setattr(local, "_run_group", lambda *a: (sizes.append(len(a[2])), run_group(*a))[1])
+    hand.connection.execute(
+        "delete from subscriptions;"
+        "insert into subscriptions (topic, handler, lane) values ('payment.initiated', 'test_books', 'local')"
+    )
+    handled: Counter[UUID] = Counter()
+    monkeypatch.setitem(
+        HANDLERS, HANDLER, LocalHandler(HANDLER, lambda tx, row, timing: handled.update([row["payment_id"]]))
+    )
+    ids = payments(hand, 7)
+    hand.run_all()
+    assert sizes == [1] * 7
+    assert handled == Counter(ids)
+    assert outcomes(hand) == {"done": 7}
+
+
+def test_the_contents_of_a_refused_row_are_neither_kept_nor_logged(
+    hand: Hand, books: Books, caplog: pytest.LogCaptureFixture
+) -> None:
+    hand.connection.execute("alter table test_lines add column iban text, add check (iban is null)")
+
+    def tells(tx: Tx, delivery: dict[str, Any]) -> None:
+        tx.connection.execute("insert into test_lines (amount, iban) values (0, %s)", [IBAN])
+
+    [payment_id] = payments(hand, 1)
+    books.conduct = {payment_id: tells}
+    hand.run_one("local")
+    [failure] = failures_of(hand, payment_id)
+    assert failure["error_class"] == "psycopg.errors.CheckViolation"
+    assert "violates check constraint" in failure["message"]
+    assert "in tells" in failure["traceback"], "the traceback names the handler's own line"
+    assert IBAN not in failure["message"] + failure["traceback"] + caplog.text

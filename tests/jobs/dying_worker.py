@@ -1,21 +1,30 @@
 """The real worker, killed with SIGKILL by itself at the point that DIE_AT names; `python -m tests.jobs.dying_worker`.
 
-Nothing but the place of death is added: the worker is `jobs.worker.run`, the provider and the transactions are the real ones.
+Nothing but the place of death is added: the worker is `jobs.worker.run`, the provider and the transactions are real.
+With RESPAWN set it is supervised: a new process starts whenever one was killed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
-from app.config import load_settings
+from app.config import Timing, load_settings
+from app.db import Tx
 from app.providers.protocol import Step
 from app.providers.stripe import StripeProvider
 from app.services import deliveries
+from cli.dev.tether import PR_SET_PDEATHSIG
 from jobs import worker
 from jobs.drive import Driver
+from jobs.handlers import HANDLERS, LocalHandler
+
+# The local handler that dies of one payment, and how that payment is marked.
+KILLED_HANDLER = "test_killed"
+KILLER = "killer"
 
 
 def die() -> None:
@@ -66,6 +75,18 @@ def _around_record(*, committed: bool) -> None:
     Driver.record_and_end = dying_before  # type: ignore[method-assign]
 
 
+def register_killed_handler() -> None:
+    """A local handler for tests: it dies of the payment whose reference is `killer`, and does nothing for others."""
+
+    def handle(tx: Tx, delivery: dict[str, Any], timing: Timing) -> None:
+        query = "select reference from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s"
+        row = tx.connection.execute(query, delivery).fetchone()
+        if row is not None and row["reference"] == KILLER:
+            die()
+
+    HANDLERS[KILLED_HANDLER] = LocalHandler(KILLED_HANDLER, handle)
+
+
 # The named crash points of submit, in the order in which a payment passes them.
 POINTS: dict[str, Callable[[], None]] = {
     "before_claim": before_claim,
@@ -78,8 +99,27 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
+def respawn() -> None:
+    """Return in a child; the parent starts another child whenever one was killed."""
+    parent = os.getpid()
+    while True:
+        child = os.fork()
+        if child == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+            return
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            os._exit(os.waitstatus_to_exitcode(status))
+
+
 if __name__ == "__main__":
     point = os.environ.get("DIE_AT")
-    if point:
+    if point == KILLED_HANDLER:
+        register_killed_handler()
+    elif point:
         POINTS[point]()
+    if os.environ.get("RESPAWN"):
+        respawn()
     worker.run(load_settings())

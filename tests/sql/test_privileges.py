@@ -83,6 +83,13 @@ def test_public_may_execute_nothing_of_ours(conn: Connection) -> None:
     assert rows == []
 
 
+def test_a_function_that_is_new_is_nobodys_until_it_is_granted(conn: Connection) -> None:
+    factories.act(conn, "system")
+    conn.execute("create function fresh() returns int language sql as 'select 1'")
+    row = conn.execute("select has_function_privilege('public', 'fresh()', 'EXECUTE') as may").fetchone()
+    assert row == {"may": False}
+
+
 def test_runtime_roles_may_not_execute_trigger_functions_of_ours(conn: Connection) -> None:
     rows = conn.execute(
         "select p.proname, r.rolname from pg_proc p, pg_roles r where p.pronamespace = 'postbox'::regnamespace"

@@ -2061,7 +2061,7 @@ ALTER TABLE ONLY postbox.operations
     ADD CONSTRAINT operations_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.payment_transitions
-    ADD CONSTRAINT payment_transitions_event_is_a_topic FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
+    ADD CONSTRAINT payment_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.payment_transitions
     ADD CONSTRAINT payment_transitions_from_state_fkey FOREIGN KEY (from_state) REFERENCES postbox.payment_states(state) ON DELETE RESTRICT;

@@ -23,8 +23,12 @@ begin
     if actor <> 'api' then
       raise exception 'a payment is created by api, not by %', actor using errcode = 'PB002';
     end if;
-    if num_nonnulls(new.provider_ref, new.amount_authorized, new.latest_charge_ref, new.settled_at, new.money_after_final_at) > 0
-       or new.amount_captured + new.amount_refund_pending + new.amount_refunded + new.amount_disputed + new.amount_lost <> 0 then
+    if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
+         new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
+         new.next_action_type, new.next_action_url, new.action_expires_at,
+         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason) > 0
+       or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
+           new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then
       raise exception 'a payment begins without facts' using errcode = 'PB001';
     end if;
     new.version := 1;
@@ -66,6 +70,9 @@ begin
     end if;
     if new.state = 'settled' then
       new.settled_at := coalesce(new.settled_at, clock_timestamp());
+    end if;
+    if new.state = 'requires_action' then
+      new.action_required_at := coalesce(new.action_required_at, clock_timestamp());
     end if;
     if old.state = 'requires_action' then
       new.next_action_type := null;

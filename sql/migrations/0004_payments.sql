@@ -42,10 +42,25 @@ insert into payment_states (state, rank, terminal, meaning) values
   ('failed', 100, 'hard', 'Definitively refused; never moved money.'),
   ('canceled', 100, 'hard', 'Voided before money moved.');
 
+create table topics (
+  topic text primary key,
+  merchant_visible boolean not null
+);
+comment on table topics is 'Every kind of event there is, and whether merchants see it in their feed.';
+insert into topics (topic, merchant_visible) values
+  ('payment.initiated', true), ('payment.submission_started', false), ('payment.outcome_unknown', false),
+  ('payment.resubmitted', false), ('payment.provider_submitted', true), ('payment.requires_action', true),
+  ('payment.action_completed', false), ('payment.authorized', true), ('payment.confirmed', true),
+  ('payment.settled', true), ('payment.failed', true), ('payment.canceled', true), ('payment.refunded', true),
+  ('payment.disputed', true), ('payment.charged_back', true), ('payment.returned', true),
+  ('payment.dispute_resolved', true), ('payment.refund_reversed', true), ('payment.return_reversed', true),
+  ('payment.adopted', true), ('payment.observation_due', false),
+  ('operation.requested', false), ('webhook.received', false);
+
 create table payment_transitions (
   from_state text not null references payment_states on delete restrict,
   to_state text not null references payment_states on delete restrict,
-  event text not null,
+  event text not null references topics on delete restrict,
   class text not null,
   actors text[] not null,
   guard text not null,
@@ -134,6 +149,7 @@ create table payments (
   confirmed_at timestamptz,
   settled_at timestamptz,
   capture_before timestamptz,
+  action_required_at timestamptz,
   action_expires_at timestamptz,
   observe_at timestamptz,
   money_after_final_at timestamptz,

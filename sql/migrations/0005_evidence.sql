@@ -121,6 +121,7 @@ create table provider_transactions (
 ) with (fillfactor = 80);
 comment on table provider_transactions is 'One row per money line of a provider: a fact, kept as the provider told it.';
 create index provider_transactions_by_payment on provider_transactions (merchant_id, payment_id) where payment_id is not null;
+create index provider_transactions_by_source on provider_transactions (source_ref) where source_ref is not null;
 create index provider_transactions_pending on provider_transactions (provider, account, available_on) where status = 'pending';
 
 create table webhooks (
@@ -147,6 +148,8 @@ create table webhooks (
 comment on table webhooks is
   'One row per provider event, for ever: a redelivery finds it and changes nothing. The body is evidence, never an instruction.';
 create unique index webhooks_stored_once on webhooks (merchant_id, provider, account, provider_event_id);
+create index webhooks_by_payment on webhooks (payment_id) where payment_id is not null;
+create index webhooks_by_event_id on webhooks (provider_event_id);
 create index webhooks_by_payment_ref on webhooks (payment_ref) where payment_ref is not null;
 
 create table webhook_rejections (
@@ -221,4 +224,5 @@ comment on table audit_log is 'Who did what, when and why: one row per change, a
 create unique index audit_log_one_entry_per_payment_version on audit_log (merchant_id, payment_id, payment_version)
   where payment_version is not null;
 create index audit_log_by_payment on audit_log (merchant_id, payment_id, recorded_at) where payment_id is not null;
+create index audit_log_by_entity on audit_log (merchant_id, entity_type, entity_id) where payment_id is null;
 create index audit_log_by_seal_order on audit_log (epoch, recorded_xid, id);

@@ -1,31 +1,15 @@
 -- The event bus: events, who subscribes, and one delivery per (event, handler).
 
-create table topics (
-  topic text primary key,
-  merchant_visible boolean not null
-);
-comment on table topics is 'Every kind of event there is, and whether merchants see it in their feed.';
-insert into topics (topic, merchant_visible) values
-  ('payment.initiated', true), ('payment.submission_started', false), ('payment.outcome_unknown', false),
-  ('payment.resubmitted', false), ('payment.provider_submitted', true), ('payment.requires_action', true),
-  ('payment.action_completed', false), ('payment.authorized', true), ('payment.confirmed', true),
-  ('payment.settled', true), ('payment.failed', true), ('payment.canceled', true), ('payment.refunded', true),
-  ('payment.disputed', true), ('payment.charged_back', true), ('payment.returned', true),
-  ('payment.dispute_resolved', true), ('payment.refund_reversed', true), ('payment.return_reversed', true),
-  ('payment.adopted', true), ('payment.observation_due', false),
-  ('operation.requested', false), ('webhook.received', false);
-
-alter table payment_transitions
-  add constraint payment_transitions_event_is_a_topic foreign key (event) references topics on delete restrict;
-
 create table subscriptions (
   topic text not null references topics on delete restrict,
   handler text not null,
   lane text not null,
+  subscribed_at timestamptz not null default clock_timestamp(),
   primary key (topic, handler),
   constraint subscriptions_lane_is_known check (lane in ('local', 'remote'))
 );
 comment on table subscriptions is 'Which handler hears of which topic, and in which lane it runs; the fan-out trigger reads it.';
+comment on column subscriptions.subscribed_at is 'Events from here on are owed to this handler.';
 insert into subscriptions (topic, handler, lane) values
   ('payment.initiated', 'submit_payment', 'remote'),
   ('operation.requested', 'run_operation', 'remote'),
@@ -56,6 +40,7 @@ create table events (
 );
 comment on table events is 'One row per thing that became true, written in the transaction that made it true. Never changed.';
 create index events_feed on events (merchant_id, epoch, recorded_xid, id);
+create index events_by_webhook on events (merchant_id, webhook_id) where webhook_id is not null;
 create index events_by_payment on events (merchant_id, payment_id, id) where payment_id is not null;
 
 create table deliveries (

@@ -51,6 +51,7 @@ class Over:
 
 
 Next = Call | Wait | Over
+DRAINING = Wait(0.0, "draining")
 
 # What the provider's status says about each kind of operation: it took effect, it did not (yet), or it never can.
 # Cancel and close took effect when the object is closed, whatever it was before.
@@ -92,6 +93,11 @@ class Driver:
         self.timing = run.runtime.timing
         self.calls_left = CALLS_PER_RUN
 
+    @property
+    def draining(self) -> bool:
+        """This worker is to end: no further call is begun, another worker goes on at once."""
+        return self.run.runtime.draining.is_set()
+
     def send_and_record(self, call: Call) -> Next:
         """One HTTP call with no transaction open, then one transaction for what it means."""
         self.calls_left -= 1
@@ -124,6 +130,8 @@ class Driver:
             if operation["leased"]:
                 return Wait(operation["lease_left"], "in_flight")
             operation = self._expire(tx, payment, operation)
+        if self.draining:
+            return DRAINING
         wait = circuits.admission_wait(tx, self.provider.name, self.provider.account, self.timing)
         if wait > 0:
             return Wait(wait, "circuit_open")
@@ -280,6 +288,9 @@ class Driver:
             return Over()
         if not call.asks:
             return self._unknown(tx, call, payment, operation)
+        if self.draining:
+            self._give(tx, call, operation, status="unknown")
+            return DRAINING
         payment = tx.one("payments.lock", merchant_id=payment["merchant_id"], payment_id=payment["id"]) or payment
         return self._try_again(tx, payment, operation, proof_call_id=call.open.call_id)
 
@@ -290,6 +301,10 @@ class Driver:
             tx.run("payments.set_provider_ref", **ids, provider_ref=snapshot.ref)
         elif payment["provider_ref"] != snapshot.ref:
             close_orphan(tx, payment, snapshot.ref)
+        if self.draining:
+            token = operations.take_lease(tx, operation, step=Step.CONFIRM, attempt=1, seconds=self.timing.lease)
+            operations.settle_lease(tx, operation, token, status="pending", asks=operation["asks"])
+            return DRAINING
         locked = tx.one("payments.lock", **ids)
         assert locked is not None, "the payment is locked by this transaction"
         return self._perform(tx, locked, {**operation, "status": "pending"}, Step.CONFIRM, 1)

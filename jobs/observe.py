@@ -121,7 +121,7 @@ def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -
         observed_version=fetch.observed_version,
         timing=run.runtime.timing,
     )
-    if applied.outdated and again:
+    if applied.outdated and again and not run.runtime.draining.is_set():
         return open_fetch(run, tx, subject)
     if applied.outdated:
         run.defer(tx, run.runtime.timing.not_there_yet, "overtaken")

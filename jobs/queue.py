@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import psycopg_pool
-from procrastinate import PsycopgConnector, manager
+from procrastinate import PsycopgConnector, exceptions, manager
 from procrastinate import jobs as procrastinate_jobs
 from psycopg.conninfo import make_conninfo
 
@@ -21,6 +21,9 @@ CHANNEL = "procrastinate_any_queue_v1"
 PAYLOAD = '{"type": "job_inserted", "job_id": 0}'
 # Everything Procrastinate does runs as this role; set at connection start, so that it survives pooling.
 WORKER_OPTIONS = "-c search_path=procrastinate,postbox -c role=postbox_worker -c timezone=UTC"
+# A job that could not be finished stays in the hands of a worker that lives, where nobody looks for it. An outage longer
+# than this ends the worker, and its jobs are found by its silence.
+FINISH_WAITS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 
 
 class DeafConnector(PsycopgConnector):
@@ -46,6 +49,15 @@ class FencedJobManager(manager.JobManager):
         self, job: procrastinate_jobs.Job, status: procrastinate_jobs.Status, delete_job: bool
     ) -> None:
         del status, delete_job
+        for wait in FINISH_WAITS:
+            try:
+                await self._finish(job)
+                return
+            except exceptions.ConnectorException:
+                await asyncio.sleep(wait)
+        await self._finish(job)
+
+    async def _finish(self, job: procrastinate_jobs.Job) -> None:
         await self.connector.execute_query_async(
             query=QUERIES["deliveries.finish_job"],
             job_id=job.id,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from app.config import Settings, Timing
 from app.db import Database
@@ -20,6 +21,8 @@ class Runtime:
     database: Database
     provider: Provider
     waker: Waker
+    # set on SIGTERM: what is on its way is finished, nothing further is begun
+    draining: threading.Event = field(default_factory=threading.Event)
 
     @property
     def timing(self) -> Timing:

@@ -25,10 +25,6 @@ RESTART_LONGEST = 15.0
 QUEUE_CONNECTIONS = 4
 
 
-class Stopping(Exception):
-    """A signal asked for the end."""
-
-
 def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT; a lost database is waited for, with backoff."""
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
@@ -48,8 +44,13 @@ async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
         concurrent.futures.ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="job")
     )
     stopping = asyncio.Event()
+
+    def stop() -> None:
+        runtime.draining.set()
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     wait = RESTART_FIRST
     while not stopping.is_set():
         began = time.monotonic()

@@ -1,0 +1,68 @@
+"""SIGTERM: what is on its way is finished and recorded, nothing further is begun, another worker goes on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.dev.postgres import Cluster
+from tests import factories
+from tests.fixtures.worker import Hand
+from tests.jobs.processes import DRAIN_SECONDS, until, world
+
+PAYMENTS = 4
+# Two such calls in a row take longer than a drain may.
+SLOW_SECONDS = 13.0
+
+
+def test_a_worker_with_calls_in_flight_drains_in_time_and_leaves_nothing_in_its_hands(
+    cluster: Cluster, template: str, tmp_path: Path
+) -> None:
+    with world(cluster, template, tmp_path, "--available-after", "2", time_scale=1.0) as here:
+        here.sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
+        payments = [factories.payment(here.connection) for _ in range(PAYMENTS)]
+        worker = here.worker()
+        until(lambda: here.one("select count(*) as n from provider_calls")["n"] == PAYMENTS, here.tail)
+
+        worker.send_signal(signal.SIGTERM)
+        asked_at = time.monotonic()
+        assert worker.wait(timeout=DRAIN_SECONDS) == 0, here.tail()
+        assert SLOW_SECONDS - 5 < time.monotonic() - asked_at < DRAIN_SECONDS
+
+        assert here.all("select step, outcome from provider_calls") == [{"step": "create", "outcome": "ok"}] * PAYMENTS
+        assert here.one("select count(*) as n from procrastinate_jobs where status = 'doing'") == {"n": 0}
+        assert here.one("select count(*) as n from operations where status = 'in_flight'") == {"n": 0}
+        assert here.one("select count(*) as n from procrastinate_workers") == {"n": 0}
+
+        here.sandbox.control("DELETE", "faults")
+        here.worker()
+        until(lambda: here.states() == {"settled": PAYMENTS} and not here.pending(), here.pending)
+        for payment in payments:
+            summary = here.sandbox.ledger(payment_id=str(payment["id"]))["summary"]
+            assert (summary["payment_intents"], summary["captured_charges"]) == (1, 1)
+        assert here.violations() == []
+
+
+@pytest.mark.parametrize("step", ["/v1/payment_intents", "/v1/payment_intents/*/confirm"])
+def test_a_draining_worker_does_not_ask_what_became_of_a_lost_answer(hand: Hand, sandbox, step: str) -> None:
+    payment = factories.payment(hand.connection)
+    sandbox.fault(kind="error_500_before", method="POST", path=step)
+    send = hand.runtime.provider.send
+
+    def send_and_drain(request):
+        reply = send(request)
+        if reply.evidence.http_status == 500:
+            hand.runtime.draining.set()
+        return reply
+
+    hand.runtime.provider.send = send_and_drain  # type: ignore[method-assign]
+    hand.run_one()
+    assert [call["outcome"] for call in hand.calls()][-1] == "ambiguous"
+    waiting = hand.open_deliveries()
+    assert [row["deferred_for"] for row in waiting if row["handler"] == "submit_payment"] == ["draining"]
+    hand.runtime.draining.clear()
+    assert hand.settle(payment["id"])["state"] == "settled"
+    assert [row["n"] for row in hand.connection.execute("select n from operation_attempts")] == [1, 1]

@@ -51,18 +51,14 @@ def sandbox() -> None:
 )
 @click.option("--webhook-secret", default="whsec_postbox", show_default=True)
 @click.option("--seed", help="Makes the ids of a new ledger repeatable.")
-@click.option(
-    "--time-scale", default=1.0, show_default=True, help="Multiplies every duration; 0.01 for tests."
-)
+@click.option("--time-scale", default=1.0, show_default=True, help="Multiplies every duration; 0.01 for tests.")
 @click.option("--available-after", default=DEFAULTS.available_after, show_default=True,
               help="Seconds until a balance transaction is available.")  # fmt: skip
 @click.option("--balance-after", default=DEFAULTS.balance_after, show_default=True,
               help="Seconds until an asynchronous capture has its balance transaction.")  # fmt: skip
 @click.option("--bank-after", default=DEFAULTS.bank_after, show_default=True,
               help="Seconds until a bank debit succeeds or fails.")  # fmt: skip
-@click.option(
-    "--hold", default=DEFAULTS.hold, show_default=True, help="Seconds a timeout fault holds a connection."
-)
+@click.option("--hold", default=DEFAULTS.hold, show_default=True, help="Seconds a timeout fault holds a connection.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def stripe(
     host: str,
@@ -80,9 +76,7 @@ def stripe(
     quiet: bool,
 ) -> None:
     """Serve Stripe's API on this machine, with its own ledger and clock. The control endpoints are in the README."""
-    timing = Timing(
-        available_after=available_after, balance_after=balance_after, bank_after=bank_after, hold=hold
-    )
+    timing = Timing(available_after=available_after, balance_after=balance_after, bank_after=bank_after, hold=hold)
     try:
         journal = Journal(data)
         world = World(journal, Clock(), timing.scaled(time_scale), seed or secrets.token_hex(8))

@@ -215,9 +215,7 @@ class Control:
         return self._change(lambda: set_dispute_status(self._world, ident, str(given["status"])))
 
     def _fail_refund(self, ident: str, given: dict[str, Any]) -> Row:
-        return self._change(
-            lambda: fail_refund(self._world, ident, given.get("reason", "lost_or_stolen_card"))
-        )
+        return self._change(lambda: fail_refund(self._world, ident, given.get("reason", "lost_or_stolen_card")))
 
     def _succeed_refund(self, ident: str, _given: dict[str, Any]) -> Row:
         with self._world.change() as world:
@@ -230,9 +228,7 @@ class Control:
     # -- webhooks and events ------------------------------------------------------------------------------------
 
     def _deliveries(self, _ident: str, given: dict[str, Any]) -> Row:
-        found = [
-            row for row in list(self._webhooks.log) if all(str(row.get(k)) == v for k, v in given.items())
-        ]
+        found = [row for row in list(self._webhooks.log) if all(str(row.get(k)) == v for k, v in given.items())]
         return {"paused": self._webhooks.paused, **self._webhooks.counts(), "deliveries": found}
 
     def _pause(self, paused: bool) -> Row:
@@ -248,9 +244,7 @@ class Control:
 
     def _add_endpoint(self, _ident: str, given: dict[str, Any]) -> Row:
         return self._change(
-            lambda: set_endpoint(
-                self._world, given["url"], given["secret"], given.get("enabled_events", ["*"])
-            )
+            lambda: set_endpoint(self._world, given["url"], given["secret"], given.get("enabled_events", ["*"]))
         )
 
     def _drop_endpoint(self, ident: str, _given: dict[str, Any]) -> Row:

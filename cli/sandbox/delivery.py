@@ -49,9 +49,7 @@ class Sender:
         return status
 
     def _connect(self, scheme: str, host: str, port: int | None) -> socket.socket:
-        connection = socket.create_connection(
-            (host, port or (443 if scheme == "https" else 80)), self._timeout
-        )
+        connection = socket.create_connection((host, port or (443 if scheme == "https" else 80)), self._timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if scheme == "https":
             return ssl.create_default_context().wrap_socket(connection, server_hostname=host)

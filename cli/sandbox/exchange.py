@@ -96,9 +96,7 @@ class Exchange:
             raise invalid("The Postbox sandbox serves one account: Stripe-Account is refused.")
         found = route(request.method, path)
         if found is None:
-            raise StripeError(
-                404, "invalid_request_error", f"Unrecognized request URL ({request.method}: {path})."
-            )
+            raise StripeError(404, "invalid_request_error", f"Unrecognized request URL ({request.method}: {path}).")
         try:
             text = request.body.decode() if request.method == "POST" else query
         except UnicodeDecodeError:

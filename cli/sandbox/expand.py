@@ -41,9 +41,7 @@ def check_paths(endpoint: str, paths: list[str]) -> None:
     for full in paths:
         steps = full.split(".")
         if len(steps) > MAX_DEPTH:
-            raise invalid(
-                f"You cannot expand more than {MAX_DEPTH} levels of a property: {full}", param="expand"
-            )
+            raise invalid(f"You cannot expand more than {MAX_DEPTH} levels of a property: {full}", param="expand")
         if verb == "GET" and "/" not in path and kind in EXPANDABLE and steps.pop(0) != "data":
             raise _cannot(full)
         at = kind

@@ -53,9 +53,7 @@ def _find(world: World, where: dict[str, str]) -> list[Row]:
         return [found] if found else []
     names = {name.removeprefix("metadata."): value for name, value in where.items()}
     return [
-        row
-        for row in table.rows.values()
-        if all(row["metadata"].get(name) == value for name, value in names.items())
+        row for row in table.rows.values() if all(row["metadata"].get(name) == value for name, value in names.items())
     ]
 
 
@@ -78,8 +76,7 @@ def _payment(world: World, intent: Row) -> Row:
         payment[name] = intent[name]
     payment["charges"] = [{name: row[name] for name in CHARGE_FIELDS} for row in all_of("charge")]
     payment["refunds"] = [
-        {name: row[name] for name in ("id", "charge", "amount", "status", "metadata")}
-        for row in all_of("refund")
+        {name: row[name] for name in ("id", "charge", "amount", "status", "metadata")} for row in all_of("refund")
     ]
     payment["disputes"] = [
         {name: row[name] for name in ("id", "amount", "status", "reason")} for row in all_of("dispute")

@@ -24,9 +24,7 @@ def show_challenge(world: World, ident: str) -> str:
     if intent["status"] != "requires_action":
         return PAGE.format(inside=f"<p>Nothing to do: the payment is {escape(intent['status'])}.</p>")
     return PAGE.format(
-        inside=FORM.format(
-            amount=intent["amount"], currency=escape(intent["currency"].upper()), ident=escape(ident)
-        )
+        inside=FORM.format(amount=intent["amount"], currency=escape(intent["currency"].upper()), ident=escape(ident))
     )
 
 

@@ -161,11 +161,7 @@ def _metadata(value: Any, name: str) -> dict[str, str]:
         raise invalid(f"Metadata can have at most {MAX_METADATA_KEYS} keys.", param=name)
     for key, text in value.items():
         if not isinstance(text, str) or len(text) > MAX_METADATA_VALUE:
-            raise invalid(
-                f"Metadata values are at most {MAX_METADATA_VALUE} characters.", param=f"{name}[{key}]"
-            )
+            raise invalid(f"Metadata values are at most {MAX_METADATA_VALUE} characters.", param=f"{name}[{key}]")
         if len(key) > MAX_METADATA_NAME:
-            raise invalid(
-                f"Metadata keys are at most {MAX_METADATA_NAME} characters.", param=f"{name}[{key}]"
-            )
+            raise invalid(f"Metadata keys are at most {MAX_METADATA_NAME} characters.", param=f"{name}[{key}]")
     return value

@@ -24,9 +24,7 @@ class Traffic:
         """The latest `limit` entries whose fields have these values, oldest first; `path` may end in `*`."""
         with self._lock:
             entries = list(self._entries)
-        found = [
-            entry for entry in entries if all(_fits(entry.get(name), want) for name, want in where.items())
-        ]
+        found = [entry for entry in entries if all(_fits(entry.get(name), want) for name, want in where.items())]
         return found[-limit:]
 
 

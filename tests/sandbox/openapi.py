@@ -78,9 +78,7 @@ def _convert(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     made = {
-        name: {key: _convert(inner) for key, inner in value.items()}
-        if name == "properties"
-        else _convert(value)
+        name: {key: _convert(inner) for key, inner in value.items()} if name == "properties" else _convert(value)
         for name, value in schema.items()
         if name not in ("nullable", "description", "title") and not name.startswith("x-")
     }

@@ -107,9 +107,7 @@ class Sandbox:
 
     def confirm(self, ident: str, key: str | None = None, **more: Any) -> Any:
         options: Any = {"idempotency_key": key} if key else None
-        return self.client.payment_intents.confirm(
-            ident, {"return_url": "https://shop.example/back", **more}, options
-        )
+        return self.client.payment_intents.confirm(ident, {"return_url": "https://shop.example/back", **more}, options)
 
     def pay(self, method: str = "pm_card_visa", amount: int = 1000, **more: Any) -> Any:
         """Create and confirm; the intent with its charge expanded."""

@@ -124,9 +124,7 @@ def no_second_confirm(s: Sandbox) -> None:
     assert len(s.ledger(intent.id)["charges"]) == 1
 
 
-@fact(
-    "A confirm that might redirect needs a return_url.", "https://docs.stripe.com/api/payment_intents/confirm"
-)
+@fact("A confirm that might redirect needs a return_url.", "https://docs.stripe.com/api/payment_intents/confirm")
 def confirm_needs_return_url(s: Sandbox) -> None:
     intent = s.create()
     error = s.refusal(lambda: s.client.payment_intents.confirm(intent.id))
@@ -305,9 +303,7 @@ def cancel_releases(s: Sandbox) -> None:
     assert "charge.refunded" not in s.topics(intent.id)
 
 
-@fact(
-    "Succeeded and canceled PaymentIntents cannot be canceled.", "stripe/_payment_intent_service.py: cancel"
-)
+@fact("Succeeded and canceled PaymentIntents cannot be canceled.", "stripe/_payment_intent_service.py: cancel")
 def cancel_is_final(s: Sandbox) -> None:
     done, gone = s.pay(), s.create()
     s.client.payment_intents.cancel(gone.id)
@@ -341,9 +337,7 @@ def capture_after_expiry(s: Sandbox) -> None:
       "https://docs.stripe.com/refunds")  # fmt: skip
 def refund_books(s: Sandbox) -> None:
     intent = s.pay(capture_method="automatic")
-    refund = s.client.refunds.create(
-        {"payment_intent": intent.id, "amount": 400, "expand": ["balance_transaction"]}
-    )
+    refund = s.client.refunds.create({"payment_intent": intent.id, "amount": 400, "expand": ["balance_transaction"]})
     row = refund.balance_transaction
     assert (refund.status, row.amount, row.fee, row.net) == ("succeeded", -400, 0, -400)
     assert (row.type, row.reporting_category) == ("refund", "refund")

@@ -42,8 +42,6 @@ def test_durations_can_be_changed_while_it_runs(start: Callable[..., Sandbox]) -
     sandbox = start("--balance-after", "600")
     sandbox.post("timing", balance_after=0)
     intent = sandbox.pay()
-    wait_for(
-        lambda: sandbox.ledger(intent.id)["charges"][0]["balance_transaction"], "the balance transaction"
-    )
+    wait_for(lambda: sandbox.ledger(intent.id)["charges"][0]["balance_transaction"], "the balance transaction")
     answer = requests.post(f"{sandbox.url}/_sandbox/timing", json={"nonsense": 1}, timeout=5)
     assert answer.status_code == 400

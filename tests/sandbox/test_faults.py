@@ -52,9 +52,7 @@ def test_a_fault_does_what_its_kind_says(
     sandbox.client = sandbox.make_client(20)
     assert status == seen
     wait_for(
-        lambda: (
-            sandbox.get("requests", payment_intent=intent.id, fault=kind)["requests"][0]["status"] is not None
-        ),
+        lambda: sandbox.get("requests", payment_intent=intent.id, fault=kind)["requests"][0]["status"] is not None,
         "the server is past executing",
     )
     assert len(sandbox.ledger(intent.id)["charges"]) == (1 if executed else 0)
@@ -67,9 +65,7 @@ def test_slow_execute_holds_the_key_and_executes_late(sandbox: Sandbox) -> None:
     intent = sandbox.create()
     sandbox.post("faults", kind="slow_execute", path=f"*{intent.id}/confirm", seconds=0.5)
     first: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: first.append(sandbox.confirm(intent.id, key=f"late-{intent.id}"))
-    )
+    thread = threading.Thread(target=lambda: first.append(sandbox.confirm(intent.id, key=f"late-{intent.id}")))
     thread.start()
     wait_for(
         lambda: sandbox.get("requests", payment_intent=intent.id, fault="slow_execute")["count"],

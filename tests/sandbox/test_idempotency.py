@@ -8,9 +8,7 @@ from tests.sandbox.process import Sandbox
 
 
 def create(sandbox: Sandbox, key: str, amount: int = 1000) -> Any:
-    return sandbox.client.payment_intents.create(
-        {"amount": amount, "currency": "usd"}, {"idempotency_key": key}
-    )
+    return sandbox.client.payment_intents.create({"amount": amount, "currency": "usd"}, {"idempotency_key": key})
 
 
 def test_a_decline_is_replayed_like_a_success(shared: Sandbox) -> None:

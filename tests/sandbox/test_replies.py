@@ -111,9 +111,7 @@ def errors(s: Sandbox) -> list[tuple[Any, str]]:
     return [(refusal.json_body, "error") for refusal in refusals]
 
 
-@pytest.mark.parametrize(
-    "make", [intents, refunds, disputes, money, lists, errors], ids=lambda make: make.__name__
-)
+@pytest.mark.parametrize("make", [intents, refunds, disputes, money, lists, errors], ids=lambda make: make.__name__)
 def test_replies_fit_stripes_own_description(shared: Sandbox, make: Any) -> None:
     made = make(shared)
     assert [line for reply, schema in made for line in problems(reply, schema)] == []

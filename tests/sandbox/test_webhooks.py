@@ -79,9 +79,7 @@ def test_an_event_can_be_sent_again_five_times_at_once(sandbox: Sandbox, receive
     assert len(receiver.bodies("payment_intent.created")) == 6
 
 
-def test_any_event_can_be_sent_even_one_that_stripe_does_not_know(
-    sandbox: Sandbox, receiver: Receiver
-) -> None:
+def test_any_event_can_be_sent_even_one_that_stripe_does_not_know(sandbox: Sandbox, receiver: Receiver) -> None:
     sandbox.post("events", type="moon.risen", object={"id": "moon_1", "object": "moon"})
     wait_for(lambda: receiver.bodies("moon.risen"), "the webhook")
     assert construct(*receiver.seen[0]).data.object.id == "moon_1"
@@ -90,9 +88,7 @@ def test_any_event_can_be_sent_even_one_that_stripe_does_not_know(
 def test_an_endpoint_gets_only_what_it_asked_for(sandbox: Sandbox, receiver: Receiver) -> None:
     other = Receiver()
     try:
-        sandbox.post(
-            "webhooks/endpoints", url=other.url, secret="whsec_o", enabled_events=["payment_intent.succeeded"]
-        )
+        sandbox.post("webhooks/endpoints", url=other.url, secret="whsec_o", enabled_events=["payment_intent.succeeded"])
         sandbox.pay()
         wait_for(lambda: other.seen, "the webhook")
         wait_for(lambda: sandbox.get("health")["undelivered_events"] == 0, "nothing left")

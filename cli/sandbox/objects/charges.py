@@ -81,9 +81,7 @@ def make_charge(world: World, intent: Row, method: Method, status: str, captured
 def _outcome(status: str, decline_code: str | None) -> Row:
     failed = status == "failed"
     return {
-        "advice_code": "try_again_later"
-        if decline_code in ("insufficient_funds", "processing_error")
-        else None,
+        "advice_code": "try_again_later" if decline_code in ("insufficient_funds", "processing_error") else None,
         "network_advice_code": None,
         "network_decline_code": "05" if failed else None,
         "network_status": "declined_by_network" if failed else "approved_by_network",

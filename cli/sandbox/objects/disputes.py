@@ -74,9 +74,7 @@ def open_dispute(
         dispute["status"] = "lost"
     world.emit("charge.dispute.created", dispute)
     if not status.startswith("warning"):
-        _move(
-            world, dispute, -dispute["amount"], DISPUTE_FEE if card else 0, "charge.dispute.funds_withdrawn"
-        )
+        _move(world, dispute, -dispute["amount"], DISPUTE_FEE if card else 0, "charge.dispute.funds_withdrawn")
     if status == "lost":
         world.emit("charge.dispute.closed", dispute)
     return shown(dispute)
@@ -112,9 +110,7 @@ def update_dispute(world: World, ident: str, params: dict[str, Any]) -> Row:
         dispute["evidence_details"] = {**dispute["evidence_details"], "has_evidence": True}
     if given and params.get("submit", True):
         dispute["evidence_details"]["submission_count"] += 1
-        dispute["status"] = (
-            "warning_under_review" if dispute["status"].startswith("warning") else "under_review"
-        )
+        dispute["status"] = "warning_under_review" if dispute["status"].startswith("warning") else "under_review"
     world.put(dispute)
     world.emit("charge.dispute.updated", dispute)
     text = dispute["evidence"]["uncategorized_text"]

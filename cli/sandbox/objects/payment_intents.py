@@ -68,9 +68,7 @@ def create_intent(world: World, _ident: str, params: Params) -> Row:
             "on_behalf_of": None,
             "payment_method": method.id if method else None,
             "payment_method_configuration_details": None,
-            "payment_method_options": {"card": {"request_three_d_secure": "automatic"}}
-            if "card" in types
-            else {},
+            "payment_method_options": {"card": {"request_three_d_secure": "automatic"}} if "card" in types else {},
             "payment_method_types": types,
             "processing": None,
             "receipt_email": params.get("receipt_email"),
@@ -83,9 +81,7 @@ def create_intent(world: World, _ident: str, params: Params) -> Row:
             "transfer_data": None,
             "transfer_group": params.get("transfer_group"),
             "_payment_id": metadata.get("payment_id"),
-            "_allow_redirects": (params.get("automatic_payment_methods") or {}).get(
-                "allow_redirects", "always"
-            ),
+            "_allow_redirects": (params.get("automatic_payment_methods") or {}).get("allow_redirects", "always"),
             "_return_url": None,
             "_challenged": False,
         }
@@ -103,9 +99,7 @@ def confirm_intent(world: World, ident: str, params: Params) -> Row:
     method = find_method(named) if named else None
     if intent["status"] in CONFIRMABLE:
         _check_type(intent["payment_method_types"], method)
-        _check_confirm(
-            params, method, {"automatic_payment_methods": {"allow_redirects": intent["_allow_redirects"]}}
-        )
+        _check_confirm(params, method, {"automatic_payment_methods": {"allow_redirects": intent["_allow_redirects"]}})
     return _confirm(world, intent, params)
 
 

@@ -76,9 +76,7 @@ def _all() -> dict[str, Method]:
             last4="2685",
             dispute=("product_not_received", "needs_response"),
         ),
-        Method(
-            "pm_card_createDisputeInquiry", last4="1976", dispute=("fraudulent", "warning_needs_response")
-        ),
+        Method("pm_card_createDisputeInquiry", last4="1976", dispute=("fraudulent", "warning_needs_response")),
         Method("pm_card_authenticationRequired", last4="3184", authenticate=True),
         Method("pm_card_threeDSecure2Required", last4="3220", authenticate=True),
         Method("pm_card_threeDSecureRequired", last4="3155", authenticate=True),

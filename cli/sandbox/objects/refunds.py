@@ -71,9 +71,7 @@ def create_refund(world: World, _ident: str, params: Params) -> Row:
         refund["id"],
         -amount,
         charge["currency"],
-        description="REFUND FOR CHARGE"
-        if charge["description"] is None
-        else f"REFUND: {charge['description']}",
+        description="REFUND FOR CHARGE" if charge["description"] is None else f"REFUND: {charge['description']}",
     )
     refund["balance_transaction"] = row["id"]
     world.put(refund)

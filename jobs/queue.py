@@ -21,8 +21,8 @@ CHANNEL = "procrastinate_any_queue_v1"
 PAYLOAD = '{"type": "job_inserted", "job_id": 0}'
 # Everything Procrastinate does runs as this role; set at connection start, so that it survives pooling.
 WORKER_OPTIONS = "-c search_path=procrastinate,postbox -c role=postbox_worker -c timezone=UTC"
-# A job that could not be finished stays in the hands of a worker that lives, where nobody looks for it. An outage longer
-# than this ends the worker, and its jobs are found by its silence.
+# A job that could not be finished stays in the hands of a worker that lives, where nobody looks for it. An outage
+# longer than this ends the worker, and its jobs are found by its silence.
 FINISH_WAITS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 
 

@@ -81,11 +81,12 @@ def test_an_unexpected_exception_is_a_bare_500_and_logged(api, monkeypatch, capl
     assert "only the log" in caplog.text
 
 
-@pytest.mark.parametrize("raised", ["through the service", "past the transaction"])
+@pytest.mark.parametrize("raised", ["mapped", "as it came", "behind another"])
 def test_no_database_text_leaves_in_an_answer_or_a_log(api, sql, monkeypatch, caplog, raised):
     sql.execute("alter table payments add constraint payments_test_refuses check (reference <> 'private')")
-    if raised == "past the transaction":
-        monkeypatch.setattr("app.db.pool.domain_error", lambda error: error)
+    if raised != "mapped":
+        instead = RuntimeError("sqlstate 23514") if raised == "behind another" else None
+        monkeypatch.setattr("app.db.pool.domain_error", lambda error: instead or error)
     with caplog.at_level(logging.DEBUG):
         answer = api.post("/v1/payments", CARD | {"reference": "private"})
     assert_problem(answer, 500, "internal_error")

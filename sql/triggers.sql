@@ -58,12 +58,24 @@ create or replace trigger events_900_fan_out after insert on events
 -- deliveries and their failures: never lost
 create or replace trigger deliveries_200_no_delete before delete on deliveries
   for each row execute function refuse_change();
+create or replace trigger deliveries_200_dead_letter before update on deliveries
+  for each row when (old.status = 'dead') execute function deliveries_200_dead_letter();
 create or replace trigger deliveries_200_no_truncate before truncate on deliveries
   for each statement execute function refuse_change();
 create or replace trigger delivery_failures_200_append_only before update or delete on delivery_failures
   for each row execute function refuse_change();
 create or replace trigger delivery_failures_200_no_truncate before truncate on delivery_failures
   for each statement execute function refuse_change();
+
+-- merchants, keys, accounts, pauses: an operator's acts
+create or replace trigger merchants_500_audit after insert or update on merchants
+  for each row execute function tenants_500_audit();
+create or replace trigger api_keys_500_audit after insert or update on api_keys
+  for each row execute function tenants_500_audit();
+create or replace trigger provider_accounts_500_audit after insert or update on provider_accounts
+  for each row execute function tenants_500_audit();
+create or replace trigger pauses_500_audit after insert or update or delete on pauses
+  for each row execute function pauses_500_audit();
 
 -- audit_log: append-only
 create or replace trigger audit_log_200_append_only before update or delete on audit_log

@@ -6,7 +6,7 @@ from app.config import PLATFORM_MERCHANT_ID
 from app.db.pool import Row, Tx
 from app.errors import Invalid, NotFound
 from app.model.api_key import new_key
-from app.services import acts, merchants
+from app.services import merchants
 
 
 def create(tx: Tx, merchant_id: object, *, label: str, livemode: bool, pepper: str) -> Row:
@@ -26,34 +26,18 @@ def create(tx: Tx, merchant_id: object, *, label: str, livemode: bool, pepper: s
         livemode=livemode,
     )
     assert row is not None, "insert returning returns its row"
-    acts.record(
-        tx,
-        "api_key.created",
-        "api_key",
-        key.id,
-        {"label": row["label"], "livemode": livemode},
-        merchant_id=merchant_id,
-    )
     return {**row, "key": key.text()}
 
 
 def revoke(tx: Tx, key_id: str, *, reason: str) -> Row:
     """End a key's life: requests that carry it are refused. Raises NotFound, Invalid when revoked before."""
+    tx.run("transactions.because", reason=reason)
     row = tx.one("api_keys.revoke", key_id=key_id)
     if row is None:
         known = tx.one("api_keys.get", key_id=key_id)
         if known is None:
             raise NotFound(f"there is no key {key_id}")
         raise Invalid(f"key {key_id} was revoked before, at {known['revoked_at']:%Y-%m-%d %H:%M:%S}")
-    acts.record(
-        tx,
-        "api_key.revoked",
-        "api_key",
-        key_id,
-        {"label": row["label"]},
-        reason=reason,
-        merchant_id=row["merchant_id"],
-    )
     return row
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from app.config import Timing
 from app.db.pool import Row, Tx
 from app.errors import Invalid, NotFound
-from app.services import acts
 
 # Handlers that only ask the provider, and so move nothing however often they run.
 ASKING = frozenset({"apply_webhook", "observe_payment", "watch_settlement"})
@@ -113,28 +112,12 @@ def _going_on(row: Row, timing: Timing) -> tuple[str, bool, str]:
 
 def replay(tx: Tx, letter: Row, *, by: str, reason: str) -> bool:
     """Arm one dead delivery again: same event, same handler, due at once. False when it is not dead any more."""
-    return _resolve(tx, "replay", "dead_letter.replayed", letter, by, reason)
+    return tx.run("dead_letters.replay", **_key(letter), by=by, reason=reason) == 1
 
 
 def discard(tx: Tx, letter: Row, *, by: str, reason: str) -> bool:
     """Leave one dead delivery dead for good. False when it is not dead any more."""
-    return _resolve(tx, "discard", "dead_letter.discarded", letter, by, reason)
-
-
-def _resolve(tx: Tx, verb: str, action: str, letter: Row, by: str, reason: str) -> bool:
-    if tx.run(f"dead_letters.{verb}", **_key(letter), by=by, reason=reason) == 0:
-        return False
-    acts.record(
-        tx,
-        action,
-        "delivery",
-        letter["id"],
-        {"dead_reason": letter["dead_reason"], "failures": letter["failures"], "error_class": letter["error_class"]},
-        reason=reason,
-        merchant_id=letter["merchant_id"],
-        payment_id=letter["payment_id"],
-    )
-    return True
+    return tx.run("dead_letters.discard", **_key(letter), by=by, reason=reason) == 1
 
 
 def _key(letter: Row) -> Row:

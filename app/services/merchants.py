@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app.db.pool import Row, Tx
 from app.errors import Invalid, NotFound
-from app.services import acts
 
 NAME_LENGTH = 200
 
@@ -16,7 +15,6 @@ def create(tx: Tx, name: str) -> Row:
         raise Invalid(f"a merchant's name has 1 to {NAME_LENGTH} characters")
     merchant = tx.one("merchants.create", name=name)
     assert merchant is not None, "insert returning returns its row"
-    acts.record(tx, "merchant.created", "merchant", str(merchant["id"]), {"name": name}, merchant_id=merchant["id"])
     return merchant
 
 

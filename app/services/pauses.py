@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from app.config import PLATFORM_MERCHANT_ID
 from app.db.pool import Row, Tx
 from app.errors import Invalid, NotFound
-from app.services import acts
 
 KINDS = ("provider", "handler", "merchant")
 
@@ -15,29 +13,23 @@ def pause(tx: Tx, kind: str, name: str, *, by: str, reason: str) -> Row:
     known = tx.one("pauses.exists", kind=kind, name=name)
     if known is None or not known["known"]:
         raise NotFound(f"there is no {kind} {name}")
+    tx.run("transactions.because", reason=reason)
     row = tx.one("pauses.set", kind=kind, name=name, by=by, reason=reason)
     if row is None:
         raise Invalid(f"{kind} {name} is paused already")
-    _record(tx, "pause.set", kind, name, {"kind": kind, "name": name}, reason)
     return row
 
 
 def resume(tx: Tx, kind: str, name: str, *, reason: str) -> Row:
     """Let it go on; returns the lifted pause and how many deliveries are `released`. Raises Invalid."""
+    tx.run("transactions.because", reason=reason)
     row = tx.one("pauses.lift", kind=kind, name=name)
     if row is None:
         raise Invalid(f"{kind} {name} is not paused")
     released = tx.run("pauses.release")
-    body = {"kind": kind, "name": name, "paused_by": row["paused_by"], "paused_for": row["reason"]}
-    _record(tx, "pause.lifted", kind, name, body, reason)
     return row | {"released": released}
 
 
 def current(tx: Tx) -> list[Row]:
     """What is stopped now, oldest first."""
     return tx.all("pauses.all")
-
-
-def _record(tx: Tx, action: str, kind: str, name: str, body: Row, reason: str) -> None:
-    owner = name if kind == "merchant" else PLATFORM_MERCHANT_ID
-    acts.record(tx, action, kind, name, body, reason=reason, merchant_id=owner)

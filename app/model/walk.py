@@ -61,11 +61,12 @@ def plan_walk(payment: Mapping[str, Any], snapshot: Snapshot, *, cancel_reason: 
         return Walk(Verdict.TOO_EARLY, ())
     if state in CLOSED:
         return _after_final(payment, snapshot)
-    if snapshot.rank < payment["provider_rank"]:
-        return Walk(Verdict.STALE, ())
+    # an adopted payment keeps the rank of its refusal: past confirmation only the status tells
     if state in AFTER_CONFIRMATION:
         verdict = Verdict.APPLIED if snapshot.status is ProviderStatus.SUCCEEDED else Verdict.STALE
         return Walk(verdict, ())
+    if snapshot.rank < payment["provider_rank"]:
+        return Walk(Verdict.STALE, ())
     target = _TARGET[snapshot.status]
     if target is None:
         return Walk(Verdict.APPLIED, ())
@@ -90,6 +91,8 @@ def _after_final(payment: Mapping[str, Any], snapshot: Snapshot) -> Walk:
     facts: dict[str, Any] = {"money_after_final": True}
     if snapshot.status is ProviderStatus.SUCCEEDED:
         facts["amount_captured"] = snapshot.amount_captured
+    else:
+        facts |= _facts(State.AUTHORIZED, payment, snapshot, None)
     return Walk(Verdict.MONEY_AFTER_FINAL, (Step(None, facts),))
 
 
@@ -107,15 +110,17 @@ def _states(payment: Mapping[str, Any], snapshot: Snapshot, target: State) -> li
         go(State.SUBMITTED)
     if snapshot.action_taken and payment["action_required_at"] is None and current is State.SUBMITTED:
         go(State.REQUIRES_ACTION)
-    # a bank debit is processed after the payer acted; a card is not
+    # a bank debit is processed after the payer acted, and has a charge from then on; a card is not processed
+    processed = target in (State.AUTHORIZED, State.CONFIRMED) or snapshot.charge_ref is not None
     if (
         current is State.REQUIRES_ACTION
+        and target is not State.REQUIRES_ACTION
         and payment["method"] != "card"
-        and target in (State.AUTHORIZED, State.CONFIRMED)
+        and processed
     ):
         go(State.SUBMITTED)
     was_held = payment["capture_method"] == "manual" and snapshot.amount_authorized is not None
-    if was_held and target in (State.CONFIRMED, State.CANCELED):
+    if was_held and target in (State.CONFIRMED, State.CANCELED, State.FAILED):
         go(State.AUTHORIZED)
     go(target)
     return states

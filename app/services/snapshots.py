@@ -7,7 +7,7 @@ from typing import Any
 
 from app.config import Timing
 from app.db import Tx
-from app.model.snapshot import Fact, Snapshot
+from app.model.snapshot import Fact, ProviderStatus, Snapshot
 from app.model.states import AFTER_CONFIRMATION, CLOSED, State
 from app.model.walk import Step, Verdict, plan_walk
 
@@ -27,7 +27,7 @@ _FACTS = (
 
 @dataclass(frozen=True)
 class Applied:
-    """`outdated`: the payment was observed meanwhile, nothing was changed, fetch again."""
+    """`outdated`: the payment or its object is another meanwhile, nothing was changed, fetch again."""
 
     verdict: Verdict | None
     state: State
@@ -46,26 +46,34 @@ def apply_snapshot(
     """Walk the payment to what `snapshot` says, one legal step per UPDATE, and store its money lines.
 
     `observed_version` is what was read before the request was sent; None skips the check, for the answer to our own
-    operation, which nobody else can have overtaken while its lease was held and its rank protects.
+    operation, which its rank protects from undoing what was seen meanwhile. The one thing a rank cannot tell is a hold
+    that has ended since, so an answer that would raise that alarm is not believed but asked again.
     """
     payment = tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id)
     assert payment is not None, f"payment {payment_id} of {merchant_id} exists: a snapshot was fetched for it"
     state = State(payment["state"])
     if observed_version is not None and payment["observed_version"] != observed_version:
         return Applied(None, state, outdated=True)
+    if payment["provider_ref"] not in (None, snapshot.ref):
+        # fetched when nobody knew yet which object would be the payment's own
+        return Applied(None, state, outdated=True)
     cancel = tx.one("operations.last_cancel_reason", merchant_id=merchant_id, payment_id=payment_id)
     walk = plan_walk(payment, snapshot, cancel_reason=cancel["reason"] if cancel else None)
     if walk.verdict is Verdict.TOO_EARLY:
         return Applied(walk.verdict, state)
+    held_after_final = walk.verdict is Verdict.MONEY_AFTER_FINAL and snapshot.status is ProviderStatus.CAPTURABLE
+    if held_after_final and observed_version is None:
+        return Applied(None, state, outdated=True)
+    if walk.verdict is not Verdict.APPLIED:
+        tx.run("transactions.because", reason=walk.verdict.value)
     for step in walk.steps:
         _take(tx, payment, step, snapshot, timing)
         state = step.state or state
     for fact in snapshot.facts:
         _store(tx, payment, fact, snapshot)
-    if walk.verdict in (Verdict.STALE, Verdict.MONEY_AFTER_FINAL):
-        tx.run("transactions.because", reason=walk.verdict.value)
     state = _close(tx, payment, state, snapshot, timing)
-    tx.run("transactions.because", reason="")
+    if walk.verdict is not Verdict.APPLIED:
+        tx.run("transactions.because", reason="")
     return Applied(walk.verdict, state)
 
 

@@ -21,6 +21,7 @@ from app.db import Tx
 from app.db.errors import RERUN, domain_error
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
+from app.services import ledger
 from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
@@ -151,6 +152,9 @@ def _run_group(tx: Tx, runtime: Runtime, group: list[Row]) -> Group:
             tx.act_as(_actor(handler.name, handler.actor_type, causation_id=str(row["event_id"])))
             handler.handle(tx, row, runtime.timing)
             result.done.append(row)
+        if result.done:
+            # after the last payment's lock: balances are locked once per group, in their own order
+            ledger.close(tx)
     _mark(tx, runtime, group, result)
     return result
 

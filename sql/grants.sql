@@ -8,12 +8,14 @@ grant usage on schema procrastinate to postbox_worker, postbox_operator;
 grant execute on function acting_type, acting_role, assert_actor_allowed, current_epoch
   to postbox_api, postbox_worker, postbox_operator;
 grant execute on function record_act to postbox_api, postbox_worker, postbox_operator;
+grant execute on function ledger_account_name to postbox_worker, postbox_operator;
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
 grant execute on function authenticate to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
   to postbox_api;
+grant select on ledger_accounts, ledger_entries, ledger_lines, ledger_balances to postbox_api;
 grant insert (merchant_id, id, state, currency, amount, provider, provider_account, method, method_token, capture_method, return_url,
   livemode, reference, description, statement_descriptor, metadata, retry_of) on payments to postbox_api;
 grant update (state, cancel_reason) on payments to postbox_api;
@@ -28,6 +30,8 @@ grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
 grant insert, update on sweeps to postbox_worker;
 grant execute on function enqueue_delivery, emit_observation_due to postbox_worker;
+-- the books are written by function only
+grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
 grant usage on all sequences in schema procrastinate to postbox_worker;
 grant execute on all functions in schema procrastinate to postbox_worker;
@@ -39,6 +43,8 @@ grant insert, update, delete on pauses to postbox_operator;
 grant update (state, cancel_reason, amount_captured, observe_at) on payments to postbox_operator;
 grant insert on operations to postbox_operator;
 grant update on deliveries to postbox_operator;
+grant insert on fee_schedules, fee_schedule_fixed to postbox_operator;
+grant execute on function ledger_reverse to postbox_operator;
 grant execute on function enqueue_delivery, authenticate to postbox_operator;
 grant execute on all functions in schema procrastinate to postbox_operator;
 grant insert on all tables in schema procrastinate to postbox_operator;

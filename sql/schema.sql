@@ -44,6 +44,25 @@ end $$;
 
 COMMENT ON FUNCTION postbox.assert_actor_allowed() IS 'The actor type of this transaction, after checking that the role may set it; PB002 otherwise.';
 
+CREATE FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  lines bigint;
+  off text;
+begin
+  select coalesce(sum(s.lines), 0), string_agg(s.amount || ' ' || s.currency, ', ') filter (where s.amount <> 0) into lines, off
+  from (select currency, sum(amount) as amount, count(*) as lines
+        from ledger_lines where merchant_id = p_merchant_id and entry_id = p_entry_id group by currency) s;
+  if lines < 2 or off is not null then
+    raise exception 'entry % has % lines and is off by %', p_entry_id, lines, coalesce(off, 'nothing')
+      using errcode = 'check_violation', constraint = 'ledger_entries_sum_to_zero';
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) IS 'Refuses an entry of fewer than two lines, or whose lines are not zero in every currency.';
+
 CREATE FUNCTION postbox.current_epoch() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select 1$$;
@@ -142,13 +161,79 @@ CREATE FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) RETURNS j
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
   select jsonb_build_object(
-    'before', coalesce(jsonb_object_agg(a.key, p_before -> a.key), '{}'),
-    'after', coalesce(jsonb_object_agg(a.key, a.value), '{}'))
-  from jsonb_each(p_after) a
-  where a.value is distinct from p_before -> a.key
+    'before', coalesce(jsonb_object_agg(c.key, c.was), '{}'),
+    'after', coalesce(jsonb_object_agg(c.key, c.value), '{}'))
+  from rows from (jsonb_each(p_before), jsonb_each(p_after)) as c (old_key, was, key, value)
+  where c.value is distinct from c.was
 $$;
 
 COMMENT ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) IS 'What an update changed, both ways.';
+
+CREATE FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((div((((p_amount)::numeric * (p_bps)::numeric) + (5000)::numeric), (10000)::numeric))::bigint + p_fixed);
+
+COMMENT ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) IS 'Our fee on an amount of at least 0, in minor units: basis points rounded half up, plus the fixed part.';
+
+CREATE FUNCTION postbox.deliveries_200_dead_letter() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.deliveries'::regclass then
+    raise exception 'deliveries_200_dead_letter guards postbox.deliveries and nothing else' using errcode = 'PB002';
+  end if;
+  if assert_actor_allowed() <> 'operator' then
+    raise exception 'a dead letter is handled by an operator' using errcode = 'PB002';
+  end if;
+  if new.resolution is null or (new.status = 'dead') <> (new.resolution = 'discarded') then
+    raise exception 'a dead letter is replayed or discarded, and nothing else' using errcode = 'PB004';
+  end if;
+  perform audit_write(
+    new.merchant_id, 'dead_letter.' || new.resolution, 'delivery', new.event_id || ':' || new.handler, new.payment_id, null,
+    changed_columns(to_jsonb(old), to_jsonb(new)), null, new.resolved_reason);
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.deliveries_200_dead_letter() IS 'A dead letter changes only by an operator''s replay or discard, which is audited.';
+
+CREATE TABLE postbox.provider_transactions (
+    merchant_id uuid NOT NULL,
+    provider text NOT NULL,
+    account text NOT NULL,
+    ref text NOT NULL,
+    payment_id uuid,
+    kind text NOT NULL,
+    source_ref text,
+    currency text NOT NULL,
+    gross bigint NOT NULL,
+    fee bigint NOT NULL,
+    net bigint NOT NULL,
+    status text NOT NULL,
+    available_on timestamp with time zone NOT NULL,
+    created_at_provider timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT provider_transactions_net_is_gross_less_fee CHECK ((net = (gross - fee))),
+    CONSTRAINT provider_transactions_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'available'::text])))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE postbox.provider_transactions IS 'One row per money line of a provider: a fact, kept as the provider told it.';
+
+CREATE FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  insert into events (merchant_id, topic, payment_id, payload, correlation_id, causation_id)
+  values (t.merchant_id, p_topic, t.payment_id,
+    jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref, 'kind', t.kind, 'currency', t.currency,
+      'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status),
+    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), t.payment_id::text, t.ref),
+    nullif(current_setting('postbox.causation_id', true), ''))
+$$;
+
+COMMENT ON FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) IS 'One event about a money line as it is now; only definer triggers may call it.';
 
 CREATE FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -246,6 +331,10 @@ WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.payments IS 'One row per payment: one state, the facts that explain it, and the version every audit entry names.';
 
+COMMENT ON COLUMN postbox.payments.fee_schedule IS 'The price this payment was created under; null: no fee.';
+
+COMMENT ON COLUMN postbox.payments.fee IS 'Our fee on the captured amount, in minor units; computed once, when the payment is credited.';
+
 COMMENT ON COLUMN postbox.payments.observe_at IS 'When the clock sweep looks at the provider again, whatever else happens.';
 
 COMMENT ON COLUMN postbox.payments.money_after_final_at IS 'Set once when captured or capturable money is seen on a failed or canceled payment.';
@@ -299,6 +388,255 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.events_900_fan_out() IS 'One delivery and one job per subscription of the topic.';
+
+CREATE FUNCTION postbox.ledger_account_kind(p_code text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $_$
+  select case
+    when p_code in ('merchant:pending', 'merchant:available', 'merchant:reserve') then 'liability'
+    when p_code in ('refunds_in_flight', 'merchant_payouts_in_flight') or p_code ~ '^suspense:[a-z]+$' then 'liability'
+    when p_code in ('fee_revenue', 'dispute_fee_income') then 'income'
+    when p_code in ('provider_fees', 'losses') then 'expense'
+    when p_code in ('odfi:cash', 'cash_in_transit', 'fx') or p_code ~ '^(clearing:[a-z]+|bank:[A-Za-z0-9_-]+)$' then 'asset'
+    when p_code ~ '^[a-z]+:(pending|available|reserved)$' then 'asset'
+  end
+$_$;
+
+COMMENT ON FUNCTION postbox.ledger_account_kind(p_code text) IS 'asset, liability, income or expense; null for a code that is in no chart.';
+
+CREATE FUNCTION postbox.ledger_account_name(p_merchant_id uuid, p_code text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN regexp_replace(p_code, '^merchant:'::text, (('merchant:'::text || (p_merchant_id)::text) || ':'::text));
+
+COMMENT ON FUNCTION postbox.ledger_account_name(p_merchant_id uuid, p_code text) IS 'The account as people write it: merchant:{id}:pending, clearing:stripe.';
+
+CREATE FUNCTION postbox.ledger_close() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  folded bigint;
+begin
+  perform assert_actor_allowed();
+  with mine as (
+    delete from ledger_folds where recorded_xid = pg_current_xact_id() returning merchant_id, account_id, currency, amount
+  )
+  insert into ledger_balances (merchant_id, account_id, currency, amount)
+  select merchant_id, account_id, currency, amount from mine
+  order by account_id, currency
+  on conflict (merchant_id, account_id, currency)
+    do update set amount = ledger_balances.amount + excluded.amount, updated_at = clock_timestamp();
+  get diagnostics folded = row_count;
+  return folded;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_close() IS 'Moves what this transaction posted into the merchants'' balances: once, at its end, summed, locked in the order of account ids. Returns how many balances moved.';
+
+CREATE FUNCTION postbox.ledger_entries_200_balanced() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.ledger_entries'::regclass then
+    raise exception 'ledger_entries_200_balanced guards postbox.ledger_entries and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_entry_balanced(new.merchant_id, new.id);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_entries_200_balanced() IS 'At COMMIT: an entry without its lines is refused.';
+
+CREATE FUNCTION postbox.ledger_entries_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.ledger_entries'::regclass then
+    raise exception 'ledger_entries_200_check guards postbox.ledger_entries and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  if (new.epoch, new.recorded_xid) is distinct from (current_epoch(), pg_current_xact_id()) then
+    raise exception 'an entry belongs to the transaction that writes it' using errcode = 'PB004';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_entries_200_check() IS 'An entry is written by a known actor, under its own transaction''s id.';
+
+CREATE FUNCTION postbox.ledger_folds_200_closed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.ledger_folds'::regclass then
+    raise exception 'ledger_folds_200_closed guards postbox.ledger_folds and nothing else' using errcode = 'PB002';
+  end if;
+  if exists (
+    select from ledger_folds
+    where merchant_id = new.merchant_id and account_id = new.account_id and currency = new.currency and recorded_xid = new.recorded_xid
+  ) then
+    raise exception 'a transaction that posted to a merchant ends with ledger_close()'
+      using errcode = 'check_violation', constraint = 'ledger_folds_are_closed';
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_folds_200_closed() IS 'At COMMIT: what was posted to a merchant is in its balance, or nothing is committed.';
+
+CREATE FUNCTION postbox.ledger_lines_200_balanced() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.ledger_lines'::regclass then
+    raise exception 'ledger_lines_200_balanced guards postbox.ledger_lines and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_entry_balanced(new.merchant_id, new.entry_id);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_lines_200_balanced() IS 'At COMMIT, once more for every line: a line that was added after the entry''s own check is checked too.';
+
+CREATE FUNCTION postbox.ledger_lines_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  e ledger_entries;
+begin
+  if tg_relid <> 'postbox.ledger_lines'::regclass then
+    raise exception 'ledger_lines_200_check guards postbox.ledger_lines and nothing else' using errcode = 'PB002';
+  end if;
+  select * into e from ledger_entries where merchant_id = new.merchant_id and id = new.entry_id;
+  if (e.epoch, e.recorded_xid) is distinct from (current_epoch(), pg_current_xact_id())
+     or (new.epoch, new.recorded_xid) is distinct from (e.epoch, e.recorded_xid) then
+    raise exception 'entry % is closed', new.entry_id using errcode = 'PB004';
+  end if;
+  if new.payment_id is distinct from e.payment_id then
+    raise exception 'a line is about the payment of its entry' using errcode = 'PB004';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_lines_200_check() IS 'Lines are added only by the transaction that wrote the entry, and for its payment.';
+
+CREATE FUNCTION postbox.ledger_lines_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.ledger_lines'::regclass then
+    raise exception 'ledger_lines_500_audit records postbox.ledger_lines and nothing else' using errcode = 'PB002';
+  end if;
+  perform audit_write(
+    e.merchant_id, case e.kind when 'reversal' then 'ledger.reversed' else 'ledger.posted' end, 'ledger_entry', e.id::text,
+    e.payment_id, null, jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(e)) || jsonb_build_object('lines', l.lines)))
+  from (
+    select n.merchant_id, n.entry_id,
+           jsonb_agg(jsonb_build_object('line', n.line, 'account_id', n.account_id, 'account', ledger_account_name(a.merchant_id, a.code),
+             'currency', n.currency, 'amount', n.amount) order by n.line) as lines
+    from added n
+    join ledger_accounts a on a.merchant_id = n.account_merchant_id and a.id = n.account_id
+    group by n.merchant_id, n.entry_id
+  ) l
+  join ledger_entries e on e.merchant_id = l.merchant_id and e.id = l.entry_id;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_lines_500_audit() IS 'One audit entry per posted entry, with its lines; fired by their insert, when all are there.';
+
+CREATE FUNCTION postbox.ledger_post(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_lines jsonb) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  perform assert_actor_allowed();
+  if p_kind = 'reversal' then
+    raise exception 'an entry is reversed by ledger_reverse, with a reason' using errcode = 'PB002';
+  end if;
+  return ledger_write(p_merchant_id, p_kind, p_source_type, p_source_id, p_payment_id, null, p_lines);
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_post(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_lines jsonb) IS 'Posts one entry: lines are [{"account", "currency", "amount"}], merchant:* is p_merchant_id''s account. Idempotent: null on a repeat of the same source. The caller holds the payment''s lock and ends its transaction with ledger_close().';
+
+CREATE FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid, p_reason text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  e ledger_entries;
+  opposite jsonb;
+  entry uuid;
+begin
+  if assert_actor_allowed() <> 'operator' then
+    raise exception 'an entry is reversed by an operator' using errcode = 'PB002';
+  end if;
+  if coalesce(btrim(p_reason), '') = '' then
+    raise exception 'a reversal says why' using errcode = 'PB002';
+  end if;
+  select * into strict e from ledger_entries where merchant_id = p_merchant_id and id = p_entry_id;
+  perform from payments where merchant_id = e.merchant_id and id = e.payment_id for no key update;
+  select jsonb_agg(jsonb_build_object('account', a.code, 'currency', l.currency, 'amount', -l.amount) order by l.line) into opposite
+  from ledger_lines l
+  join ledger_accounts a on a.merchant_id = l.account_merchant_id and a.id = l.account_id
+  where l.merchant_id = e.merchant_id and l.entry_id = e.id;
+  perform set_config('postbox.reason', p_reason, true);
+  entry := ledger_write(e.merchant_id, 'reversal', 'ledger_entry', e.id::text, e.payment_id, e.id, opposite);
+  perform ledger_close();
+  return entry;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid, p_reason text) IS 'The opposite of an entry, by an operator and for a reason, balances moved; null when it was reversed before.';
+
+CREATE FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  entry uuid;
+  unknown text;
+begin
+  if not exists (select from jsonb_to_recordset(p_lines) as l (amount bigint) where amount <> 0) then
+    return null;
+  end if;
+  insert into ledger_entries (merchant_id, kind, source_type, source_id, payment_id, reverses_entry_id)
+  values (p_merchant_id, p_kind, p_source_type, p_source_id, p_payment_id, p_reverses_entry_id)
+  on conflict (merchant_id, kind, source_type, source_id) do nothing
+  returning id into entry;
+  if entry is null then
+    return null;
+  end if;
+
+  -- in the order of their codes, so that two who open the same accounts wait for each other one way only
+  insert into ledger_accounts (merchant_id, code, kind)
+  select distinct w.owner, w.account, ledger_account_kind(w.account)
+  from (select case when l.account like 'merchant:%' then p_merchant_id else platform end as owner, l.account
+        from jsonb_to_recordset(p_lines) as l (account text, amount bigint) where l.amount <> 0) w
+  where not exists (select from ledger_accounts a where a.merchant_id = w.owner and a.code = w.account)
+  order by 1, 2
+  on conflict (merchant_id, code) do nothing;
+
+  with added as (
+    insert into ledger_lines (merchant_id, entry_id, line, account_merchant_id, account_id, currency, amount, payment_id)
+    select p_merchant_id, entry, row_number() over (order by l.place), a.merchant_id, a.id, l.currency, l.amount, p_payment_id
+    from rows from (jsonb_to_recordset(p_lines) as (account text, currency text, amount bigint)) with ordinality
+      as l (account, currency, amount, place)
+    join ledger_accounts a
+      on a.code = l.account and a.merchant_id = case when l.account like 'merchant:%' then p_merchant_id else platform end
+    where l.amount <> 0
+    returning account_merchant_id, account_id, currency, amount
+  )
+  insert into ledger_folds as f (merchant_id, account_id, currency, amount)
+  select account_merchant_id, account_id, currency, sum(amount)
+  from added
+  where account_merchant_id <> platform
+  group by account_merchant_id, account_id, currency
+  on conflict (merchant_id, account_id, currency, recorded_xid) do update set amount = f.amount + excluded.amount;
+  return entry;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) IS 'One entry with its lines, those of amount zero left out; null when its source was posted before or nothing is left to post.';
 
 CREATE FUNCTION postbox.operations_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -375,6 +713,28 @@ end $$;
 
 COMMENT ON FUNCTION postbox.operations_700_event() IS 'A requested capture, cancel or refund wakes its handler.';
 
+CREATE FUNCTION postbox.pauses_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  pause pauses := case when tg_op = 'DELETE' then old else new end;
+begin
+  if tg_relid <> 'postbox.pauses'::regclass then
+    raise exception 'pauses_500_audit records postbox.pauses and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  perform audit_write(
+    case when pause.kind = 'merchant' then pause.name::uuid else '00000000-0000-0000-0000-000000000000' end,
+    case tg_op when 'INSERT' then 'pause.set' when 'DELETE' then 'pause.lifted' else 'pause.changed' end,
+    pause.kind, pause.name, null, null,
+    jsonb_build_object('before', case when tg_op <> 'INSERT' then to_jsonb(old) end,
+                       'after', case when tg_op <> 'DELETE' then to_jsonb(new) end));
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.pauses_500_audit() IS 'One audit entry per pause that is set or lifted.';
+
 CREATE FUNCTION postbox.payments_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -382,6 +742,7 @@ CREATE FUNCTION postbox.payments_200_check() RETURNS trigger
 declare
   actor text;
   edge payment_transitions;
+  schedule text;
 begin
   if tg_relid <> 'postbox.payments'::regclass then
     raise exception 'payments_200_check guards postbox.payments and nothing else' using errcode = 'PB002';
@@ -401,10 +762,22 @@ begin
     if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
          new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
          new.next_action_type, new.next_action_url, new.action_expires_at,
-         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason) > 0
+         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee) > 0
        or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
            new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then
       raise exception 'a payment begins without facts' using errcode = 'PB001';
+    end if;
+    -- the price is the merchant's, in the version in force now; nobody names another
+    new.fee_schedule := null;
+    select m.fee_schedule into schedule from merchants m where m.id = new.merchant_id;
+    if schedule is not null then
+      select f.id into new.fee_schedule from fee_schedules f
+      where f.name = schedule and f.effective_at <= clock_timestamp()
+      order by f.effective_at desc, f.version desc limit 1;
+      if not found then
+        raise exception 'no version of the fee schedule % is in force', schedule
+          using errcode = 'foreign_key_violation', constraint = 'payments_fee_schedule_is_in_force';
+      end if;
     end if;
     new.version := 1;
     new.created_at := clock_timestamp();
@@ -417,7 +790,7 @@ begin
      is distinct from
      (old.id, old.merchant_id, old.amount, old.currency, old.provider, old.provider_account, old.method, old.method_token,
       old.capture_method, old.livemode, old.created_at)
-     or new.retry_of is distinct from old.retry_of then
+     or (new.retry_of, new.fee_schedule) is distinct from (old.retry_of, old.fee_schedule) then
     raise exception 'identity, amount and currency of a payment never change' using errcode = 'PB004';
   end if;
   if (old.provider_ref is not null and new.provider_ref is distinct from old.provider_ref)
@@ -425,6 +798,7 @@ begin
      or (old.submitted_at is not null and new.submitted_at is distinct from old.submitted_at)
      or (old.confirmed_at is not null and new.confirmed_at is distinct from old.confirmed_at)
      or (old.settled_at is not null and new.settled_at is distinct from old.settled_at)
+     or (old.fee is not null and new.fee is distinct from old.fee)
      or (old.money_after_final_at is not null and new.money_after_final_at is distinct from old.money_after_final_at) then
     raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
   end if;
@@ -569,13 +943,36 @@ end $$;
 
 COMMENT ON FUNCTION postbox.provider_calls_500_audit() IS 'One audit entry when a call is opened and one when it is completed.';
 
+CREATE FUNCTION postbox.provider_transactions_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.provider_transactions'::regclass then
+    raise exception 'provider_transactions_700_event speaks for postbox.provider_transactions and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' then
+    perform emit_fact_event('fact.recorded', new);
+    return null;
+  end if;
+  if old.payment_id is null and new.payment_id is not null then
+    perform emit_fact_event('fact.matched', new);
+  end if;
+  if old.status = 'pending' and new.status = 'available' then
+    perform emit_fact_event('fact.available', new);
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.provider_transactions_700_event() IS 'A money line of the provider tells when it is stored, when it finds its payment, when it is available.';
+
 CREATE FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
 begin
   perform assert_actor_allowed();
-  if p_entity_type in ('payment', 'operation', 'provider_call', 'webhook') then
+  if p_entity_type in ('payment', 'operation', 'provider_call', 'webhook', 'ledger_entry') then
     raise exception '% is audited by its own trigger', p_entity_type using errcode = 'PB002';
   end if;
   perform audit_write(p_merchant_id, p_action, p_entity_type, p_entity_id, p_payment_id, null, p_body, null, p_reason);
@@ -591,6 +988,37 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
+
+CREATE FUNCTION postbox.tenants_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  entity text := case tg_table_name when 'merchants' then 'merchant' when 'api_keys' then 'api_key' else 'provider_account' end;
+  before_row jsonb := case when tg_op = 'INSERT' then '{}' else to_jsonb(old) - 'secret_hmac' end;
+  after_row jsonb := to_jsonb(new) - 'secret_hmac';
+  owner uuid := coalesce(after_row ->> 'merchant_id', after_row ->> 'id')::uuid;
+begin
+  if tg_relid <> 'postbox.merchants'::regclass and tg_relid <> 'postbox.api_keys'::regclass
+     and tg_relid <> 'postbox.provider_accounts'::regclass then
+    raise exception 'tenants_500_audit records postbox.merchants, api_keys, provider_accounts' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  perform audit_write(
+    owner,
+    entity || case when tg_op = 'INSERT' then '.created'
+                   when before_row ->> 'revoked_at' is null and after_row ->> 'revoked_at' is not null then '.revoked'
+                   else '.changed' end,
+    entity,
+    case entity when 'provider_account' then (after_row ->> 'provider') || '/' || (after_row ->> 'account')
+                else after_row ->> 'id' end,
+    null, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(after_row))
+         else changed_columns(before_row, after_row) end);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.tenants_500_audit() IS 'One audit entry per change of a merchant, a key or a provider account; never the key''s hash.';
 
 CREATE FUNCTION postbox.webhook_rejections_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -763,6 +1191,28 @@ CREATE TABLE postbox.events (
 
 COMMENT ON TABLE postbox.events IS 'One row per thing that became true, written in the transaction that made it true. Never changed.';
 
+CREATE TABLE postbox.fee_schedule_fixed (
+    fee_schedule text NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    CONSTRAINT fee_schedule_fixed_amount_is_not_negative CHECK ((amount >= 0))
+);
+
+COMMENT ON TABLE postbox.fee_schedule_fixed IS 'The fixed part of a price in one currency, in minor units; a currency without a row has none.';
+
+CREATE TABLE postbox.fee_schedules (
+    name text NOT NULL,
+    version integer NOT NULL,
+    id text GENERATED ALWAYS AS (((name || '@'::text) || (version)::text)) STORED NOT NULL,
+    bps integer NOT NULL,
+    effective_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT fee_schedules_bps_is_a_share CHECK (((bps >= 0) AND (bps <= 10000))),
+    CONSTRAINT fee_schedules_name_is_a_slug CHECK ((name ~ '^[a-z][a-z0-9_-]{0,63}$'::text)),
+    CONSTRAINT fee_schedules_version_is_positive CHECK ((version > 0))
+);
+
+COMMENT ON TABLE postbox.fee_schedules IS 'One row per version of a price: basis points of the captured amount, plus a fixed part per currency. Never changed.';
+
 CREATE TABLE postbox.idempotency_keys (
     merchant_id uuid NOT NULL,
     key text NOT NULL,
@@ -779,15 +1229,101 @@ WITH (fillfactor='70');
 
 COMMENT ON TABLE postbox.idempotency_keys IS 'One row per POST that committed: the fingerprint of the request and the exact bytes that answered it.';
 
+CREATE TABLE postbox.ledger_accounts (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    code text NOT NULL,
+    kind text NOT NULL,
+    opened_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ledger_accounts_kind_is_known CHECK ((kind = ANY (ARRAY['asset'::text, 'liability'::text, 'income'::text, 'expense'::text]))),
+    CONSTRAINT ledger_accounts_merchants_hold_merchant_codes CHECK (((merchant_id <> '00000000-0000-0000-0000-000000000000'::uuid) = (code ~~ 'merchant:%'::text)))
+);
+
+COMMENT ON TABLE postbox.ledger_accounts IS 'One row per account, opened when it is first posted to. What we owe a merchant is the merchant''s; all others are the platform''s.';
+
+CREATE TABLE postbox.ledger_balances (
+    merchant_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ledger_balances_only_of_merchants CHECK ((merchant_id <> '00000000-0000-0000-0000-000000000000'::uuid))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE postbox.ledger_balances IS 'The sum of an account''s lines, of merchants only: it guards spending. Moved by ledger_close, never set.';
+
+CREATE TABLE postbox.ledger_counters (
+    provider text NOT NULL,
+    fact_kind text NOT NULL,
+    counter text NOT NULL,
+    CONSTRAINT ledger_counters_counter_is_known CHECK ((counter = ANY (ARRAY['cash_in_transit'::text, 'reserved'::text])))
+);
+
+COMMENT ON TABLE postbox.ledger_counters IS 'What stands against a provider''s line that is about no payment: payouts and reserves. All others are clearing or suspense.';
+
+CREATE TABLE postbox.ledger_entries (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    kind text NOT NULL,
+    source_type text NOT NULL,
+    source_id text NOT NULL,
+    payment_id uuid,
+    reverses_entry_id uuid,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    epoch integer DEFAULT postbox.current_epoch() NOT NULL,
+    recorded_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT ledger_entries_reverses_iff_reversal CHECK (((kind = 'reversal'::text) = (reverses_entry_id IS NOT NULL))),
+    CONSTRAINT ledger_entries_source_is_bounded CHECK ((((length(source_type) >= 1) AND (length(source_type) <= 64)) AND ((length(source_id) >= 1) AND (length(source_id) <= 400))))
+);
+
+COMMENT ON TABLE postbox.ledger_entries IS 'One row per journal entry: what made it (its source), in one transaction with its lines. Never changed; a mistake is reversed.';
+
+CREATE TABLE postbox.ledger_entry_kinds (
+    kind text NOT NULL,
+    meaning text NOT NULL
+);
+
+COMMENT ON TABLE postbox.ledger_entry_kinds IS 'Every kind of journal there is, and what it books.';
+
+CREATE UNLOGGED TABLE postbox.ledger_folds (
+    merchant_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    currency text NOT NULL,
+    recorded_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    amount bigint NOT NULL
+);
+
+COMMENT ON TABLE postbox.ledger_folds IS 'What an open transaction has posted to merchants and not yet moved into ledger_balances; empty for everybody else.';
+
+CREATE TABLE postbox.ledger_lines (
+    merchant_id uuid NOT NULL,
+    entry_id uuid NOT NULL,
+    line integer NOT NULL,
+    account_merchant_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    payment_id uuid,
+    epoch integer DEFAULT postbox.current_epoch() NOT NULL,
+    recorded_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT ledger_lines_amount_moves_something CHECK ((amount <> 0))
+);
+
+COMMENT ON TABLE postbox.ledger_lines IS 'One row per line of an entry: an amount on an account, for the entry''s payment. A merchant''s entry has lines on the platform''s accounts.';
+
 CREATE TABLE postbox.merchants (
     id uuid DEFAULT uuidv7() NOT NULL,
     name text NOT NULL,
     active boolean DEFAULT true NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    fee_schedule text,
     CONSTRAINT merchants_name_is_not_blank CHECK (((btrim(name) <> ''::text) AND (length(name) <= 200)))
 );
 
 COMMENT ON TABLE postbox.merchants IS 'One row per business we process for: the tenant. The all-zero id is the platform itself.';
+
+COMMENT ON COLUMN postbox.merchants.fee_schedule IS 'The name of the schedule new payments are charged by, in the version then in force; null: no fee.';
 
 CREATE TABLE postbox.operation_attempts (
     merchant_id uuid NOT NULL,
@@ -925,30 +1461,6 @@ CREATE TABLE postbox.provider_currencies (
 );
 
 COMMENT ON TABLE postbox.provider_currencies IS 'What one provider takes in one currency, in our minor units: an amount outside is refused when the payment is created.';
-
-CREATE TABLE postbox.provider_transactions (
-    merchant_id uuid NOT NULL,
-    provider text NOT NULL,
-    account text NOT NULL,
-    ref text NOT NULL,
-    payment_id uuid,
-    kind text NOT NULL,
-    source_ref text,
-    currency text NOT NULL,
-    gross bigint NOT NULL,
-    fee bigint NOT NULL,
-    net bigint NOT NULL,
-    status text NOT NULL,
-    available_on timestamp with time zone NOT NULL,
-    created_at_provider timestamp with time zone NOT NULL,
-    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT provider_transactions_net_is_gross_less_fee CHECK ((net = (gross - fee))),
-    CONSTRAINT provider_transactions_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'available'::text])))
-)
-WITH (fillfactor='80');
-
-COMMENT ON TABLE postbox.provider_transactions IS 'One row per money line of a provider: a fact, kept as the provider told it.';
 
 CREATE TABLE postbox.role_actors (
     role text NOT NULL,
@@ -1784,8 +2296,47 @@ ALTER TABLE ONLY postbox.delivery_failures
 ALTER TABLE ONLY postbox.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (merchant_id, id);
 
+ALTER TABLE ONLY postbox.fee_schedule_fixed
+    ADD CONSTRAINT fee_schedule_fixed_pkey PRIMARY KEY (fee_schedule, currency);
+
+ALTER TABLE ONLY postbox.fee_schedules
+    ADD CONSTRAINT fee_schedules_id_names_one_version UNIQUE (id);
+
+ALTER TABLE ONLY postbox.fee_schedules
+    ADD CONSTRAINT fee_schedules_pkey PRIMARY KEY (name, version);
+
 ALTER TABLE ONLY postbox.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (merchant_id, key);
+
+ALTER TABLE ONLY postbox.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_code_names_one_account UNIQUE (merchant_id, code);
+
+ALTER TABLE ONLY postbox.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE ONLY postbox.ledger_balances
+    ADD CONSTRAINT ledger_balances_pkey PRIMARY KEY (merchant_id, account_id, currency);
+
+ALTER TABLE ONLY postbox.ledger_counters
+    ADD CONSTRAINT ledger_counters_pkey PRIMARY KEY (provider, fact_kind);
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_is_reversed_once UNIQUE (merchant_id, reverses_entry_id);
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_source_is_posted_once UNIQUE (merchant_id, kind, source_type, source_id);
+
+ALTER TABLE ONLY postbox.ledger_entry_kinds
+    ADD CONSTRAINT ledger_entry_kinds_pkey PRIMARY KEY (kind);
+
+ALTER TABLE ONLY postbox.ledger_folds
+    ADD CONSTRAINT ledger_folds_pkey PRIMARY KEY (merchant_id, account_id, currency, recorded_xid);
+
+ALTER TABLE ONLY postbox.ledger_lines
+    ADD CONSTRAINT ledger_lines_pkey PRIMARY KEY (merchant_id, entry_id, line);
 
 ALTER TABLE ONLY postbox.merchants
     ADD CONSTRAINT merchants_pkey PRIMARY KEY (id);
@@ -1804,6 +2355,15 @@ ALTER TABLE ONLY postbox.payment_states
 
 ALTER TABLE ONLY postbox.payment_transitions
     ADD CONSTRAINT payment_transitions_pkey PRIMARY KEY (from_state, to_state);
+
+ALTER TABLE postbox.payments
+    ADD CONSTRAINT payments_fee_is_not_negative CHECK ((fee >= 0)) NOT VALID;
+
+ALTER TABLE postbox.payments
+    ADD CONSTRAINT payments_fee_only_by_a_schedule CHECK (((fee IS NULL) OR (fee_schedule IS NOT NULL))) NOT VALID;
+
+ALTER TABLE postbox.payments
+    ADD CONSTRAINT payments_fee_only_once_confirmed CHECK (((fee IS NULL) OR (confirmed_at IS NOT NULL))) NOT VALID;
 
 ALTER TABLE ONLY postbox.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (merchant_id, id);
@@ -1867,6 +2427,14 @@ CREATE INDEX events_feed ON postbox.events USING btree (merchant_id, epoch, reco
 
 CREATE INDEX idempotency_keys_by_age ON postbox.idempotency_keys USING btree (created_at);
 
+CREATE INDEX ledger_entries_by_payment ON postbox.ledger_entries USING btree (merchant_id, payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE INDEX ledger_folds_by_transaction ON postbox.ledger_folds USING btree (recorded_xid);
+
+CREATE INDEX ledger_lines_by_payment ON postbox.ledger_lines USING btree (account_id, currency, payment_id) INCLUDE (amount);
+
+CREATE INDEX ledger_lines_feed ON postbox.ledger_lines USING btree (account_merchant_id, epoch, recorded_xid, entry_id, line) WHERE (account_merchant_id <> '00000000-0000-0000-0000-000000000000'::uuid);
+
 CREATE UNIQUE INDEX operation_attempts_key_is_unique ON postbox.operation_attempts USING btree (merchant_id, idempotency_key);
 
 CREATE INDEX operations_by_payment ON postbox.operations USING btree (merchant_id, payment_id);
@@ -1913,6 +2481,10 @@ CREATE INDEX webhooks_by_payment_ref ON postbox.webhooks USING btree (payment_re
 
 CREATE UNIQUE INDEX webhooks_stored_once ON postbox.webhooks USING btree (merchant_id, provider, account, provider_event_id);
 
+CREATE TRIGGER api_keys_500_audit AFTER INSERT OR UPDATE ON postbox.api_keys FOR EACH ROW EXECUTE FUNCTION postbox.tenants_500_audit();
+
+ALTER TABLE postbox.api_keys ENABLE ALWAYS TRIGGER api_keys_500_audit;
+
 CREATE TRIGGER audit_log_200_append_only BEFORE DELETE OR UPDATE ON postbox.audit_log FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.audit_log ENABLE ALWAYS TRIGGER audit_log_200_append_only;
@@ -1920,6 +2492,10 @@ ALTER TABLE postbox.audit_log ENABLE ALWAYS TRIGGER audit_log_200_append_only;
 CREATE TRIGGER audit_log_200_no_truncate BEFORE TRUNCATE ON postbox.audit_log FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.audit_log ENABLE ALWAYS TRIGGER audit_log_200_no_truncate;
+
+CREATE TRIGGER deliveries_200_dead_letter BEFORE UPDATE ON postbox.deliveries FOR EACH ROW WHEN ((old.status = 'dead'::text)) EXECUTE FUNCTION postbox.deliveries_200_dead_letter();
+
+ALTER TABLE postbox.deliveries ENABLE ALWAYS TRIGGER deliveries_200_dead_letter;
 
 CREATE TRIGGER deliveries_200_no_delete BEFORE DELETE ON postbox.deliveries FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -1949,6 +2525,82 @@ CREATE TRIGGER events_900_fan_out AFTER INSERT ON postbox.events FOR EACH ROW EX
 
 ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_fan_out;
 
+CREATE TRIGGER fee_schedule_fixed_200_append_only BEFORE DELETE OR UPDATE ON postbox.fee_schedule_fixed FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.fee_schedule_fixed ENABLE ALWAYS TRIGGER fee_schedule_fixed_200_append_only;
+
+CREATE TRIGGER fee_schedule_fixed_200_no_truncate BEFORE TRUNCATE ON postbox.fee_schedule_fixed FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.fee_schedule_fixed ENABLE ALWAYS TRIGGER fee_schedule_fixed_200_no_truncate;
+
+CREATE TRIGGER fee_schedules_200_append_only BEFORE DELETE OR UPDATE ON postbox.fee_schedules FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.fee_schedules ENABLE ALWAYS TRIGGER fee_schedules_200_append_only;
+
+CREATE TRIGGER fee_schedules_200_no_truncate BEFORE TRUNCATE ON postbox.fee_schedules FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.fee_schedules ENABLE ALWAYS TRIGGER fee_schedules_200_no_truncate;
+
+CREATE TRIGGER ledger_accounts_200_append_only BEFORE DELETE OR UPDATE ON postbox.ledger_accounts FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_accounts ENABLE ALWAYS TRIGGER ledger_accounts_200_append_only;
+
+CREATE TRIGGER ledger_accounts_200_no_truncate BEFORE TRUNCATE ON postbox.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_accounts ENABLE ALWAYS TRIGGER ledger_accounts_200_no_truncate;
+
+CREATE TRIGGER ledger_balances_200_no_delete BEFORE DELETE ON postbox.ledger_balances FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_balances ENABLE ALWAYS TRIGGER ledger_balances_200_no_delete;
+
+CREATE TRIGGER ledger_balances_200_no_truncate BEFORE TRUNCATE ON postbox.ledger_balances FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_balances ENABLE ALWAYS TRIGGER ledger_balances_200_no_truncate;
+
+CREATE TRIGGER ledger_entries_200_append_only BEFORE DELETE OR UPDATE ON postbox.ledger_entries FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_200_append_only;
+
+CREATE CONSTRAINT TRIGGER ledger_entries_200_balanced AFTER INSERT ON postbox.ledger_entries DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION postbox.ledger_entries_200_balanced();
+
+ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_200_balanced;
+
+CREATE TRIGGER ledger_entries_200_check BEFORE INSERT ON postbox.ledger_entries FOR EACH ROW EXECUTE FUNCTION postbox.ledger_entries_200_check();
+
+ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_200_check;
+
+CREATE TRIGGER ledger_entries_200_no_truncate BEFORE TRUNCATE ON postbox.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_200_no_truncate;
+
+CREATE CONSTRAINT TRIGGER ledger_folds_200_closed AFTER INSERT ON postbox.ledger_folds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION postbox.ledger_folds_200_closed();
+
+ALTER TABLE postbox.ledger_folds ENABLE ALWAYS TRIGGER ledger_folds_200_closed;
+
+CREATE TRIGGER ledger_lines_200_append_only BEFORE DELETE OR UPDATE ON postbox.ledger_lines FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_200_append_only;
+
+CREATE CONSTRAINT TRIGGER ledger_lines_200_balanced AFTER INSERT ON postbox.ledger_lines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION postbox.ledger_lines_200_balanced();
+
+ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_200_balanced;
+
+CREATE TRIGGER ledger_lines_200_check BEFORE INSERT ON postbox.ledger_lines FOR EACH ROW EXECUTE FUNCTION postbox.ledger_lines_200_check();
+
+ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_200_check;
+
+CREATE TRIGGER ledger_lines_200_no_truncate BEFORE TRUNCATE ON postbox.ledger_lines FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_200_no_truncate;
+
+CREATE TRIGGER ledger_lines_500_audit AFTER INSERT ON postbox.ledger_lines REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION postbox.ledger_lines_500_audit();
+
+ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_500_audit;
+
+CREATE TRIGGER merchants_500_audit AFTER INSERT OR UPDATE ON postbox.merchants FOR EACH ROW EXECUTE FUNCTION postbox.tenants_500_audit();
+
+ALTER TABLE postbox.merchants ENABLE ALWAYS TRIGGER merchants_500_audit;
+
 CREATE TRIGGER operation_attempts_200_append_only BEFORE DELETE OR UPDATE ON postbox.operation_attempts FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.operation_attempts ENABLE ALWAYS TRIGGER operation_attempts_200_append_only;
@@ -1973,6 +2625,10 @@ CREATE TRIGGER operations_700_event AFTER INSERT ON postbox.operations FOR EACH 
 
 ALTER TABLE postbox.operations ENABLE ALWAYS TRIGGER operations_700_event;
 
+CREATE TRIGGER pauses_500_audit AFTER INSERT OR DELETE OR UPDATE ON postbox.pauses FOR EACH ROW EXECUTE FUNCTION postbox.pauses_500_audit();
+
+ALTER TABLE postbox.pauses ENABLE ALWAYS TRIGGER pauses_500_audit;
+
 CREATE TRIGGER payments_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.payments FOR EACH ROW EXECUTE FUNCTION postbox.payments_200_check();
 
 ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_200_check;
@@ -1989,6 +2645,10 @@ CREATE TRIGGER payments_700_event AFTER INSERT OR UPDATE ON postbox.payments FOR
 
 ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_700_event;
 
+CREATE TRIGGER provider_accounts_500_audit AFTER INSERT OR UPDATE ON postbox.provider_accounts FOR EACH ROW EXECUTE FUNCTION postbox.tenants_500_audit();
+
+ALTER TABLE postbox.provider_accounts ENABLE ALWAYS TRIGGER provider_accounts_500_audit;
+
 CREATE TRIGGER provider_calls_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.provider_calls FOR EACH ROW EXECUTE FUNCTION postbox.provider_calls_200_check();
 
 ALTER TABLE postbox.provider_calls ENABLE ALWAYS TRIGGER provider_calls_200_check;
@@ -2000,6 +2660,10 @@ ALTER TABLE postbox.provider_calls ENABLE ALWAYS TRIGGER provider_calls_200_no_t
 CREATE TRIGGER provider_calls_500_audit AFTER INSERT OR UPDATE ON postbox.provider_calls FOR EACH ROW EXECUTE FUNCTION postbox.provider_calls_500_audit();
 
 ALTER TABLE postbox.provider_calls ENABLE ALWAYS TRIGGER provider_calls_500_audit;
+
+CREATE TRIGGER provider_transactions_700_event AFTER INSERT OR UPDATE ON postbox.provider_transactions FOR EACH ROW EXECUTE FUNCTION postbox.provider_transactions_700_event();
+
+ALTER TABLE postbox.provider_transactions ENABLE ALWAYS TRIGGER provider_transactions_700_event;
 
 CREATE TRIGGER webhook_rejections_500_audit AFTER INSERT ON postbox.webhook_rejections FOR EACH ROW EXECUTE FUNCTION postbox.webhook_rejections_500_audit();
 
@@ -2048,8 +2712,44 @@ ALTER TABLE ONLY postbox.events
 ALTER TABLE ONLY postbox.events
     ADD CONSTRAINT events_topic_fkey FOREIGN KEY (topic) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.fee_schedule_fixed
+    ADD CONSTRAINT fee_schedule_fixed_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.fee_schedule_fixed
+    ADD CONSTRAINT fee_schedule_fixed_fee_schedule_fkey FOREIGN KEY (fee_schedule) REFERENCES postbox.fee_schedules(id) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.idempotency_keys
     ADD CONSTRAINT idempotency_keys_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_balances
+    ADD CONSTRAINT ledger_balances_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_balances
+    ADD CONSTRAINT ledger_balances_merchant_id_account_id_fkey FOREIGN KEY (merchant_id, account_id) REFERENCES postbox.ledger_accounts(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_kind_fkey FOREIGN KEY (kind) REFERENCES postbox.ledger_entry_kinds(kind) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_entries
+    ADD CONSTRAINT ledger_entries_merchant_id_reverses_entry_id_fkey FOREIGN KEY (merchant_id, reverses_entry_id) REFERENCES postbox.ledger_entries(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_lines
+    ADD CONSTRAINT ledger_lines_account_exists FOREIGN KEY (account_merchant_id, account_id) REFERENCES postbox.ledger_accounts(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_lines
+    ADD CONSTRAINT ledger_lines_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.ledger_lines
+    ADD CONSTRAINT ledger_lines_merchant_id_entry_id_fkey FOREIGN KEY (merchant_id, entry_id) REFERENCES postbox.ledger_entries(merchant_id, id) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.operation_attempts
     ADD CONSTRAINT operation_attempts_merchant_id_operation_id_fkey FOREIGN KEY (merchant_id, operation_id) REFERENCES postbox.operations(merchant_id, id) ON DELETE RESTRICT;
@@ -2068,6 +2768,9 @@ ALTER TABLE ONLY postbox.payment_transitions
 
 ALTER TABLE ONLY postbox.payment_transitions
     ADD CONSTRAINT payment_transitions_to_state_fkey FOREIGN KEY (to_state) REFERENCES postbox.payment_states(state) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.payments
+    ADD CONSTRAINT payments_fee_schedule_exists FOREIGN KEY (fee_schedule) REFERENCES postbox.fee_schedules(id) ON DELETE RESTRICT NOT VALID;
 
 ALTER TABLE ONLY postbox.payments
     ADD CONSTRAINT payments_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
@@ -2139,6 +2842,8 @@ GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_api;
 GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.current_epoch() FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_api;
 GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_worker;
@@ -2159,6 +2864,16 @@ GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE postbox.provider_transactions TO postbox_worker;
+GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
@@ -2217,11 +2932,42 @@ GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uu
 
 REVOKE ALL ON FUNCTION postbox.events_900_fan_out() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.ledger_account_kind(p_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_account_name(p_merchant_id uuid, p_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.ledger_account_name(p_merchant_id uuid, p_code text) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.ledger_account_name(p_merchant_id uuid, p_code text) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.ledger_close() FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.ledger_close() TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.ledger_entries_200_balanced() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_entries_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_folds_200_closed() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_lines_200_balanced() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_lines_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_lines_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_post(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_lines jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.ledger_post(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_lines jsonb) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid, p_reason text) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.operations_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.pauses_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payments_200_check() FROM PUBLIC;
 
@@ -2233,12 +2979,16 @@ REVOKE ALL ON FUNCTION postbox.provider_calls_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.provider_calls_500_audit() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.provider_transactions_700_event() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 
@@ -2274,9 +3024,40 @@ GRANT SELECT ON TABLE postbox.events TO postbox_api;
 GRANT SELECT ON TABLE postbox.events TO postbox_worker;
 GRANT SELECT ON TABLE postbox.events TO postbox_operator;
 
+GRANT SELECT ON TABLE postbox.fee_schedule_fixed TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.fee_schedule_fixed TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.fee_schedules TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.fee_schedules TO postbox_operator;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE postbox.idempotency_keys TO postbox_api;
 GRANT SELECT,DELETE ON TABLE postbox.idempotency_keys TO postbox_worker;
 GRANT SELECT ON TABLE postbox.idempotency_keys TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_accounts TO postbox_api;
+GRANT SELECT ON TABLE postbox.ledger_accounts TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_accounts TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_balances TO postbox_api;
+GRANT SELECT ON TABLE postbox.ledger_balances TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_balances TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_counters TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_counters TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_entries TO postbox_api;
+GRANT SELECT ON TABLE postbox.ledger_entries TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_entries TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_entry_kinds TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_entry_kinds TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_folds TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_folds TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.ledger_lines TO postbox_api;
+GRANT SELECT ON TABLE postbox.ledger_lines TO postbox_worker;
+GRANT SELECT ON TABLE postbox.ledger_lines TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.merchants TO postbox_api;
 GRANT SELECT ON TABLE postbox.merchants TO postbox_worker;
@@ -2311,9 +3092,6 @@ GRANT SELECT ON TABLE postbox.provider_calls TO postbox_operator;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_api;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_worker;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_operator;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE postbox.provider_transactions TO postbox_worker;
-GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_worker;
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_operator;

@@ -83,6 +83,62 @@ create or replace trigger audit_log_200_append_only before update or delete on a
 create or replace trigger audit_log_200_no_truncate before truncate on audit_log
   for each statement execute function refuse_change();
 
+-- provider_transactions: a money line tells what became of it
+create or replace trigger provider_transactions_700_event after insert or update on provider_transactions
+  for each row execute function provider_transactions_700_event();
+
+-- fee schedules and the chart: a price that was charged, an account that was posted to, stay
+create or replace trigger fee_schedules_200_append_only before update or delete on fee_schedules
+  for each row execute function refuse_change();
+create or replace trigger fee_schedules_200_no_truncate before truncate on fee_schedules
+  for each statement execute function refuse_change();
+create or replace trigger fee_schedule_fixed_200_append_only before update or delete on fee_schedule_fixed
+  for each row execute function refuse_change();
+create or replace trigger fee_schedule_fixed_200_no_truncate before truncate on fee_schedule_fixed
+  for each statement execute function refuse_change();
+create or replace trigger ledger_accounts_200_append_only before update or delete on ledger_accounts
+  for each row execute function refuse_change();
+create or replace trigger ledger_accounts_200_no_truncate before truncate on ledger_accounts
+  for each statement execute function refuse_change();
+
+-- ledger: entries and lines are written together and never again; balanced and folded at COMMIT
+create or replace trigger ledger_entries_200_append_only before update or delete on ledger_entries
+  for each row execute function refuse_change();
+create or replace trigger ledger_entries_200_check before insert on ledger_entries
+  for each row execute function ledger_entries_200_check();
+create or replace trigger ledger_entries_200_no_truncate before truncate on ledger_entries
+  for each statement execute function refuse_change();
+create or replace trigger ledger_lines_200_append_only before update or delete on ledger_lines
+  for each row execute function refuse_change();
+create or replace trigger ledger_lines_200_check before insert on ledger_lines
+  for each row execute function ledger_lines_200_check();
+create or replace trigger ledger_lines_200_no_truncate before truncate on ledger_lines
+  for each statement execute function refuse_change();
+create or replace trigger ledger_lines_500_audit after insert on ledger_lines
+  referencing new table as added for each statement execute function ledger_lines_500_audit();
+create or replace trigger ledger_balances_200_no_delete before delete on ledger_balances
+  for each row execute function refuse_change();
+create or replace trigger ledger_balances_200_no_truncate before truncate on ledger_balances
+  for each statement execute function refuse_change();
+
+-- a constraint trigger cannot be replaced: one that is there stays, its function is replaced under it
+do $$
+declare
+  t text[];
+begin
+  foreach t slice 1 in array array[
+    ['ledger_entries', 'ledger_entries_200_balanced'],
+    ['ledger_lines', 'ledger_lines_200_balanced'],
+    ['ledger_folds', 'ledger_folds_200_closed']
+  ] loop
+    if not exists (select from pg_trigger where tgrelid = ('postbox.' || t[1])::regclass and tgname = t[2]) then
+      execute format(
+        'create constraint trigger %I after insert on postbox.%I deferrable initially deferred for each row execute function %I()',
+        t[2], t[1], t[2]);
+    end if;
+  end loop;
+end $$;
+
 -- create or replace resets ENABLE ALWAYS, so it is set here, after all of them.
 do $$
 declare

@@ -5,7 +5,10 @@ from __future__ import annotations
 from jobs.handlers import (
     apply_webhook,
     close_intent,
+    credit_merchant,
     observe_payment,
+    post_fact,
+    release_funds,
     run_operation,
     submit_payment,
     watch_outcome,
@@ -23,6 +26,9 @@ HANDLERS: dict[str, Handler] = {
         watch_settlement.HANDLER,
         observe_payment.HANDLER,
         apply_webhook.HANDLER,
+        credit_merchant.HANDLER,
+        release_funds.HANDLER,
+        post_fact.HANDLER,
     )
 }
 

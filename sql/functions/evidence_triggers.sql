@@ -184,7 +184,7 @@ create or replace function record_act(
 as $$
 begin
   perform assert_actor_allowed();
-  if p_entity_type in ('payment', 'operation', 'provider_call', 'webhook') then
+  if p_entity_type in ('payment', 'operation', 'provider_call', 'webhook', 'ledger_entry') then
     raise exception '% is audited by its own trigger', p_entity_type using errcode = 'PB002';
   end if;
   perform audit_write(p_merchant_id, p_action, p_entity_type, p_entity_id, p_payment_id, null, p_body, null, p_reason);

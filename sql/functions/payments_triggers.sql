@@ -7,6 +7,7 @@ as $$
 declare
   actor text;
   edge payment_transitions;
+  schedule text;
 begin
   if tg_relid <> 'postbox.payments'::regclass then
     raise exception 'payments_200_check guards postbox.payments and nothing else' using errcode = 'PB002';
@@ -26,10 +27,22 @@ begin
     if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
          new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
          new.next_action_type, new.next_action_url, new.action_expires_at,
-         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason) > 0
+         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee) > 0
        or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
            new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then
       raise exception 'a payment begins without facts' using errcode = 'PB001';
+    end if;
+    -- the price is the merchant's, in the version in force now; nobody names another
+    new.fee_schedule := null;
+    select m.fee_schedule into schedule from merchants m where m.id = new.merchant_id;
+    if schedule is not null then
+      select f.id into new.fee_schedule from fee_schedules f
+      where f.name = schedule and f.effective_at <= clock_timestamp()
+      order by f.effective_at desc, f.version desc limit 1;
+      if not found then
+        raise exception 'no version of the fee schedule % is in force', schedule
+          using errcode = 'foreign_key_violation', constraint = 'payments_fee_schedule_is_in_force';
+      end if;
     end if;
     new.version := 1;
     new.created_at := clock_timestamp();
@@ -42,7 +55,7 @@ begin
      is distinct from
      (old.id, old.merchant_id, old.amount, old.currency, old.provider, old.provider_account, old.method, old.method_token,
       old.capture_method, old.livemode, old.created_at)
-     or new.retry_of is distinct from old.retry_of then
+     or (new.retry_of, new.fee_schedule) is distinct from (old.retry_of, old.fee_schedule) then
     raise exception 'identity, amount and currency of a payment never change' using errcode = 'PB004';
   end if;
   if (old.provider_ref is not null and new.provider_ref is distinct from old.provider_ref)
@@ -50,6 +63,7 @@ begin
      or (old.submitted_at is not null and new.submitted_at is distinct from old.submitted_at)
      or (old.confirmed_at is not null and new.confirmed_at is distinct from old.confirmed_at)
      or (old.settled_at is not null and new.settled_at is distinct from old.settled_at)
+     or (old.fee is not null and new.fee is distinct from old.fee)
      or (old.money_after_final_at is not null and new.money_after_final_at is distinct from old.money_after_final_at) then
     raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
   end if;

@@ -13,8 +13,8 @@ from tests.fixtures.database import Clone
 from tests.sql.refusal import ACCEPTED, answer
 
 RUNTIME = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
-APPEND_ONLY = ("audit_log", "events", "webhooks", "operation_attempts", "delivery_failures")
-INTERNAL = ("audit_write", "emit_payment_event", "changed_columns", "refuse_change")
+APPEND_ONLY = ("audit_log", "events", "webhooks", "operation_attempts", "delivery_failures", "ledger_lines")
+INTERNAL = ("audit_write", "emit_payment_event", "emit_fact_event", "ledger_write", "changed_columns", "refuse_change")
 ALL_TABLES = "select schemaname, tablename from pg_tables where schemaname in ('postbox', 'procrastinate')"
 
 
@@ -153,7 +153,7 @@ def definer_triggers(conn: Connection) -> list[str]:
     return [row["proname"] for row in rows]
 
 
-FORGED_ON = ("events", "payments", "operations", "webhooks", "provider_calls", "webhook_rejections")
+FORGED_ON = ("events", "payments", "operations", "webhooks", "provider_calls", "webhook_rejections", "ledger_lines")
 
 
 def test_a_definer_trigger_hung_on_a_temporary_table_serves_only_its_own(conn: Connection) -> None:
@@ -163,7 +163,7 @@ def test_a_definer_trigger_hung_on_a_temporary_table_serves_only_its_own(conn: C
     assert len(functions) >= 12
     for function in functions:
         table = function.split("_")[0]
-        like = next(name for name in FORGED_ON if function.startswith(name) or name.startswith(table))
+        like = next((name for name in FORGED_ON if function.startswith(name) or name.startswith(table)), FORGED_ON[0])
         forge = (
             f"create temporary table forged (like postbox.{like});"
             f"create trigger t before insert on forged for each row execute function postbox.{function}();"

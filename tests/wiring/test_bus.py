@@ -45,7 +45,8 @@ def test_every_topic_can_be_emitted_and_every_emitted_topic_is_known(conn: Conne
     """From an edge or by name in a trigger function."""
     topics = {row["topic"] for row in conn.execute("select topic from topics")}
     bodies = conn.execute("select prosrc from pg_proc where pronamespace = 'postbox'::regnamespace").fetchall()
-    named = set(re.findall(r"'((?:payment|operation|webhook)\.[a-z_]+)'", " ".join(row["prosrc"] for row in bodies)))
+    text = " ".join(row["prosrc"] for row in bodies)
+    named = set(re.findall(r"'((?:payment|operation|webhook|fact)\.[a-z_]+)'", text))
     audited_only = {"payment.created", "payment.observed", "operation.requested", "webhook.refused", "webhook.received"}
     from_edges = {event for event, _, _ in EDGES.values()}
     assert topics <= from_edges | named

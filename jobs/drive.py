@@ -301,9 +301,10 @@ class Driver:
             tx.run("payments.set_provider_ref", **ids, provider_ref=snapshot.ref)
         elif payment["provider_ref"] != snapshot.ref:
             close_orphan(tx, payment, snapshot.ref)
+        # confirming begins anew: what was asked about creating must not slow down the questions about money
+        token = operations.take_lease(tx, operation, step=Step.CONFIRM, attempt=1, seconds=self.timing.lease)
+        operations.settle_lease(tx, operation, token, status="pending", asks=0)
         if self.draining:
-            token = operations.take_lease(tx, operation, step=Step.CONFIRM, attempt=1, seconds=self.timing.lease)
-            operations.settle_lease(tx, operation, token, status="pending", asks=operation["asks"])
             return DRAINING
         locked = tx.one("payments.lock", **ids)
         assert locked is not None, "the payment is locked by this transaction"

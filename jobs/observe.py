@@ -129,6 +129,8 @@ def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -
     if applied.verdict is Verdict.TOO_EARLY:
         run.defer(tx, run.runtime.timing.not_there_yet, "not_there_yet")
     else:
+        # an operation that waits to ask what became of it need not: the provider has just told us
+        tx.run("deliveries.hurry", merchant_id=subject.merchant_id, payment_id=subject.payment_id)
         run.done(tx)
     return None
 

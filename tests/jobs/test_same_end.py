@@ -1,0 +1,117 @@
+"""One queue, three ways to drain it: ours with carrying on and off, and the unmodified `procrastinate worker`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import pytest
+
+from cli.dev.postgres import Cluster
+from tests import factories
+from tests.jobs.processes import World, until, world
+
+PAYMENTS = 150
+TOKENS = (
+    "pm_card_bypassPending",
+    "pm_card_visa",
+    "pm_card_mastercard",
+    "pm_card_chargeDeclined",
+    "pm_card_chargeDeclinedInsufficientFunds",
+    "pm_card_threeDSecure2Required",
+)
+# A fifth of production: no answer may come late, or how busy the machine is decides which questions are asked.
+TIME_SCALE = 0.2
+WAYS = ("carrying", "one by one", "stock")
+# The worker of the command line as it is installed, told to end when the queue is empty.
+STOCK = ("-m", "procrastinate", "--app=jobs.app.app", "worker", "--one-shot", "--concurrency=8")
+
+
+@pytest.fixture(scope="module")
+def ends(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each way left behind, all drained side by side."""
+    directory = tmp_path_factory.mktemp("same_end")
+    with ThreadPoolExecutor(len(WAYS)) as pool:
+        drained = pool.map(lambda way: drain(cluster, template, directory / way.replace(" ", "_"), way), WAYS)
+        return dict(zip(WAYS, drained, strict=True))
+
+
+def drain(cluster: Cluster, template: str, directory: Path, way: str) -> dict[str, Any]:
+    with world(cluster, template, directory, time_scale=TIME_SCALE) as here:
+        fill(here)
+        if way == "stock":
+            until(lambda: run_stock_once(here) == 0 and is_quiet(here), lambda: story(here), seconds=180)
+        else:
+            here.worker(POSTBOX_CARRYING="on" if way == "carrying" else "off")
+            until(lambda: is_quiet(here), lambda: story(here), seconds=180)
+        return {
+            "payments": payments(here),
+            "deliveries": here.all(
+                "select handler, status, count(*) as n from deliveries where handler <> 'observe_payment'"
+                " group by 1, 2 order by 1, 2"
+            ),
+            "failures": here.all("select * from delivery_failures"),
+            "captured": here.sandbox.ledger()["summary"]["captured"],
+            "violations": here.violations(),
+        }
+
+
+def fill(here: World) -> None:
+    """The same payments in every world: two merchants, every kind of card."""
+    merchants = [factories.merchant(here.connection, name)["id"] for name in ("Chairs", "Tables")]
+    for number in range(PAYMENTS):
+        factories.payment(
+            here.connection,
+            merchant_id=merchants[number % 7 == 0],
+            id=uuid5(NAMESPACE_OID, f"same-end-{number}"),
+            reference=str(number),
+            method_token=TOKENS[number % len(TOKENS)],
+        )
+
+
+def run_stock_once(here: World) -> int:
+    """One life of the stock worker; the clock ticks for it by the periodic task, which here is put in by hand."""
+    here.connection.execute(
+        "select procrastinate_defer_jobs_v1(array[row('clock', 'postbox.tick', 0, null, null,"
+        " '{\"timestamp\": 0}'::jsonb, null)::procrastinate_job_to_defer_v1])"
+    )
+    return here.start(*STOCK).wait(timeout=120)
+
+
+def is_quiet(here: World) -> bool:
+    open_ones = ("initiated", "submitting", "outcome_unknown", "submitted", "authorized", "confirmed")
+    return not here.pending() and not set(here.states()) & set(open_ones)
+
+
+def story(here: World) -> str:
+    return f"{here.states()} {here.pending()}\n{here.tail()}"
+
+
+def payments(here: World) -> dict[str, Any]:
+    """Each payment's end, story and audit, without what only the clock decides: when it was looked at."""
+    rows = here.all(
+        """
+        select p.reference, p.state, p.amount_captured, p.failure_code, p.next_action_type,
+          (select array_agg(e.topic order by e.payment_version, e.id) from events e
+           where e.payment_id = p.id and e.topic <> 'payment.observation_due') as topics,
+          (select array_agg(a.action order by a.payment_version) from audit_log a
+           where a.payment_id = p.id and a.entity_type = 'payment' and a.action <> 'payment.observed') as audit
+        from payments p
+        """
+    )
+    return {row.pop("reference"): row for row in rows}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_drains_the_queue_and_breaks_nothing(ends: dict[str, dict[str, Any]], way: str) -> None:
+    assert len(ends[way]["payments"]) == PAYMENTS
+    assert (ends[way]["violations"], ends[way]["failures"]) == ([], [])
+    assert {row["status"] for row in ends[way]["deliveries"]} == {"done"}
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_every_way_ends_in_the_same_state(ends: dict[str, dict[str, Any]], way: str) -> None:
+    for what in ("payments", "deliveries", "captured"):
+        assert ends[way][what] == ends["carrying"][what], what

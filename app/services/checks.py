@@ -34,6 +34,13 @@ INVARIANTS = {
     "closed_payments_hold_no_money": "no failed or canceled payment holds money",
     "webhooks_became_events": "every stored webhook became one event",
     "idempotency_keys_hold_an_answer": "every idempotency key holds the answer that was given",
+    "ledger_entries_sum_to_zero": "every ledger entry has two lines or more and sums to zero per currency",
+    "ledger_lines_are_as_audited": "every ledger entry has the lines that its audit entry tells",
+    "ledger_balances_are_their_lines": "every merchant's balance is the sum of its account's lines",
+    "ledger_is_folded": "nothing that was posted to a merchant is missing from a balance",
+    "clearing_is_zero": "our books and the provider's meet: clearing is zero per payment beyond its grace",
+    "credits_follow_the_state": "what is confirmed is credited, what is settled leaves nothing in pending",
+    "facts_are_booked": "every money line of the provider is in the books",
 }
 
 
@@ -52,6 +59,11 @@ def grace(timing: Timing) -> float:
     return timing.lease + timing.worker_stalled + 2 * timing.sweep_jobs
 
 
+def clearing_grace(timing: Timing) -> float:
+    """Seconds in which one hand may be ahead of the other: a missing charge line is asked for at this distance."""
+    return grace(timing) + timing.settle_recheck
+
+
 def violations(
     tx: Tx, *, quiesced: bool = False, payment_id: Any = None, timing: Timing | None = None
 ) -> list[Violation]:
@@ -60,12 +72,14 @@ def violations(
     Each invariant is one statement and so one snapshot: traffic meanwhile breaks none of them.
     """
     found = []
+    timing = timing or Timing()
     for name in INVARIANTS:
         rows = tx.all(
             f"checks.{name}",
             payment_id=payment_id,
             quiesced=quiesced,
-            grace=0.0 if quiesced else grace(timing or Timing()),
+            grace=0.0 if quiesced else grace(timing),
+            clearing_grace=clearing_grace(timing),
             clock_waits=list(CLOCK_WAITS),
             limit=ROWS_PER_INVARIANT,
         )

@@ -270,3 +270,116 @@ select merchant_id, null::uuid as payment_id, format('key %%s', key) as detail
 from idempotency_keys
 where status is null and %(payment_id)s::uuid is null
 limit %(limit)s;
+
+-- name: ledger_entries_sum_to_zero
+-- Entries of fewer than two lines, or whose lines are not zero in every currency.
+select e.merchant_id, e.payment_id,
+       format('entry %%s (%%s) has %%s lines%%s', e.id, e.kind, sum(coalesce(s.lines, 0)),
+              coalesce(', off by ' || string_agg(s.amount || ' ' || s.currency, ', ') filter (where s.amount <> 0), '')) as detail
+from ledger_entries e
+left join (
+  select merchant_id, entry_id, currency, count(*) as lines, sum(amount) as amount from ledger_lines
+  where %(payment_id)s::uuid is null or payment_id = %(payment_id)s
+  group by merchant_id, entry_id, currency
+) s on s.merchant_id = e.merchant_id and s.entry_id = e.id
+where %(payment_id)s::uuid is null or e.payment_id = %(payment_id)s
+group by e.merchant_id, e.id
+having sum(coalesce(s.lines, 0)) < 2 or bool_or(s.amount <> 0)
+limit %(limit)s;
+
+-- name: ledger_lines_are_as_audited
+-- Entries whose lines are no longer what their audit entry tells, and audit entries of entries that are gone.
+select coalesce(l.merchant_id, a.merchant_id) as merchant_id, coalesce(l.payment_id, a.payment_id) as payment_id,
+       format('entry %%s %%s', coalesce(l.entry_id::text, a.entity_id),
+              case when a.entity_id is null then 'has no audit entry' when l.entry_id is null then 'is gone' else 'was changed' end) as detail
+from (
+  select merchant_id, entry_id, min(payment_id::text)::uuid as payment_id,
+         jsonb_agg(jsonb_build_array(line, account_id, currency, amount) order by line) as lines
+  from ledger_lines where %(payment_id)s::uuid is null or payment_id = %(payment_id)s
+  group by merchant_id, entry_id
+) l
+full join (
+  select a.merchant_id, a.entity_id, a.payment_id,
+         (select jsonb_agg(jsonb_build_array(t.line, t.account_id, t.currency, t.amount) order by t.line)
+          from jsonb_to_recordset(a.body::jsonb #> '{after,lines}') as t (line integer, account_id uuid, currency text, amount bigint)) as lines
+  from audit_log a
+  where a.entity_type = 'ledger_entry' and (%(payment_id)s::uuid is null or a.payment_id = %(payment_id)s)
+) a on a.merchant_id = l.merchant_id and a.entity_id = l.entry_id::text
+where l.lines is distinct from a.lines
+limit %(limit)s;
+
+-- name: ledger_balances_are_their_lines
+-- Merchants' balances that are not the sum of their account's lines.
+select coalesce(b.merchant_id, s.merchant_id) as merchant_id, null::uuid as payment_id,
+       format('account %%s: balance %%s, lines %%s %%s', coalesce(b.account_id, s.account_id), coalesce(b.amount::text, 'none'),
+              coalesce(s.amount, 0), coalesce(b.currency, s.currency)) as detail
+from ledger_balances b
+full join (
+  select account_merchant_id as merchant_id, account_id, currency, sum(amount) as amount from ledger_lines
+  where account_merchant_id <> '00000000-0000-0000-0000-000000000000' group by 1, 2, 3
+) s on s.merchant_id = b.merchant_id and s.account_id = b.account_id and s.currency = b.currency
+where %(payment_id)s::uuid is null and b.amount is distinct from s.amount
+limit %(limit)s;
+
+-- name: ledger_is_folded
+-- What was posted to merchants and never moved into their balances: no committed transaction leaves any.
+select merchant_id, null::uuid as payment_id, format('account %%s: %%s %%s of transaction %%s', account_id, amount, currency, recorded_xid) as detail
+from ledger_folds
+where %(payment_id)s::uuid is null
+limit %(limit)s;
+
+-- name: clearing_is_zero
+-- Payments whose two books do not meet: beyond the grace, and when quiesced at all, once it is confirmed and its charge line is there.
+select l.merchant_id, l.payment_id, format('%%s holds %%s %%s', a.code, sum(l.amount), l.currency) as detail
+from ledger_accounts a
+join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
+join ledger_entries e on e.merchant_id = l.merchant_id and e.id = l.entry_id
+join payments p on p.merchant_id = l.merchant_id and p.id = l.payment_id
+where a.code like 'clearing:%%' and (%(payment_id)s::uuid is null or l.payment_id = %(payment_id)s)
+group by l.merchant_id, l.payment_id, l.currency, a.code, p.merchant_id, p.id
+having sum(l.amount) <> 0 and (
+  max(e.recorded_at) < clock_timestamp() - make_interval(secs => %(clearing_grace)s)
+  or (%(quiesced)s and p.confirmed_at is not null and exists (
+    select from provider_transactions t
+    where t.merchant_id = l.merchant_id and t.payment_id = l.payment_id and t.kind in ('charge', 'payment'))))
+limit %(limit)s;
+
+-- name: credits_follow_the_state
+-- Confirmed payments that are not credited, and settled ones with something left in pending, though no delivery is open that would.
+select p.merchant_id, p.id as payment_id, 'confirmed and never credited' as detail
+from payments p
+where p.confirmed_at is not null and (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
+  and not exists (
+    select from ledger_entries e
+    where e.merchant_id = p.merchant_id and e.kind = 'payment_credited' and e.source_type = 'payment' and e.source_id = p.id::text)
+  and not exists (
+    select from deliveries d
+    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'credit_merchant' and d.status <> 'done')
+union all
+select p.merchant_id, p.id, format('settled with %%s %%s in pending', sum(l.amount), l.currency)
+from ledger_accounts a
+join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
+join payments p on p.merchant_id = l.merchant_id and p.id = l.payment_id and p.settled_at is not null
+where a.code = 'merchant:pending' and (%(payment_id)s::uuid is null or l.payment_id = %(payment_id)s)
+  and not exists (
+    select from deliveries d
+    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'release_funds' and d.status <> 'done')
+group by p.merchant_id, p.id, l.currency
+having sum(l.amount) <> 0
+limit %(limit)s;
+
+-- name: facts_are_booked
+-- Money lines of the provider that are in no entry, though no delivery is open that would book them.
+select t.merchant_id, t.payment_id, format('%%s %%s of %%s %%s is in no entry', t.kind, t.ref, t.gross, t.currency) as detail
+from provider_transactions t
+where (t.gross, t.fee) <> (0, 0) and (%(payment_id)s::uuid is null or t.payment_id = %(payment_id)s)
+  and not exists (
+    select from ledger_entries e
+    -- one that was matched later was booked while it was the platform's
+    where e.merchant_id in (t.merchant_id, '00000000-0000-0000-0000-000000000000') and e.kind = 'fact_recorded'
+      and e.source_type = 'provider_transaction' and e.source_id = t.provider || '/' || t.account || '/' || t.ref)
+  and not exists (
+    select from deliveries d
+    join events v on v.merchant_id = d.merchant_id and v.id = d.event_id
+    where d.handler = 'post_fact' and d.status <> 'done' and v.topic = 'fact.recorded' and v.payload ->> 'ref' = t.ref)
+limit %(limit)s;

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from tests import factories
 from tests.factories import Connection
+from tests.ledger import books
 
 KEY_OF_MERCHANT = "order-4711"
 
@@ -46,6 +47,7 @@ def settled(conn: Connection, *, reference: str | None = "invoice 17") -> Story:
     names = {"payment_id": p["id"], "merchant_id": p["merchant_id"], "operation_id": op["id"], "webhook_id": hook["id"]}
     names |= {"create_id": create["id"], "confirm_id": confirm["id"], "txn": charge}
     names |= {"pi": p["provider_ref"], "ch": p["latest_charge_ref"], "evt": hook["provider_event_id"]}
+    book(conn, p)
     finish_deliveries(conn)
     with factories.acting(conn, "api", merchant_id=str(p["merchant_id"])):
         conn.execute(
@@ -79,6 +81,13 @@ def money_line(conn: Connection, p: dict[str, Any]) -> str:
             p | {"ref": ref},
         )
     return ref
+
+
+def book(conn: Connection, p: dict[str, Any]) -> None:
+    """What the local handlers post for this payment: both hands, clearing zero."""
+    books.handle(conn, "credit_merchant", p)
+    books.handle(conn, "release_funds", p)
+    books.handle_facts(conn)
 
 
 def finish_deliveries(conn: Connection) -> None:

@@ -12,6 +12,25 @@ from tests.cli.conftest import Postbox
 from tests.fixtures.database import Clone
 
 AS_ANN = "select set_config('postbox.actor_type', 'system', false), set_config('postbox.actor_id', 'x', false)"
+AS_OWNER = f"{AS_ANN}; set role postbox_owner"
+LEDGER_POST = "select ledger_post(%(merchant_id)s, 'fact_recorded', 'test', '1', %(payment_id)s,"
+LEDGER_OPEN = "; ".join(
+    f"alter table {table} disable trigger user"
+    for table in ("ledger_entries", "ledger_lines", "ledger_folds", "ledger_balances")
+)
+
+
+def forgotten(kind: str) -> str:
+    """An entry of this kind that is gone with its lines and its audit entry."""
+    ids = f"(select id from ledger_entries where kind = '{kind}')"
+    return (
+        f"delete from audit_log where entity_id in (select id::text from ledger_entries where kind = '{kind}');"
+        f" delete from ledger_lines where entry_id in {ids}; delete from ledger_entries where kind = '{kind}'"
+    )
+
+
+# What only --quiesced allows no grace.
+QUIESCED = ("dead_letters_are_handled", "clearing_is_zero")
 # What breaks -> the SQL a superuser breaks it with, triggers and foreign keys off. The names are the story's.
 DAMAGES = {
     "audit_counts_every_version": [
@@ -104,6 +123,36 @@ DAMAGES = {
         " 'webhook.received'))"
         " delete from events where topic = 'webhook.received'",
     ],
+    "ledger_entries_sum_to_zero": [
+        f"{LEDGER_OPEN}; insert into ledger_entries (merchant_id, kind, source_type, source_id)"
+        " values (%(merchant_id)s, 'fact_recorded', 'test', '1')",
+    ],
+    "ledger_lines_are_as_audited": [
+        f"{LEDGER_OPEN}; update ledger_lines l"
+        " set amount = amount + case a.code when 'provider_fees' then 1 else -1 end"
+        " from ledger_accounts a where a.id = l.account_id and a.code in ('provider_fees', 'stripe:available')",
+        "delete from audit_log where entity_type = 'ledger_entry'",
+    ],
+    "ledger_balances_are_their_lines": [
+        "update ledger_balances set amount = amount + 1",
+        f"{LEDGER_OPEN}; delete from ledger_balances",
+    ],
+    "ledger_is_folded": [
+        f"{LEDGER_OPEN}; insert into ledger_folds (merchant_id, account_id, currency, amount)"
+        " select merchant_id, account_id, currency, 1 from ledger_balances",
+    ],
+    "clearing_is_zero": [
+        f"{AS_OWNER}; {LEDGER_POST}"
+        ' \'[{"account": "clearing:stripe", "currency": "usd", "amount": 1},'
+        ' {"account": "provider_fees", "currency": "usd", "amount": -1}]\')',
+    ],
+    "credits_follow_the_state": [
+        f"{LEDGER_OPEN}; delete from ledger_balances; {forgotten('payment_credited')}",
+        f"{AS_OWNER}; {LEDGER_POST}"
+        ' \'[{"account": "merchant:pending", "currency": "usd", "amount": 1},'
+        ' {"account": "merchant:available", "currency": "usd", "amount": -1}]\'), ledger_close()',
+    ],
+    "facts_are_booked": [f"{LEDGER_OPEN}; {forgotten('fact_recorded')}"],
     "idempotency_keys_hold_an_answer": ["update idempotency_keys set status = null, body = null"],
 }  # fmt: skip
 
@@ -137,7 +186,7 @@ def test_each_damage_breaks_exactly_its_invariant(
     before = postbox("check", "--quiesced", "--json")
     assert (before.code, before.json["violations"]) == (0, [])
     damage(database, sql, healthy.names)
-    after = postbox("check", "--json", *(["--quiesced"] if invariant == "dead_letters_are_handled" else []))
+    after = postbox("check", "--json", *(["--quiesced"] if invariant in QUIESCED else []))
     assert after.code == 1
     assert {row["invariant"] for row in after.json["violations"]} == {invariant}
 

@@ -15,7 +15,8 @@ from tests.fixtures.database import Clone
 # Every table that holds evidence, as the names of its rows in the trace.
 EVIDENCE = {
     "history": "select id::text as name from audit_log where entity_type = 'payment'",
-    "audit": "select id::text as name from audit_log where entity_type in ('operation', 'provider_call', 'webhook')",
+    "audit": "select id::text as name from audit_log where entity_type in ('operation', 'provider_call', 'webhook',"
+    " 'ledger_entry')",
     "event": "select id::text as name from events",
     "delivery": "select event_id || ':' || handler as name from deliveries",
     "dlq": "select id::text as name from delivery_failures",

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.model.actor import Actor, ActorType, Role
+from app.services.checks import violations
 from tests import factories
 from tests.fixtures.sandbox import Sandbox
 from tests.fixtures.worker import Hand
@@ -32,6 +34,8 @@ def test_a_settled_payment_is_available_to_its_merchant_and_clearing_is_zero(
     }  # fmt: skip
     assert balances(hand.connection, p["merchant_id"]) == {("merchant:available", currency): -amount}
     assert drift(hand.connection) == []
+    reader = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
+    assert hand.runtime.database.transact(reader, lambda tx: violations(tx, quiesced=True)) == []
 
 
 def test_the_books_of_a_payment_tell_whose_entry_each_is(hand: Hand) -> None:

@@ -149,9 +149,7 @@ def test_a_challenged_payer_is_sent_to_a_page_and_leaves_a_trace(sandbox, paymen
     assert pending.next_action.redirect_url.startswith(sandbox.url)
     sandbox.control(f"payment_intents/{one.ref}/authenticate", outcome="success")
     done = one.snapshot(Step.FETCH)
-    assert done.status is ProviderStatus.SUCCEEDED
-    if not done.action_taken:
-        pytest.xfail("the sandbox's charge does not tell the three_d_secure flow yet")
+    assert (done.status, done.action_taken) == (ProviderStatus.SUCCEEDED, True)
 
 
 def test_a_failed_challenge_is_a_failure_that_was_seen(sandbox, payment):

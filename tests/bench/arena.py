@@ -1,0 +1,148 @@
+"""The place of one run: a durable PostgreSQL of its own, cloned databases, processes that end with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from app.config import ROOT, SANDBOX_API_KEY
+from app.db import Database
+from app.db.pool import Timeouts
+from app.model.actor import Actor, ActorType, Role
+from app.services.checks import violations
+from cli.dev.postgres import Cluster, ensure_cluster
+from cli.dev.postgres_process import is_alive
+from tests.fixtures.cluster import LOGIN
+from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET, Clone, clone, migrated
+
+# Durable as it comes (DEFAULT_SETTINGS); only the log is larger, so that no checkpoint falls into one variant alone.
+SETTINGS = MappingProxyType({"max_wal_size": "4GB", "shared_buffers": "512MB", "checkpoint_timeout": "30min"})
+HOME = ROOT / ".postbox"
+# SIGTERM to exit; the product promises 25 s.
+DRAIN_SECONDS = 30
+# Nothing listens there: what is measured without a provider must not find one.
+NO_PROVIDER = "http://127.0.0.1:9"
+# An invariant is one statement over everything there is.
+PATIENT = Timeouts(statement=600_000, idle=600_000)
+
+
+@dataclass
+class Arena:
+    """Everything one run may use; closing it ends every process and removes every database."""
+
+    cluster: Cluster
+    directory: Path
+    template: str
+    time_scale: float = 1.0
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @contextmanager
+    def database(self, template: str | None = None) -> Iterator[Clone]:
+        """A clone of a prepared database, and a checkpoint, so that each variant begins with the same log."""
+        with contextmanager(clone)(self.cluster, template or self.template) as made:
+            with psycopg.connect(self.cluster.url(), autocommit=True) as connection:
+                connection.execute("checkpoint")
+            yield made
+
+    def environment(self, database: Clone, **more: str) -> dict[str, str]:
+        """What web and worker run with: the timing of this run, the test key of the sandbox."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("POSTBOX_", "STRIPE_"))}
+        return {
+            **inherited,
+            "DATABASE_URL": database.url,
+            "POSTBOX_KEY_PEPPER": KEY_PEPPER,
+            "POSTBOX_TIME_SCALE": str(self.time_scale),
+            "STRIPE_API_KEY": SANDBOX_API_KEY,
+            "STRIPE_API_BASE": NO_PROVIDER,
+            "STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+            "PYTHONPATH": str(ROOT),
+            **more,
+        }
+
+    @contextmanager
+    def running(self, name: str, *argv: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+        """A Python process for as long as the block runs; killed with us whatever happens to us."""
+        tether = [sys.executable, "-m", "cli.dev.tether", str(os.getpid()), sys.executable]
+        with (self.directory / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen([*tether, *argv], cwd=ROOT, env=dict(env), stdout=log, stderr=log)
+        self.processes.append(process)
+        try:
+            yield process
+        finally:
+            end(process)
+
+    def log(self, name: str, lines: int = 15) -> str:
+        """The last lines that a process wrote."""
+        return "\n".join((self.directory / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def arena(*, keep: bool = False, time_scale: float = 1.0) -> Iterator[Arena]:
+    """A cluster of this process's own, gone afterwards unless it is kept."""
+    _remove_left_behind()
+    directory = HOME / f"bench-{os.getpid()}"
+    cluster = ensure_cluster(directory, settings=SETTINGS)
+    try:
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            statement = sql.SQL("create role {} login noinherit password {}")
+            connection.execute(statement.format(sql.Identifier(LOGIN), sql.Literal(cluster.password(LOGIN))))
+        here = Arena(cluster, directory, migrated(cluster), time_scale)
+        try:
+            yield here
+        finally:
+            for process in here.processes:
+                end(process)
+    finally:
+        if not keep:
+            cluster.remove()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_left_behind() -> None:
+    """Remove what a run that was killed, or told to keep it, has left."""
+    for directory in HOME.glob("bench-*"):
+        if not is_alive(int(directory.name.removeprefix("bench-"))):
+            ensure_cluster(directory, settings=SETTINGS).remove()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask, wait, kill."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until(condition: Any, what: str, *, seconds: float, every: float = 0.05) -> Any:
+    """What `condition` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what}"
+        time.sleep(every)
+    return found
+
+
+def check(database: Clone, *, quiesced: bool = True) -> int:
+    """Hold every invariant over what a variant left behind; returns how many rows break one, which must be none."""
+    with Database(database.url, size=1, application="check") as pool:
+        actor = Actor(ActorType.OPERATOR, "check", Role.OPERATOR)
+        found = pool.transact(actor, lambda tx: violations(tx, quiesced=quiesced), timeouts=PATIENT)
+    assert not found, f"{len(found)} violations, the first: {found[0]}"
+    return 0

@@ -1,0 +1,114 @@
+"""The command line of the harness: which benchmarks, how large, where the numbers go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+from app.config import ROOT
+from tests.bench import accept, deliver, e2e, machine
+from tests.bench.arena import Arena, arena
+
+RESULTS = ROOT / "bench-results"
+
+Measure = Callable[..., dict[str, Any]]
+# What each measures, and how many payments one repeat takes unless told.
+BENCHES: dict[str, tuple[Measure, int]] = {
+    "accept": (accept.measure, 4_000),
+    "deliver": (deliver.measure, 20_000),
+    "e2e": (e2e.measure, 300),
+}
+
+# What a table shows of a variant, and to how many places.
+COLUMNS = {
+    "median": "median", "lowest": "lowest", "highest": "highest", "p50_ms": "p50 ms",
+    "p95_ms": "p95 ms", "p99_ms": "p99 ms", "worker_cpu_ms": "worker CPU ms", "server_cpu_ms": "server CPU ms",
+}  # fmt: skip
+PLACES = {"worker_cpu_ms": 2, "server_cpu_ms": 2}
+
+# Figures go into files and logs: what is no terminal is as wide as they need.
+console = Console() if sys.stdout.isatty() else Console(width=160)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, type=click.Choice(list(BENCHES)), metavar="|".join(BENCHES))
+@click.option(
+    "--payments", type=click.IntRange(min=20), help="Payments of one repeat; each benchmark has its own default."
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--json", "to", type=click.Path(dir_okay=False, path_type=Path), help="Default: bench-results/<time>.json."
+)
+@click.option(
+    "--time-scale", default=1.0, show_default=True, help="Multiplies every wait; other than 1 only tries it out."
+)
+@click.option("--keep", is_flag=True, help="Leave the PostgreSQL of this run up, with its URL, and its logs.")
+def bench(
+    names: tuple[str, ...], payments: int | None, repeats: int, to: Path | None, keep: bool, time_scale: float
+) -> None:
+    """Measure on this machine, on a durable PostgreSQL of its own; what is compared runs in turns within one run."""
+    # PostgreSQL outlives us unless we end in order
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    to = to or RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    with console.status("starting PostgreSQL") as status, arena(keep=keep, time_scale=time_scale) as here:
+        found: dict[str, Any] = {
+            "command": _command(names, payments, repeats),
+            "machine": _describe(here),
+            "time_scale": time_scale,
+            "results": {},
+        }
+        console.print(machine.told(found["machine"]), highlight=False)
+        for name in names:
+            run, usual = BENCHES[name]
+
+            def progress(line: str, name: str = name) -> None:
+                console.print(f"[dim]{name}: {line}[/]", highlight=False)
+                status.update(f"{name}: {line}")
+
+            result = run(here, payments=payments or usual, repeats=repeats, progress=progress)
+            found["results"][name] = result
+            _show(name, result)
+        found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
+        if keep:
+            console.print(f"kept until the next run: {here.cluster.url()} and {here.directory}", highlight=False)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(found, indent=1) + "\n")
+    console.print(f"[dim]{to}[/]")
+
+
+def _describe(here: Arena) -> dict[str, Any]:
+    with here.database() as database:
+        return machine.describe(database.connect(admin=True))
+
+
+def _command(names: tuple[str, ...], payments: int | None, repeats: int) -> str:
+    return " ".join(
+        ["bin/bench", *names, *(["--payments", str(payments)] if payments else []), "--repeats", str(repeats)]
+    )
+
+
+def _show(name: str, result: dict[str, Any]) -> None:
+    table = Table(title=f"{name}, {result['payments']} payments a repeat", title_justify="left", box=rich.box.SIMPLE)
+    columns = {key: head for key, head in COLUMNS.items() if any(key in row for row in result["variants"])}
+    table.add_column("", justify="left")
+    for head in columns.values():
+        table.add_column(head, justify="right")
+    for row in result["variants"]:
+        figures = ["" if row.get(key) is None else f"{row[key]:,.{PLACES.get(key, 0)}f}" for key in columns]
+        table.add_row(f"{row['name']} ({row['unit']})", *figures)
+    console.print(table)
+    for ratio, value in result["ratios"].items():
+        console.print(f"  {ratio}: [bold]{value}[/]", highlight=False)
+    console.print(f"  {result['note']}", highlight=False)
+    console.print(f"  postbox check: {'clean' if not result['violations'] else result['violations']}", highlight=False)

@@ -1,0 +1,236 @@
+"""Local deliveries per second: ours, stock Procrastinate and pgbench, each draining the same backlog."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from app.model.operation import params_sha256
+from tests import factories
+from tests.bench import pgbench
+from tests.bench.arena import Arena, check, until
+from tests.bench.cpu import Cpu, used
+from tests.bench.measure import Series, ratio
+from tests.bench.script import acting, literal, statement
+from tests.fixtures.database import Clone, Connection
+
+HANDLER = "watch_outcome"
+MERCHANTS = 20
+WORKERS = 2
+# As many jobs at once as stock's own threads can run (cores + 4): more only wait, measured.
+STOCK_CONCURRENCY = 6
+# The clock begins when this share is done: imports, connections and prepared statements are behind then.
+WARM_UP = 0.1
+# A variant that has not drained by then is measured over what it did; ours finishes its backlog for the check.
+LONGEST_SECONDS = 12.0
+PATIENCE_SECONDS = 300.0
+
+OURS, STOCK, SQL = "ours", "stock", "pgbench"
+OUR_WORKER = ("-c", "from cli.main import main; main()", "worker")
+STOCK_WORKER = (
+    "-m", "procrastinate", "--app=jobs.app.app", "worker", "--queues=local", f"--concurrency={STOCK_CONCURRENCY}",
+    "--delete-jobs=always",
+)  # fmt: skip
+
+
+def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Drain the same backlog by each variant in turn, `repeats` times; the ratios are within one turn."""
+    series = {
+        OURS: Series(f"ours: {WORKERS} x postbox worker, carrying", "deliveries/s"),
+        STOCK: Series(f"stock: {WORKERS} x procrastinate worker, one transaction per delivery", "deliveries/s"),
+        SQL: Series("pgbench: the SQL of one delivery per transaction, 4 clients", "deliveries/s"),
+    }
+    drains = {OURS: _drain_by_ours, STOCK: _drain_by_stock, SQL: _drain_by_pgbench}
+    progress(f"preparing {payments} payments, each with a local delivery")
+    with arena.database() as prepared:
+        prepare(prepared, payments)
+        prepared.close()
+        for repeat in range(1, repeats + 1):
+            for name, drain in drains.items():
+                with arena.database(prepared.name) as database:
+                    cost = drain(arena, database)
+                    conn = database.connect(admin=True)
+                    rate, done = rate_of(conn), payments - _pending(conn)
+                    series[name].rates.append(rate)
+                    series[name].note("worker_cpu_ms", 1000 * cost.clients / done)
+                    series[name].note("server_cpu_ms", 1000 * cost.server / done)
+                    if done < payments:
+                        _drain_by_ours(arena, database)
+                    check(database)
+                progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
+    return {
+        "payments": payments,
+        "variants": [one.summary() for one in series.values()],
+        "ratios": {
+            "deliver_vs_stock": ratio(series[OURS], series[STOCK]),
+            "deliver_vs_pgbench": ratio(series[OURS], series[SQL]),
+            "stock_vs_pgbench": ratio(series[STOCK], series[SQL]),
+            "deliver_vs_stock_by_cpu": ratio(cpu_of(series[STOCK]), cpu_of(series[OURS])),
+            "deliver_vs_pgbench_by_cpu": ratio(cpu_of(series[SQL]), cpu_of(series[OURS])),
+        },
+        "violations": 0,
+        "note": f"handler {HANDLER}: one UPDATE of the payment, audited; {MERCHANTS} merchants; the first"
+        f" {WARM_UP:.0%} are warm-up; CPU ms are per delivery, all processes and the whole server together",
+    }
+
+
+def prepare(database: Clone, payments: int) -> None:
+    """Payments that were just submitted: real transitions by the right actors; remote deliveries are done."""
+    conn = database.connect(admin=True)
+    merchants = [factories.merchant(conn, f"M{n}")["id"] for n in range(MERCHANTS)]
+    with factories.acting(conn, "api"):
+        conn.execute(
+            "insert into payments (merchant_id, amount, currency, provider, provider_account, method, method_token)"
+            " select (%s::uuid[])[1 + n %% %s], 1000 + n %% 500, 'usd', 'stripe', 'default', 'card', 'pm_card_visa'"
+            " from generate_series(1, %s) n",
+            [merchants, MERCHANTS, payments],
+        )
+    with factories.acting(conn, "worker"):
+        conn.execute(
+            "insert into operations (merchant_id, payment_id, kind, step, params, params_sha256)"
+            " select merchant_id, id, 'submit', 'create', '{}', %s from payments",
+            [params_sha256({})],
+        )
+        conn.execute("update payments set state = 'submitting'")
+    with factories.acting(conn, "worker"):
+        conn.execute(
+            "update operations set status = 'in_flight', lease_token = gen_random_uuid(), lease_expires_at = 'tomorrow'"
+        )
+        conn.execute(
+            "update operations set status = 'succeeded', outcome = 'ok', finished_at = clock_timestamp(),"
+            " lease_token = null, lease_expires_at = null"
+        )
+        conn.execute(
+            "update payments set state = 'submitted', provider_rank = 30,"
+            " provider_ref = 'pi_' || replace(id::text, '-', '')"
+        )
+    conn.execute(
+        "update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null where handler <> %s",
+        [HANDLER],
+    )
+    conn.execute("delete from procrastinate_jobs where queue_name <> 'local'")
+    assert _pending(conn) == payments, "every payment has its local delivery"
+    conn.execute("vacuum (freeze, analyze)")
+
+
+def rate_of(conn: Connection) -> float:
+    """Deliveries per second between the end of the warm-up and the last one done, by the marks themselves."""
+    row = conn.execute(
+        "select count(*) as n, extract(epoch from max(done_at) - min(done_at))::float8 as seconds from ("
+        "  select done_at, row_number() over (order by done_at) as place, count(*) over () as everything"
+        "  from deliveries where handler = %s and status = 'done') d where place >= everything * %s",
+        [HANDLER, WARM_UP],
+    ).fetchone()
+    assert row is not None and row["seconds"], "too few deliveries were done to tell a rate"
+    return float(row["n"] / row["seconds"])
+
+
+def _pending(conn: Connection) -> int:
+    row = conn.execute("select count(*) as n from deliveries where status = 'pending'").fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def cpu_of(series: Series) -> Series:
+    """CPU milliseconds of one delivery, workers and server: its ratio holds when others use the cores."""
+    parts = zip(series.samples["worker_cpu_ms"], series.samples["server_cpu_ms"], strict=True)
+    return Series(series.name, "CPU ms per delivery", rates=[sum(part) for part in parts])
+
+
+def _drain_by_ours(arena: Arena, database: Clone) -> Cpu:
+    return _drain_by_workers(arena, database, "ours", OUR_WORKER, carrying="on", longest=PATIENCE_SECONDS)
+
+
+def _drain_by_stock(arena: Arena, database: Clone) -> Cpu:
+    return _drain_by_workers(arena, database, "stock", STOCK_WORKER, carrying="off", longest=LONGEST_SECONDS)
+
+
+def _drain_by_workers(
+    arena: Arena, database: Clone, name: str, argv: tuple[str, ...], *, carrying: str, longest: float
+) -> Cpu:
+    """Start the workers, let them all begin at once, wait until nothing is left; what it cost from there on."""
+    conn = database.connect(admin=True)
+    env = arena.environment(database, POSTBOX_CARRYING=carrying)
+    with ExitStack() as running:
+        with _held_back(database):
+            known = _workers(conn)
+            processes = [running.enter_context(arena.running(name, *argv, env=env)) for _ in range(WORKERS)]
+            until(lambda: _workers(conn) >= known + WORKERS, f"{name} to register:\n{arena.log(name)}", seconds=60)
+            before = used(arena.cluster, pids := [process.pid for process in processes])
+        deadline = time.monotonic() + longest
+        while _is_pending(conn) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cost = used(arena.cluster, pids).since(before)
+    assert longest < PATIENCE_SECONDS or not _is_pending(conn), f"{name} did not drain:\n{arena.log(name)}"
+    return cost
+
+
+@contextmanager
+def _held_back(database: Clone) -> Iterator[None]:
+    """Nobody fetches a job until the block ends: workers get ready first."""
+    conn = database.connect(admin=True, autocommit=False)
+    conn.execute("lock table procrastinate_jobs in access exclusive mode")
+    yield
+    conn.commit()
+
+
+def _workers(conn: Connection) -> int:
+    row = conn.execute("select count(*) as n from procrastinate_workers").fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def _is_pending(conn: Connection) -> bool:
+    return conn.execute("select 1 from deliveries where status = 'pending' limit 1").fetchone() is not None
+
+
+def _drain_by_pgbench(arena: Arena, database: Clone) -> Cpu:
+    pending = _pending(database.connect(admin=True))
+    before = used(arena.cluster, [])
+    pgbench.run(arena, database, script_of_one_delivery(), clients=4, transactions=pending, name="deliver")
+    return used(arena.cluster, []).since(before)
+
+
+def script_of_one_delivery() -> str:
+    """What a worker sends for one delivery without carrying: fetch, one transaction, finish."""
+    local = {
+        "role": "'postbox_worker'", "statement_timeout": "'2000ms'", "lock_timeout": "'2000ms'",
+        "idle_timeout": "'10000ms'", "actor_type": "'worker'", "actor_id": "'local'",
+    }  # fmt: skip
+    handler = local | {"actor_id": literal(HANDLER), "causation_id": ":event_id"}
+    key = {"merchant_id": ":merchant_id", "event_id": ":event_id", "handler": literal(HANDLER)}
+    one = {
+        "merchant_ids": "array[:merchant_id]", "event_ids": "array[:event_id]",
+        "handlers": f"array[{literal(HANDLER)}]", "payment_ids": "array[:payment_id]",
+    }  # fmt: skip
+    payment = {
+        "merchant_id": ":merchant_id",
+        "payment_id": ":payment_id",
+        "card": "600.0::float8",
+        "bank": "432000.0::float8",
+    }
+    return "\n".join(
+        [
+            "set role postbox_worker;",
+            "select coalesce(id, 0) as job_id, args ->> 'merchant_id' as merchant_id, args ->> 'event_id' as event_id"
+            " from procrastinate_fetch_job_v2(array['local'], null) \\gset",
+            "reset role;",
+            # an empty queue answers with a row of nulls
+            "\\if :job_id > 0",
+            "begin;",
+            acting("transactions.begin_as", local) + ";",
+            statement("deliveries.lock_one", **key, job_id=":job_id") + " \\gset",
+            statement("payments.lock_group", **one) + ";",
+            acting("transactions.act_as", handler) + ";",
+            statement("payments.set_observation", **payment) + ";",
+            acting("transactions.act_as", local) + ";",
+            statement("deliveries.finish_group", **one) + ";",
+            "commit;",
+            "set role postbox_worker;",
+            statement("deliveries.finish_job", job_id=":job_id", worker_id="null") + ";",
+            "reset role;",
+            "\\endif",
+        ]
+    )

@@ -1,0 +1,62 @@
+"""Describes what a number was measured on: without it no number means anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from app.config import ROOT
+from tests.fixtures.database import Connection
+
+# What durability rests on; a run with one of them off would measure something else.
+DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+TOLD = (*DURABLE, "wal_level", "shared_buffers", "max_wal_size", "max_connections")
+
+
+def describe(conn: Connection) -> dict[str, Any]:
+    """The machine, the versions, the commit and the settings of the server. Refuses a server that is not durable."""
+    settings = {name: conn.execute(f"show {name}").fetchone()[name] for name in TOLD}  # type: ignore[index]
+    assert all(settings[name] == "on" for name in DURABLE), f"the server is not durable: {settings}"
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "cpu": _cpu(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "load_before": round(os.getloadavg()[0], 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "postgresql": conn.info.parameter_status("server_version"),
+        "procrastinate": version("procrastinate"),
+        "psycopg": version("psycopg"),
+        "commit": _commit(),
+        "settings": settings,
+    }
+
+
+def told(machine: dict[str, Any]) -> str:
+    """One paragraph for people."""
+    durable = ", ".join(f"{name} {machine['settings'][name]}" for name in DURABLE)
+    return (
+        f"{machine['cores']} cores ({machine['cpu']}) shared by everything, {machine['memory_gb']} GB, "
+        f"load {machine['load_before']} before; "
+        f"PostgreSQL {machine['postgresql']} (embedded: {durable}), Python {machine['python']}, "
+        f"Procrastinate {machine['procrastinate']}, psycopg {machine['psycopg']}; "
+        f"commit {machine['commit']}, {machine['at']}"
+    )
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    ran = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return ran.stdout.strip() or "unknown"

@@ -1,0 +1,95 @@
+"""The harness measures, says what on, and leaves nothing behind; what the numbers are is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import ROOT
+from tests.bench.arena import HOME
+from tests.bench.measure import Series, percentiles, ratio
+
+PAYMENTS = 20
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one tiny run of everything writes."""
+    to = tmp_path_factory.mktemp("bench") / "results.json"
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.bench",
+        "accept",
+        "deliver",
+        "e2e",
+        f"--payments={PAYMENTS}",
+        "--repeats=1",
+        "--time-scale=0.1",
+    ]
+    with subprocess.Popen([*argv, f"--json={to}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as ran:
+        told = ran.communicate(timeout=300)[0].decode()
+    assert ran.returncode == 0, told
+    return json.loads(to.read_text()) | {"told": told, "pid": ran.pid}
+
+
+def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
+    machine = found["machine"]
+    assert all(machine["settings"][name] == "on" for name in ("fsync", "synchronous_commit", "full_page_writes"))
+    assert machine["cores"] and machine["memory_gb"] and machine["postgresql"].startswith("18") and machine["commit"]
+    assert "fsync on" in found["told"] and machine["commit"] in found["told"]
+    assert found["command"].startswith("bin/bench accept deliver e2e")
+
+
+@pytest.mark.parametrize(
+    ("bench", "variants", "ratios"),
+    [
+        ("accept", 2, {"accept_vs_pgbench"}),
+        ("deliver", 3, {"deliver_vs_stock", "deliver_vs_pgbench", "stock_vs_pgbench",
+                        "deliver_vs_stock_by_cpu", "deliver_vs_pgbench_by_cpu"}),
+        ("e2e", 4, set()),
+    ],
+)  # fmt: skip
+def test_every_variant_has_its_numbers_and_the_check_is_clean(
+    found: dict[str, Any], bench: str, variants: int, ratios: set[str]
+) -> None:
+    result = found["results"][bench]
+    assert result["payments"] == PAYMENTS
+    assert len(result["variants"]) == variants
+    assert all(row["median"] > 0 and len(row["repeats"]) == 1 for row in result["variants"])
+    assert set(result["ratios"]) == ratios
+    assert all(value > 0 for value in result["ratios"].values())
+    assert result["violations"] == 0
+
+
+def test_the_latencies_are_told_where_somebody_waits(found: dict[str, Any]) -> None:
+    rows = [*found["results"]["accept"]["variants"], *found["results"]["e2e"]["variants"][2:]]
+    assert all(0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] for row in rows)
+
+
+def test_nothing_is_left_running(found: dict[str, Any]) -> None:
+    home = HOME / f"bench-{found['pid']}"
+    assert not home.exists()
+    processes = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    assert [line for path in processes if str(home) in (line := _command_line(path))] == []
+
+
+def test_percentiles_are_measured_values() -> None:
+    assert percentiles([0.003, 0.001, 0.002]) == {"p50_ms": 2.0, "p95_ms": 3.0, "p99_ms": 3.0}
+
+
+def test_a_ratio_is_taken_within_a_repeat() -> None:
+    of, to = Series("a", "x/s", rates=[100, 10, 90]), Series("b", "x/s", rates=[50, 5, 30])
+    assert ratio(of, to) == 2.0, "the machine was slow in the second repeat, for both"
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""

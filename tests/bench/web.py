@@ -1,0 +1,61 @@
+"""Brings up the gateway as the Procfile says, with a merchant and a key, and makes the requests it is sent."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import requests
+
+from app.config import ROOT
+from cli.dev.postgres_home import PORTS
+from cli.dev.postgres_process import is_free
+from cli.dev.processes import read_procfile
+from tests import factories
+from tests.bench.arena import Arena, until
+from tests.bench.http import post
+from tests.fixtures.database import KEY_PEPPER, Clone
+
+READY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Web:
+    port: int
+    key_id: str
+    request: Callable[[int], bytes]
+
+
+@contextmanager
+def serving(arena: Arena, database: Clone, port: int, **env: str) -> Iterator[Web]:
+    """gunicorn on `port`, ready, and a key of a merchant of its own."""
+    conn = database.connect(admin=True)
+    key = factories.api_key(conn, factories.merchant(conn)["id"], pepper=KEY_PEPPER)
+    _, *argv = read_procfile(ROOT / "Procfile")["web"]
+    bound = {"PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}"}
+    with arena.running("web", "-m", "gunicorn", *argv, env=arena.environment(database, **bound, **env)):
+        until(lambda: _is_ready(port), f"the gateway:\n{arena.log('web')}", seconds=READY_SECONDS)
+        yield Web(port, key.id, lambda number: _payment(key.text(), number))
+
+
+def free_port() -> int:
+    return next(port for port in random.sample(PORTS, 200) if is_free(port))
+
+
+def _payment(key: str, number: int) -> bytes:
+    body = {
+        "amount": 1_000 + number % 500, "currency": "usd", "method": {"type": "card", "token": "pm_card_visa"},
+        "return_url": "https://shop.example/back", "reference": f"order {number}", "description": "Two chairs",
+        "metadata": {"basket": str(number)},
+    }  # fmt: skip
+    return post("/v1/payments", body, Authorization=f"Bearer {key}", Idempotency_Key=str(uuid.uuid4()))
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok
+    except requests.RequestException:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -45,7 +46,8 @@ def make_app() -> App:
     @application.task(name="postbox.local", queue="local", pass_context=True)
     def local(context: JobContext, merchant_id: str, event_id: str, handler: str) -> None:
         assert context.job.id is not None, "a job that runs has an id"
-        with _local_slots:
+        # with carrying off there are no groups, and one delivery waits for nobody
+        with _local_slots if runtime().settings.carrying else nullcontext():
             run_local(runtime(), DeliveryKey(merchant_id, event_id, handler), context.job.id, _turn)
 
     # One periodic task keeps Procrastinate's side tasks alive, and a worker that is not ours converges by it.

@@ -82,6 +82,7 @@ where d.merchant_id = due.merchant_id and d.event_id = due.event_id and d.handle
 
 -- name: pick_siblings
 -- Runnable local deliveries, a few of each merchant in turn, starting after the merchant served last.
+-- Their jobs are locked with them, so that no worker fetches what is being carried.
 with recursive merchants_after as (
   (select d.merchant_id from deliveries d
    where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id > %(after)s
@@ -119,13 +120,14 @@ from shares
 cross join lateral (
   select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
   from deliveries d
+  join procrastinate_jobs j on j.id = d.job_id and j.status = 'todo'
   where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and not d.alone and d.failures = 0
     and d.merchant_id = shares.merchant_id and d.handler = any(%(handlers)s)
     and not exists (select from pauses p where (p.kind = 'handler' and p.name = d.handler)
                                             or (p.kind = 'merchant' and p.name = d.merchant_id::text))
   order by d.lane, d.merchant_id, d.event_id, d.handler
   limit shares.share
-  for update of d skip locked
+  for update of d, j skip locked
 ) picked
 order by shares.turn
 limit %(limit)s;

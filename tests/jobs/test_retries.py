@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 import requests
 
-from app.services import deliveries
+from app.model.actor import Actor, ActorType, Role
+from app.services import dead_letters, deliveries
 from jobs.handlers import HANDLERS, LocalHandler, RemoteHandler
 from jobs.run import Run
 from tests import factories
@@ -75,11 +76,11 @@ def failures(hand: Hand) -> list[dict[str, Any]]:
 
 def replay(hand: Hand) -> None:
     """What `postbox dlq replay` does to a dead delivery."""
-    with factories.acting(hand.connection, "worker"):
-        hand.connection.execute(
-            "update deliveries set status = 'pending', dead_at = null, dead_reason = null, failures = 0,"
-            " deferred_since = null, due_at = clock_timestamp() where status = 'dead'"
-        )
+    [letter] = hand.dead()
+    person = Actor(ActorType.OPERATOR, "a person", Role.OPERATOR)
+    assert hand.runtime.database.transact(
+        person, lambda tx: dead_letters.replay(tx, letter, by="a person", reason="it is fixed")
+    )
 
 
 def test_the_third_failure_is_a_dead_letter_with_every_error_and_its_time(hand: Hand, fragile: Fragile) -> None:
@@ -198,9 +199,15 @@ def age(hand: Hand, seconds: float) -> None:
 
 
 def pause(hand: Hand, kind: str, name: str) -> None:
-    hand.connection.execute(
-        "insert into pauses (kind, name, reason, paused_by) values (%s, %s, 'test', 'a person')", [kind, name]
-    )
+    with factories.acting(hand.connection, "operator"):
+        hand.connection.execute(
+            "insert into pauses (kind, name, reason, paused_by) values (%s, %s, 'test', 'a person')", [kind, name]
+        )
+
+
+def resume(hand: Hand) -> None:
+    with factories.acting(hand.connection, "operator"):
+        hand.connection.execute("delete from pauses")
 
 
 @pytest.mark.parametrize("kind", ["handler", "merchant", "provider"])
@@ -218,7 +225,7 @@ def test_what_a_person_has_paused_waits_uncounted_and_goes_on_when_resumed(
     assert (waiting["status"], waiting["failures"]) == ("pending", 0)
     assert hand.payment(payment["id"])["state"] == "initiated"
     assert not hand.calls()
-    hand.connection.execute("delete from pauses")
+    resume(hand)
     assert hand.settle(payment["id"])["state"] == "settled"
 
 
@@ -239,7 +246,7 @@ def test_a_pause_longer_than_the_cap_leaves_a_day_for_what_waited_before_it(hand
     hand.until(lambda: delivery(hand, "submit_payment")["deferred_for"] == "paused")
     if delivery(hand, "submit_payment")["deferred_since"] is not None:
         age(hand, hand.runtime.timing.deferral_cap * 2)
-    hand.connection.execute("delete from pauses")
+    resume(hand)
     assert hand.settle(payment["id"])["state"] == "settled"
 
 

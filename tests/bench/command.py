@@ -26,8 +26,8 @@ Measure = Callable[..., dict[str, Any]]
 # What each measures, and how many payments one repeat takes unless told.
 BENCHES: dict[str, tuple[Measure, int]] = {
     "accept": (accept.measure, 4_000),
-    "deliver": (deliver.measure, 20_000),
-    "e2e": (e2e.measure, 300),
+    "deliver": (deliver.measure, 8_000),
+    "e2e": (e2e.measure, 150),
 }
 
 # What a table shows of a variant, and to how many places.

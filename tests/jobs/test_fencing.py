@@ -167,6 +167,7 @@ def test_a_worker_whose_every_connection_is_cut_serves_again_by_itself(working: 
         seconds=60,
     )
     settles(working)
+    until(lambda: not working.pending(), working.pending)
     assert working.violations() == []
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "dev": "cli.dev.command:dev",
     "dlq": "cli.dlq:dlq",
     "keys": "cli.keys:keys",
+    "ledger": "cli.ledger:ledger",
     "merchants": "cli.merchants:merchants",
     "migrate": "cli.migrate:migrate",
     "pause": "cli.pauses:pause",

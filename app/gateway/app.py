@@ -7,11 +7,11 @@ from apiflask import APIFlask
 from app.config import Settings, SettingsError, load_settings
 from app.db import Database
 from app.db.wake import Waker
-from app.gateway import errors, events, metrics, operations, payments, request_id, webhooks
+from app.gateway import balance, errors, events, metrics, operations, payments, request_id, webhooks
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.providers.stripe import StripeProvider
 
-BLUEPRINTS = (payments.blueprint, events.blueprint, webhooks.blueprint, operations.blueprint)
+BLUEPRINTS = (payments.blueprint, balance.blueprint, events.blueprint, webhooks.blueprint, operations.blueprint)
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:

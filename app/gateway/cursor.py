@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.errors import Invalid
 from app.services.events import Position
+from app.services.ledger import LinePosition
 
 # The longest one we make is under 100 characters.
 MAX_LENGTH = 200
@@ -49,6 +50,23 @@ def event_position(cursor: str | None) -> Position:
         raise _not_ours()
     try:
         return Position(int(epoch), int(xid), UUID(hex=identity))
+    except ValueError:
+        raise _not_ours() from None
+
+
+def after_line(position: LinePosition) -> str:
+    return _encode("l", str(position.epoch), str(position.xid), position.entry_id.hex, str(position.line))
+
+
+def line_position(cursor: str | None) -> LinePosition:
+    """Where `after_line` pointed, or before everything. Raises Invalid."""
+    if cursor is None:
+        return LinePosition()
+    epoch, xid, identity, line = _decode(cursor, "l", 4)
+    if not all(_XID.fullmatch(number) for number in (epoch, xid, line)) or max(int(epoch), int(line)) >= 2**31:
+        raise _not_ours()
+    try:
+        return LinePosition(int(epoch), int(xid), UUID(hex=identity), int(line))
     except ValueError:
         raise _not_ours() from None
 

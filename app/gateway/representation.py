@@ -10,6 +10,9 @@ from typing import Any
 from app.db.pool import Row
 from app.model import public_id
 
+# Which of a merchant's accounts its balance shows, and by what name.
+BALANCES = {"pending": "merchant:pending", "available": "merchant:available"}
+
 
 def render(body: Mapping[str, Any]) -> bytes:
     """The bytes of an answer; the same body gives the same bytes."""
@@ -68,6 +71,29 @@ def event(row: Row) -> dict[str, Any]:
         "version": row["payment_version"],
         "occurred_at": instant(row["occurred_at"]),
         "data": row["payload"],
+    }
+
+
+def balance(rows: Sequence[Row]) -> dict[str, Any]:
+    """The books owe a merchant by credit, which is negative; the merchant sees what is owed as positive."""
+    held = {
+        name: [{"currency": row["currency"], "amount": -row["amount"]} for row in rows if row["code"] == code]
+        for name, code in BALANCES.items()
+    }
+    return {"object": "balance", **held}
+
+
+def balance_entry(row: Row) -> dict[str, Any]:
+    """One line on one of the merchant's accounts; positive raises the balance."""
+    return {
+        "id": f"{public_id.show(public_id.ENTRY, row['entry_id'])}_{row['line']}",
+        "object": "balance_entry",
+        "balance": row["code"].removeprefix("merchant:"),
+        "amount": -row["amount"],
+        "currency": row["currency"],
+        "kind": row["kind"],
+        "payment": public_id.show(public_id.PAYMENT, row["payment_id"]) if row["payment_id"] else None,
+        "created_at": instant(row["recorded_at"]),
     }
 
 

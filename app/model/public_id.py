@@ -8,6 +8,7 @@ from uuid import UUID
 PAYMENT = "pay_"
 OPERATION = "op_"
 EVENT = "evt_"
+ENTRY = "le_"
 
 _HEX = re.compile(r"[0-9a-f]{32}")
 

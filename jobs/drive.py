@@ -102,7 +102,7 @@ class Driver:
         """One HTTP call with no transaction open, then one transaction for what it means."""
         self.calls_left -= 1
         reply = self.provider.send(call.request)
-        return self.run.transact(lambda tx: self.record_and_end(tx, call, reply))
+        return self.run.record(lambda tx: self.record_and_end(tx, call, reply))
 
     def end(self, tx: Tx, upcoming: Next) -> None:
         """Mark the delivery in the same transaction as what led here."""

@@ -80,9 +80,9 @@ def finish_fetches(run: Run, fetch: Fetch | None) -> None:
 def _send_and_record(run: Run, fetch: Fetch, *, again: bool) -> Fetch | None:
     reply = run.runtime.provider.send(fetch.request)
     if isinstance(reply.outcome, Refused):
-        run.transact(lambda tx: _complete(run, tx, fetch, reply.outcome, reply.evidence))
+        run.record(lambda tx: _complete(run, tx, fetch, reply.outcome, reply.evidence))
         raise FetchRefused(f"{reply.outcome.code} for {fetch.subject.ref}")
-    return run.transact(lambda tx: _record(run, tx, fetch, reply.outcome, reply.evidence, again=again))
+    return run.record(lambda tx: _record(run, tx, fetch, reply.outcome, reply.evidence, again=again))
 
 
 def _complete(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence) -> None:

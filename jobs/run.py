@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from app.db import Tx
+from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
 from app.services import deliveries
 from app.services.deliveries import DeliveryKey
 from jobs.runtime import Runtime
 
 T = TypeVar("T")
+
+# Well inside a lease (30 s) after the longest call (20 s).
+RECORDING = Timeouts(statement=8_000, lock=8_000)
 
 
 class Superseded(Exception):
@@ -59,14 +63,18 @@ class Run:
 
         return self.transact(claimed)
 
-    def transact(self, work: Callable[[Tx], T]) -> T:
+    def record(self, work: Callable[[Tx], T]) -> T:
+        """One transaction for what a provider answered: it waits longer, because the answer comes only once."""
+        return self.transact(work, timeouts=RECORDING)
+
+    def transact(self, work: Callable[[Tx], T], *, timeouts: Timeouts | None = None) -> T:
         """One transaction as this handler. A rerun forgets how the last try ended."""
 
         def fresh(tx: Tx) -> T:
             self.ended = None
             return work(tx)
 
-        return self.runtime.database.transact(self.actor, fresh)
+        return self.runtime.database.transact(self.actor, fresh, timeouts=timeouts)
 
     def done(self, tx: Tx) -> None:
         deliveries.finish(tx, self.key)

@@ -5,13 +5,13 @@ revoke all on all functions in schema postbox, procrastinate from public, postbo
 
 grant usage on schema postbox to postbox_api, postbox_worker, postbox_operator;
 grant usage on schema procrastinate to postbox_worker, postbox_operator;
-grant execute on function acting_type, acting_role, assert_actor_allowed, current_epoch
+grant execute on function acting_type, acting_role, assert_actor_allowed, acting_merchant, current_epoch
   to postbox_api, postbox_worker, postbox_operator;
-grant execute on function record_act to postbox_api, postbox_worker, postbox_operator;
+grant execute on function record_act to postbox_worker, postbox_operator;
 grant execute on function ledger_account_name to postbox_worker, postbox_operator;
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
-grant execute on function authenticate to postbox_api;
+grant execute on function authenticate, webhook_owner, payment_webhooks, queue_backlog, outcomes_unknown to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
   to postbox_api;

@@ -5,6 +5,12 @@ CREATE SCHEMA postbox;
 
 CREATE SCHEMA report_v1;
 
+CREATE FUNCTION postbox.acting_merchant() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (NULLIF(current_setting('postbox.merchant_id'::text, true), ''::text))::uuid;
+
+COMMENT ON FUNCTION postbox.acting_merchant() IS 'The merchant this transaction acts for; null when none is set, and then postbox_api sees nothing.';
+
 CREATE FUNCTION postbox.acting_role() RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE current_setting('role'::text) WHEN 'none'::text THEN (SESSION_USER)::text ELSE current_setting('role'::text) END;
@@ -713,6 +719,18 @@ end $$;
 
 COMMENT ON FUNCTION postbox.operations_700_event() IS 'A requested capture, cancel or refund wakes its handler.';
 
+CREATE FUNCTION postbox.outcomes_unknown(p_most integer) RETURNS TABLE(payments bigint, oldest double precision)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select count(*), coalesce(extract(epoch from clock_timestamp() - min(counted.updated_at)), 0)::float8
+  from (
+    select p.updated_at from payments p where p.state = 'outcome_unknown' order by p.updated_at limit p_most
+  ) as counted
+$$;
+
+COMMENT ON FUNCTION postbox.outcomes_unknown(p_most integer) IS 'How many payments of all merchants have no definite answer, bounded, and for how many seconds the oldest.';
+
 CREATE FUNCTION postbox.pauses_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -734,6 +752,18 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.pauses_500_audit() IS 'One audit entry per pause that is set or lifted.';
+
+CREATE FUNCTION postbox.payment_webhooks(p_payment_id uuid) RETURNS TABLE(id uuid, provider text, provider_event_id text, type text, received_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select w.id, w.provider, w.provider_event_id, w.type, w.received_at
+  from payments p
+  join webhooks w on w.payment_ref = p.provider_ref and w.provider = p.provider and w.account = p.provider_account
+  where p.merchant_id = acting_merchant() and p.id = p_payment_id
+$$;
+
+COMMENT ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) IS 'The provider events about one payment of the acting merchant; no row for anybody else''s.';
 
 CREATE FUNCTION postbox.payments_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -966,6 +996,29 @@ end $$;
 
 COMMENT ON FUNCTION postbox.provider_transactions_700_event() IS 'A money line of the provider tells when it is stored, when it finds its payment, when it is available.';
 
+CREATE FUNCTION postbox.queue_backlog(p_most integer) RETURNS TABLE(handler text, pending bigint, dead bigint, oldest double precision)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select counted.handler,
+         count(*) filter (where part = 'pending'),
+         count(*) filter (where part = 'dead'),
+         coalesce(extract(epoch from clock_timestamp() - min(since) filter (where part = 'pending')), 0)::float8
+  from (
+    (select d.handler, 'pending' as part, d.created_at as since from deliveries d
+     where d.status = 'pending' and d.job_id is not null limit p_most)
+    union all
+    (select d.handler, 'pending', d.due_at from deliveries d
+     where d.status = 'pending' and d.job_id is null order by d.due_at limit p_most)
+    union all
+    (select d.handler, 'dead', d.dead_at from deliveries d
+     where d.status = 'dead' and d.resolution is null order by d.dead_at limit p_most)
+  ) as counted
+  group by counted.handler
+$$;
+
+COMMENT ON FUNCTION postbox.queue_backlog(p_most integer) IS 'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own partial index.';
+
 CREATE FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1019,6 +1072,15 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.tenants_500_audit() IS 'One audit entry per change of a merchant, a key or a provider account; never the key''s hash.';
+
+CREATE FUNCTION postbox.webhook_owner(p_provider text, p_account text) RETURNS uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select merchant_id from provider_accounts where provider = p_provider and account = p_account
+$$;
+
+COMMENT ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) IS 'Whose account a webhook came in for; the receiver acts for that merchant. Null when nobody owns it.';
 
 CREATE FUNCTION postbox.webhook_rejections_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2820,12 +2882,185 @@ ALTER TABLE ONLY postbox.webhooks
 ALTER TABLE ONLY postbox.webhooks
     ADD CONSTRAINT webhooks_merchant_id_provider_account_fkey FOREIGN KEY (merchant_id, provider, account) REFERENCES postbox.provider_accounts(merchant_id, provider, account) ON DELETE RESTRICT;
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.api_keys TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.audit_log TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.circuits TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.deliveries TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.delivery_failures TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.events TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.idempotency_keys TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_accounts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_balances TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_entries TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_folds TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_lines TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.merchants TO postbox_api USING ((id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.operation_attempts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.operations TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.payments TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.provider_accounts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.provider_calls TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.provider_transactions TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.webhook_rejections TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.webhooks TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+ALTER TABLE postbox.api_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.circuits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.delivery_failures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.idempotency_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.ledger_accounts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.ledger_balances ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.ledger_entries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.ledger_folds ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.ledger_lines ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.merchants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.operation_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.operations ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY operator_acts_for_all ON postbox.api_keys TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.audit_log TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.circuits TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.deliveries TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.delivery_failures TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.events TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.idempotency_keys TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.ledger_accounts TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.ledger_balances TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.ledger_entries TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.ledger_folds TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.ledger_lines TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.merchants TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.operation_attempts TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.operations TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.payments TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.provider_accounts TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.provider_calls TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.provider_transactions TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.webhooks TO postbox_operator USING (true) WITH CHECK (true);
+
+ALTER TABLE postbox.payments ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.provider_accounts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.provider_calls ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.provider_transactions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.webhook_rejections ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.webhooks ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY worker_acts_for_all ON postbox.api_keys TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.audit_log TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.circuits TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.deliveries TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.delivery_failures TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.events TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.idempotency_keys TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.ledger_accounts TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.ledger_balances TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.ledger_entries TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.ledger_folds TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.ledger_lines TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.merchants TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.operation_attempts TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.operations TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.payments TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.provider_accounts TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.provider_calls TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.provider_transactions TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.webhook_rejections TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.webhooks TO postbox_worker USING (true) WITH CHECK (true);
+
 GRANT USAGE ON SCHEMA postbox TO postbox_api;
 GRANT USAGE ON SCHEMA postbox TO postbox_worker;
 GRANT USAGE ON SCHEMA postbox TO postbox_operator;
 
 GRANT USAGE ON SCHEMA report_v1 TO postbox_compliance;
 GRANT USAGE ON SCHEMA report_v1 TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.acting_merchant() FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.acting_merchant() TO postbox_api;
+GRANT ALL ON FUNCTION postbox.acting_merchant() TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.acting_merchant() TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.acting_role() FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.acting_role() TO postbox_api;
@@ -2967,7 +3202,13 @@ REVOKE ALL ON FUNCTION postbox.operations_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_700_event() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.outcomes_unknown(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.outcomes_unknown(p_most integer) TO postbox_api;
+
 REVOKE ALL ON FUNCTION postbox.pauses_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.payments_200_check() FROM PUBLIC;
 
@@ -2981,14 +3222,19 @@ REVOKE ALL ON FUNCTION postbox.provider_calls_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.provider_transactions_700_event() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.queue_backlog(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.queue_backlog(p_most integer) TO postbox_api;
+
 REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 

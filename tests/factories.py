@@ -286,8 +286,9 @@ def webhook(conn: Connection, **columns: Any) -> Row:
         "provider_event_id": f"evt_{uuid.uuid4().hex}", "type": "payment_intent.succeeded", "object_id": "pi_1",
         "livemode": False, "created_at_provider": "now", "payload": Jsonb({"id": "evt_1"}), "body_sha256": "0" * 64,
     }  # fmt: skip
-    with acting(conn, "api", actor_id="stripe-webhook"):
-        return _insert(conn, "webhooks", row | columns)
+    row |= columns
+    with acting(conn, "api", actor_id="stripe-webhook", merchant_id=str(row["merchant_id"])):
+        return _insert(conn, "webhooks", row)
 
 
 def _follow(conn: Connection, p: Row) -> None:

@@ -83,11 +83,15 @@ def migrations() -> list[Script]:
 
 
 def repeatables() -> list[Script]:
-    """Functions, triggers, reports, grants: in this order, because each builds on the one before."""
+    """Functions, triggers, reports, policies, grants: in this order, because each builds on the one before.
+
+    Policies come before grants, so that nobody may touch a table before its rows are walled off.
+    """
     paths = [
         *sorted((SQL_DIR / "functions").glob("*.sql")),
         SQL_DIR / "triggers.sql",
         *sorted((SQL_DIR / "reports").glob("*.sql")),
+        SQL_DIR / "policies.sql",
         SQL_DIR / "grants.sql",
     ]
     return [read_script(path) for path in paths]
@@ -105,7 +109,8 @@ def migrate(
     """Apply what is missing to the database at `url`; returns the names applied, in order.
 
     `runtime_login` is granted SET (and nothing inherited) on the four runtime roles. Raises MigrationError when an
-    applied migration was edited, when a lock cannot be had, or when a guard trigger is not ENABLE ALWAYS.
+    applied migration was edited, when a lock cannot be had, when a guard trigger is not ENABLE ALWAYS, or when
+    a tenant table has no row level security.
     """
     with psycopg.connect(url, autocommit=True, row_factory=tuple_row, application_name="postbox migrate") as connection:
         connection.execute("set client_min_messages = warning")
@@ -118,6 +123,7 @@ def migrate(
             _enter_epoch(connection)
             with _owner(connection):
                 _assert_always(connection)
+                _assert_walled(connection)
         finally:
             connection.execute("select pg_advisory_unlock(%s)", [ADVISORY_LOCK])
     return applied
@@ -133,13 +139,14 @@ def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Calla
     if future:
         raise MigrationError(f"the database is ahead of this release: {', '.join(sorted(future))}")
     due = [script for script in scripts if script.name not in known]
-    changed = [script for script in repeatables() if known.get(script.name) != script.sha256]
-    if (due or changed) and not any(script.name == "grants.sql" for script in changed):
-        # a new table, function or view has no grants yet
-        changed.append(read_script(SQL_DIR / "grants.sql"))
     if due and known:
         with _owner(connection):
-            connection.execute(_query("forget_grants"))
+            connection.execute(_query("forget_access"))
+            known = _recorded(connection)
+    changed = [script for script in repeatables() if known.get(script.name) != script.sha256]
+    if changed and not any(script.name == "grants.sql" for script in changed):
+        # a new function or view has no grants yet
+        changed.append(read_script(SQL_DIR / "grants.sql"))
     for script in [*due, *changed]:
         report(script.name)
         _apply(connection, script)
@@ -240,6 +247,13 @@ def _assert_always(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         raise MigrationError(
             "Procrastinate's insert trigger is enabled: it would serialise every commit of the cluster"
         )
+
+
+def _assert_walled(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    open_tables = connection.execute(_query("tenant_tables_without_wall")).fetchall()
+    if open_tables:
+        names = ", ".join(str(row[0]) for row in open_tables)
+        raise MigrationError(f"no row level security for postbox_api: {names}; sql/policies.sql needs a line for each")
 
 
 def login_of(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from uuid import UUID
 
 from app.db import Tx
 from app.errors import NotFound
@@ -32,6 +33,7 @@ def store(
     """
     row = tx.one(
         "webhooks.store",
+        owner=_act_for_owner(tx, provider, account),
         provider=provider,
         account=account,
         provider_event_id=event_id,
@@ -46,12 +48,19 @@ def store(
         payload=dict(payload),
         body_sha256=body_sha256,
     )
-    if row is None:
-        raise NotFound()
-    return row["id"] is not None
+    return row is not None
 
 
 def reject(tx: Tx, *, provider: str, account: str, reason: str) -> None:
     """Count a refusal in this second of this account. Raises NotFound when nobody owns the account."""
-    if not tx.run("webhooks.reject", provider=provider, account=account, reason=reason):
+    owner = _act_for_owner(tx, provider, account)
+    tx.run("webhooks.reject", owner=owner, provider=provider, account=account, reason=reason)
+
+
+def _act_for_owner(tx: Tx, provider: str, account: str) -> UUID:
+    """Who owns the account, the platform when it is shared; the transaction acts for them from here on."""
+    row = tx.one("webhooks.act_for_owner", provider=provider, account=account)
+    if row is None:
         raise NotFound()
+    owner: UUID = row["owner"]
+    return owner

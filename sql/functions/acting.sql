@@ -36,3 +36,9 @@ begin
   return actor;
 end $$;
 comment on function assert_actor_allowed is 'The actor type of this transaction, after checking that the role may set it; PB002 otherwise.';
+
+-- Whom this transaction acts for: what the policies of postbox_api compare with. Empty, as after a first SET LOCAL, is nobody.
+create or replace function acting_merchant() returns uuid
+  language sql stable parallel safe
+  return nullif(current_setting('postbox.merchant_id', true), '')::uuid;
+comment on function acting_merchant is 'The merchant this transaction acts for; null when none is set, and then postbox_api sees nothing.';

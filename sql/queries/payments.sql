@@ -184,7 +184,7 @@ select entry.* from (
   select w.received_at, 'webhook', w.id, w.type,
          jsonb_build_object('provider', w.provider, 'provider_event_id', w.provider_event_id)
   from payments p
-  join webhooks w on w.payment_ref = p.provider_ref and w.provider = p.provider and w.account = p.provider_account
+  cross join payment_webhooks(p.id) w
   where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s
 ) as entry
 order by entry.at, entry.id

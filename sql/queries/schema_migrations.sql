@@ -11,9 +11,9 @@ select name, sha256 from postbox.schema_migrations;
 insert into postbox.schema_migrations (name, sha256) values (%(name)s, %(sha256)s)
 on conflict (name) do update set sha256 = excluded.sha256, applied_at = clock_timestamp();
 
--- name: forget_grants
--- Until the grants are applied again: a release that fails half way must not count as granted.
-delete from postbox.schema_migrations where name = 'grants.sql';
+-- name: forget_access
+-- A migration may make or replace tables: policies and grants are applied after it, also when it failed half way before.
+delete from postbox.schema_migrations where name in ('policies.sql', 'grants.sql');
 
 -- name: enter_epoch
 -- A cluster this database has not lived in before is a new epoch.
@@ -32,6 +32,17 @@ select c.relname || '.' || t.tgname
 from pg_trigger t
 join pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'postbox'::regnamespace and not t.tgisinternal and t.tgenabled <> 'A';
+
+-- name: tenant_tables_without_wall
+-- Tables with a merchant_id, and merchants, whose rows are not walled off from other merchants' requests; must be none.
+select c.relname
+from pg_class c
+where c.relnamespace = 'postbox'::regnamespace and c.relkind in ('r', 'p')
+  and (c.relname = 'merchants'
+       or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'merchant_id' and not a.attisdropped))
+  and not (c.relrowsecurity
+           and exists (select from pg_policy q where q.polrelid = c.oid and q.polroles @> array['postbox_api'::regrole::oid]))
+order by c.relname;
 
 -- name: notifying_triggers
 -- Procrastinate's insert trigger, if it is enabled; must be none.

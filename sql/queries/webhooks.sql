@@ -1,24 +1,22 @@
+-- name: act_for_owner
+-- From here on the transaction acts for whoever owns the account; no row when nobody does.
+select owner, set_config('postbox.merchant_id', owner::text, true) as carried
+from webhook_owner(%(provider)s, %(account)s) as owner
+where owner is not null;
+
 -- name: store
--- One provider event under the owner of its account: no row when nobody owns it, no id when it was stored before.
-with owner as (
-  select merchant_id from provider_accounts where provider = %(provider)s and account = %(account)s
-), stored as (
-  insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
-    payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256)
-  select merchant_id, %(provider)s, %(account)s, %(provider_event_id)s, %(type)s, %(object_id)s, %(payment_ref)s,
-    %(payment_id)s, %(payment_merchant_id)s, %(api_version)s, %(livemode)s, %(created_at)s, %(payload)s, %(body_sha256)s
-  from owner
-  on conflict (merchant_id, provider, account, provider_event_id) do nothing
-  returning id
-)
-select owner.merchant_id, stored.id from owner left join stored on true;
+-- One provider event of the owner's account: no row when it was stored before.
+insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
+  payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256)
+values (%(owner)s, %(provider)s, %(account)s, %(provider_event_id)s, %(type)s, %(object_id)s, %(payment_ref)s,
+  %(payment_id)s, %(payment_merchant_id)s, %(api_version)s, %(livemode)s, %(created_at)s, %(payload)s, %(body_sha256)s)
+on conflict (merchant_id, provider, account, provider_event_id) do nothing
+returning id;
 
 -- name: reject
 -- Count a refused webhook: one row, and so one audit entry, per account and second.
 insert into webhook_rejections (merchant_id, provider, account, second, reason)
-select merchant_id, provider, account, date_trunc('second', clock_timestamp()), %(reason)s
-from provider_accounts
-where provider = %(provider)s and account = %(account)s
+values (%(owner)s, %(provider)s, %(account)s, date_trunc('second', clock_timestamp()), %(reason)s)
 on conflict (merchant_id, provider, account, second) do update set count = webhook_rejections.count + 1;
 
 -- name: of_delivery

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from app.config import PLATFORM_MERCHANT_ID
 from tests import factories
 from tests.cli import story
 from tests.factories import Connection
@@ -193,7 +194,7 @@ def test_compliance_reads_the_reports_in_plain_sql(database: Clone, compliance: 
 
 def test_a_refused_webhook_is_a_row_of_its_second(database: Clone, compliance: Connection) -> None:
     admin = database.connect(admin=True)
-    with factories.acting(admin, "api"):
+    with factories.acting(admin, "api", merchant_id=PLATFORM_MERCHANT_ID):
         admin.execute(
             "insert into webhook_rejections (merchant_id, provider, account, second, reason, count) values"
             " ('00000000-0000-0000-0000-000000000000', 'stripe', 'default', date_trunc('second', now()),"

@@ -28,7 +28,8 @@ begin
         statement := wanted ->> 'name';
         begin
           perform set_config('postbox.actor_type', actor, true), set_config('postbox.actor_id', 'somebody', true),
-                  set_config('postbox.on_behalf_of', 'alice', true), set_config('role', role, true);
+                  set_config('postbox.on_behalf_of', 'alice', true),
+                  set_config('postbox.merchant_id', p_merchant_id::text, true), set_config('role', role, true);
           execute wanted ->> 'sql';
           perform set_config('role', 'none', true);
           raise exception 'undone' using errcode = 'PBUND', detail = pg_temp.evidence(p_id, audits);

@@ -50,7 +50,7 @@ class Meeting:
         return row == {"blocked": True}
 
 
-def race(database: Clone, *stories: Story, actor: str = "worker") -> list[Any]:
+def race(database: Clone, *stories: Story, actor: str = "worker", merchant_id: object = "") -> list[Any]:
     """What each of two stories returned, or the SQLSTATE or constraint that ended its transaction."""
     first, second = stories if len(stories) == 2 else (*stories, *stories)
     connections = [database.connect(), database.connect()]
@@ -62,7 +62,7 @@ def race(database: Clone, *stories: Story, actor: str = "worker") -> list[Any]:
         pid = conn.info.backend_pid
         try:
             with conn.transaction():
-                factories.act(conn, actor)
+                factories.act(conn, actor, merchant_id=str(merchant_id))
                 results[place] = story(conn, lambda: meeting.meet(pid))
         except psycopg.Error as error:
             results[place] = error.diag.constraint_name or error.sqlstate

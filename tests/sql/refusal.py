@@ -11,12 +11,21 @@ ACCEPTED = "accepted"
 
 
 def answer(
-    conn: Connection, statement: str, params: object = None, *, actor: str = "worker", role: str | None = None
+    conn: Connection,
+    statement: str,
+    params: object = None,
+    *,
+    actor: str = "worker",
+    role: str | None = None,
+    merchant_id: object = "",
 ) -> str:
-    """Accepted, or the SQLSTATE, or the name of the constraint; under `actor` and `role`, and undone either way."""
+    """Accepted, or the SQLSTATE, or the name of the constraint; under `actor` and `role`, and undone either way.
+
+    `merchant_id`: whom the transaction acts for; as postbox_api there are no rows but that merchant's.
+    """
     try:
         with conn.transaction(force_rollback=True):
-            factories.act(conn, actor, role=role)
+            factories.act(conn, actor, role=role, merchant_id=str(merchant_id))
             conn.execute(statement, params)  # type: ignore[arg-type]
             conn.execute("set constraints all immediate")
     except psycopg.Error as error:

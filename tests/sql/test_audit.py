@@ -153,7 +153,7 @@ REJECT = (
 
 
 def test_strangers_leave_one_entry_per_account_and_second(conn: Connection) -> None:
-    with factories.acting(conn, "api"):
+    with factories.acting(conn, "api", merchant_id=PLATFORM_MERCHANT_ID):
         for second in ("2026-01-01 00:00:00+00", "2026-01-01 00:00:00+00", "2026-01-01 00:00:01+00"):
             conn.execute(REJECT, ["default", second])
     rows = conn.execute("select count from webhook_rejections order by second").fetchall()
@@ -163,13 +163,17 @@ def test_strangers_leave_one_entry_per_account_and_second(conn: Connection) -> N
 
 
 def test_a_refusal_is_counted_by_the_whole_second(conn: Connection) -> None:
-    refused = answer(conn, REJECT, ["default", "2026-01-01 00:00:00.5+00"], actor="api")
+    refused = answer(
+        conn, REJECT, ["default", "2026-01-01 00:00:00.5+00"], actor="api", merchant_id=PLATFORM_MERCHANT_ID
+    )
     assert refused == "webhook_rejections_second_is_whole"
 
 
 def test_a_refusal_belongs_to_an_account_that_exists(conn: Connection) -> None:
     """Or a stranger fills the audit by inventing accounts."""
-    refused = answer(conn, REJECT, ["invented", "2026-01-01 00:00:00+00"], actor="api")
+    refused = answer(
+        conn, REJECT, ["invented", "2026-01-01 00:00:00+00"], actor="api", merchant_id=PLATFORM_MERCHANT_ID
+    )
     assert refused == "webhook_rejections_account_exists"
 
 

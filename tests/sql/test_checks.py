@@ -58,7 +58,8 @@ def test_a_payment_is_refused_when_it_is_created(conn: Connection, column: str, 
     }  # fmt: skip
     names = ", ".join(row)
     values = ", ".join(f"%({name})s" for name in row)
-    assert answer(conn, f"insert into payments ({names}) values ({values})", row, actor="api") == sentence
+    statement = f"insert into payments ({names}) values ({values})"
+    assert answer(conn, statement, row, actor="api", merchant_id=row["merchant_id"]) == sentence
 
 
 def test_a_reference_of_the_provider_belongs_to_one_payment(conn: Connection) -> None:

@@ -59,7 +59,7 @@ def test_everything_is_applied_once_in_order(empty: Clone) -> None:
     assert applied == [
         *(f"migrations/{p.name}" for p in sorted((SQL_DIR / "migrations").glob("*.sql"))),
         *(f"functions/{name}" for name in functions), "triggers.sql", *(f"reports/{name}" for name in reports),
-        "grants.sql",
+        "policies.sql", "grants.sql",
     ]  # fmt: skip
     assert migrate(empty.admin_url) == []
 
@@ -69,7 +69,8 @@ def test_the_form_in_which_a_file_was_applied_is_recorded(database: Clone) -> No
     assert {r["name"]: r["sha256"] for r in rows} == {
         path.relative_to(SQL_DIR).as_posix(): sha256(path.read_bytes()).hexdigest()
         for path in SQL_DIR.rglob("*.sql")
-        if path.parent.name in ("migrations", "functions", "reports") or path.name in ("triggers.sql", "grants.sql")
+        if path.parent.name in ("migrations", "functions", "reports")
+        or path.name in ("triggers.sql", "policies.sql", "grants.sql")
     }
 
 
@@ -104,7 +105,7 @@ def test_a_changed_function_is_applied_again_and_grants_after_it(database: Clone
 
 def test_a_new_table_has_its_grants_when_nothing_else_changed(database: Clone, release: Path) -> None:
     added = add_migration(release, "create table extra (id int);")
-    assert migrate(database.admin_url) == [added, "grants.sql"]
+    assert migrate(database.admin_url) == [added, "policies.sql", "grants.sql"]
     conn = database.connect()
     conn.execute("set role postbox_worker")
     assert conn.execute("select from extra").fetchall() == []
@@ -125,7 +126,7 @@ def test_a_failing_migration_leaves_nothing_half_applied(database: Clone, releas
         migrate(database.admin_url)
     assert (exists(database, "postbox.good"), exists(database, "postbox.half")) == (True, False)
     (release / bad).write_text("create table half (id int);")
-    assert migrate(database.admin_url) == [bad, "grants.sql"], good
+    assert migrate(database.admin_url) == [bad, "policies.sql", "grants.sql"], good
 
 
 def test_a_release_that_failed_half_way_has_its_grants_after_the_next_run(database: Clone, release: Path) -> None:

@@ -133,18 +133,18 @@ def test_on_conflict_do_update_moves_only_what_the_api_may_move(conn: Connection
 
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("role", ROLE_ACTORS)
-def test_copy_creates_initiated_payments_and_nothing_else(conn: Connection, role: str, actor: str) -> None:
+def test_copy_creates_payments_for_nobody(conn: Connection, role: str, actor: str) -> None:
+    """The one role that may insert them is bound by row level security, and PostgreSQL refuses it to COPY."""
     merchant_id = factories.merchant(conn)["id"]
     for state in STATES:
-        allowed = state == "initiated" and (role, actor) == ("postbox_api", "api")
         result = copy_in(conn, role, actor, f"{merchant_id}\t{state}\t1000\tusd\tstripe\tdefault\tcard\tpm_card_visa\n")
-        assert (result == ACCEPTED) == allowed, (state, result)
+        assert result in (("0A000",) if role == "postbox_api" else (DENIED, "PB001", "PB002")), (state, result)
 
 
 def copy_in(conn: Connection, role: str, actor: str, line: str) -> str | None:
     names = "merchant_id, state, amount, currency, provider, provider_account, method, method_token"
     try:
-        with factories.acting(conn, actor, role=role), conn.cursor() as cursor:
+        with factories.acting(conn, actor, role=role, merchant_id=line.split()[0]), conn.cursor() as cursor:
             with cursor.copy(f"copy postbox.payments ({names}) from stdin") as copy:
                 copy.write(line)
             return ACCEPTED

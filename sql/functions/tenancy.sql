@@ -1,0 +1,58 @@
+-- The few things that postbox_api may know beyond its merchant: each function says one thing and no row of a tenant.
+
+create or replace function webhook_owner(p_provider text, p_account text) returns uuid
+  language sql stable security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  select merchant_id from provider_accounts where provider = p_provider and account = p_account
+$$;
+comment on function webhook_owner is 'Whose account a webhook came in for; the receiver acts for that merchant. Null when nobody owns it.';
+
+-- An event for a shared account is the platform's row, although it is about a merchant's payment: of those, and of the
+-- merchant's own, this shows what a timeline says.
+create or replace function payment_webhooks(p_payment_id uuid)
+  returns table (id uuid, provider text, provider_event_id text, type text, received_at timestamptz)
+  language sql stable security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  select w.id, w.provider, w.provider_event_id, w.type, w.received_at
+  from payments p
+  join webhooks w on w.payment_ref = p.provider_ref and w.provider = p.provider and w.account = p.provider_account
+  where p.merchant_id = acting_merchant() and p.id = p_payment_id
+$$;
+comment on function payment_webhooks is 'The provider events about one payment of the acting merchant; no row for anybody else''s.';
+
+create or replace function queue_backlog(p_most integer)
+  returns table (handler text, pending bigint, dead bigint, oldest double precision)
+  language sql stable security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  select counted.handler,
+         count(*) filter (where part = 'pending'),
+         count(*) filter (where part = 'dead'),
+         coalesce(extract(epoch from clock_timestamp() - min(since) filter (where part = 'pending')), 0)::float8
+  from (
+    (select d.handler, 'pending' as part, d.created_at as since from deliveries d
+     where d.status = 'pending' and d.job_id is not null limit p_most)
+    union all
+    (select d.handler, 'pending', d.due_at from deliveries d
+     where d.status = 'pending' and d.job_id is null order by d.due_at limit p_most)
+    union all
+    (select d.handler, 'dead', d.dead_at from deliveries d
+     where d.status = 'dead' and d.resolution is null order by d.dead_at limit p_most)
+  ) as counted
+  group by counted.handler
+$$;
+comment on function queue_backlog is
+  'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own partial index.';
+
+create or replace function outcomes_unknown(p_most integer) returns table (payments bigint, oldest double precision)
+  language sql stable security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  select count(*), coalesce(extract(epoch from clock_timestamp() - min(counted.updated_at)), 0)::float8
+  from (
+    select p.updated_at from payments p where p.state = 'outcome_unknown' order by p.updated_at limit p_most
+  ) as counted
+$$;
+comment on function outcomes_unknown is 'How many payments of all merchants have no definite answer, bounded, and for how many seconds the oldest.';

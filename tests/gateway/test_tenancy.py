@@ -1,0 +1,152 @@
+"""What one merchant can learn of another through HTTP: nothing, not even that there is one."""
+
+import json
+import uuid
+
+import pytest
+
+from app.gateway.context import EXTENSION
+from app.model.actor import Actor, ActorType, Role
+from app.services.authentication import authenticate
+from tests import factories
+from tests.gateway.conftest import CARD
+from tests.gateway.test_webhooks import EVENT, send
+
+# What every POST route takes; a route that is new must say so here.
+BODIES = {
+    "/v1/payments/<payment_id>/capture": {"amount": 10},
+    "/v1/payments/<payment_id>/cancel": {"reason": "requested"},
+}
+# Taken out of an answer before two are compared; RateLimit's are recognised by their beginning.
+NOISE = ("date", "x-request-id", "retry-after", "traceparent")
+
+
+def routes_with_an_id(app):
+    """(method, rule) of every route of the API that takes an id."""
+    found = [
+        (method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in sorted(rule.methods - {"OPTIONS", "HEAD"})
+        if rule.arguments and rule.rule.startswith("/v1/")
+    ]
+    assert {rule for method, rule in found if method == "POST"} == set(BODIES)
+    return found
+
+
+def ask(api, method, path, body):
+    return api.get(path) if method == "GET" else api.post(path, body)
+
+
+def without_noise(answer):
+    headers = sorted(
+        (name.lower(), value)
+        for name, value in answer.headers
+        if name.lower() not in NOISE and "ratelimit" not in name.lower()
+    )
+    body = answer.get_json()
+    body.pop("request_id")
+    return answer.status_code, headers, body
+
+
+@pytest.mark.parametrize("state", ["initiated", "authorized"])
+def test_anothers_payment_is_one_that_does_not_exist(app, sql, login, state):
+    merchants = [login(), login(), login()]
+    theirs = [factories.payment(sql, state, merchant_id=api.merchant_id)["id"] for api in merchants]
+    absent = uuid.uuid4()
+    for method, rule in routes_with_an_id(app):
+        for number, api in enumerate(merchants):
+
+            def answer(identity, method=method, rule=rule, api=api):
+                return ask(api, method, rule.replace("<payment_id>", f"pay_{identity.hex}"), BODIES.get(rule))
+
+            missing = without_noise(answer(absent))
+            assert missing[0] == 404
+            for other in theirs[:number] + theirs[number + 1 :]:
+                assert without_noise(answer(other)) == missing, (method, rule)
+    assert sql.execute("select from operations where kind in ('cancel', 'capture')").fetchall() == []
+    for api, own in zip(merchants, theirs, strict=True):
+        assert api.get(f"/v1/payments/pay_{own.hex}").status_code == 200
+        assert api.post(f"/v1/payments/pay_{own.hex}/cancel", {"reason": "requested"}).status_code in (200, 202)
+
+
+def test_lists_and_the_feed_show_only_ones_own(login):
+    a, b = login(), login()
+    own = [{api.create(reference="same")["id"] for _ in range(3)} for api in (a, b)]
+    for api, ids in zip((a, b), own, strict=True):
+        assert {row["id"] for row in api.get("/v1/payments").get_json()["data"]} == ids
+        assert {row["id"] for row in api.get("/v1/payments", reference="same").get_json()["data"]} == ids
+        assert {row["payment"] for row in api.get("/v1/events").get_json()["data"]} == ids
+
+
+def test_a_cursor_of_another_leads_to_ones_own(login):
+    a, b, nobody = login(), login(), login()
+    for api in (a, b, a, b, a, b):
+        api.create()
+    for path in ("/v1/payments", "/v1/events"):
+        cursor = a.get(path, limit=1).get_json()["next_cursor"]
+        mine = b.get(path).get_json()["data"]
+        assert all(row in mine for row in b.get(path, cursor=cursor).get_json()["data"])
+        assert nobody.get(path, cursor=cursor).get_json()["data"] == []
+
+
+def test_an_idempotency_key_of_another_is_free(login):
+    a, b = login(), login()
+    first, second = (api.post("/v1/payments", CARD, key="the-same") for api in (a, b))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.get_json()["id"] != second.get_json()["id"]
+    assert "Idempotency-Replayed" not in second.headers
+
+
+def test_after_authentication_the_transaction_sees_the_merchant_and_nobody_else(app, login, sql):
+    a, b = login(), login()
+    for api in (a, b):
+        api.create()
+
+    def look(tx):
+        before = tx.connection.execute("select count(*) as n from payments").fetchone()["n"]
+        authenticate(tx, a.key, pepper=factories.PEPPER)
+        after = tx.connection.execute("select distinct merchant_id as m from payments").fetchall()
+        return before, [row["m"] for row in after]
+
+    edge = app.extensions[EXTENSION]
+    edge.database.open()
+    assert edge.database.transact(Actor(ActorType.API, "k", Role.API), look) == (0, [a.merchant_id])
+
+
+def test_a_webhook_is_stored_for_the_owner_of_its_account(app, sql, login):
+    """The platform for a shared one; what the body claims about a merchant is a hint and moves nothing."""
+    api = login()
+    claims = json.loads(json.dumps(EVENT))
+    claims["data"]["object"]["metadata"] = {
+        "payment_id": str(uuid.uuid4()), "merchant_id": str(api.merchant_id)
+    }  # fmt: skip
+    assert send(app, claims).status_code == 200
+    hook = sql.execute("select merchant_id, payment_merchant_id from webhooks").fetchone()
+    assert (hook["merchant_id"], hook["payment_merchant_id"]) == (uuid.UUID(int=0), api.merchant_id)
+
+    sql.execute("alter table provider_accounts disable trigger all")
+    sql.execute("update provider_accounts set merchant_id = %s where account = 'default'", [api.merchant_id])
+    assert send(app, EVENT | {"id": "evt_2"}).status_code == 200
+    assert send(app, secret="whsec_other").status_code == 400
+    found = sql.execute("select merchant_id from webhooks where provider_event_id = 'evt_2'").fetchone()
+    refused = sql.execute("select merchant_id from webhook_rejections").fetchone()
+    assert found == refused == {"merchant_id": api.merchant_id}
+
+
+def test_a_timeline_tells_of_webhooks_to_a_shared_account_and_of_no_other_payments(sql, login):
+    a, b = login(), login()
+    for api in (a, b):
+        p = factories.payment(sql, "confirmed", merchant_id=api.merchant_id)
+        factories.webhook(sql, payment_ref=p["provider_ref"], provider_event_id=f"evt_{p['id'].hex}")
+        told = api.get(f"/v1/payments/pay_{p['id'].hex}/timeline").get_json()["data"]
+        hooks = [row for row in told if "webhook" in row.values()]
+        assert len(hooks) == 1
+        assert f"evt_{p['id'].hex}" in json.dumps(hooks)
+
+
+def test_metrics_count_what_no_merchant_may_see(app, sql, login):
+    factories.payment(sql, "outcome_unknown")
+    factories.payment(sql, "outcome_unknown")
+    text = app.test_client().get("/metrics").text
+    assert "postbox_payments_outcome_unknown 2.0" in text
+    assert 'postbox_deliveries_pending{handler="submit_payment"} 2.0' in text

@@ -1,0 +1,367 @@
+"""Tenants stay apart in the database: row level security, composite keys, and nothing to learn from an index."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from app.config import PLATFORM_MERCHANT_ID
+from app.db.queries import QUERIES
+from tests import factories
+from tests.factories import Connection, Row
+from tests.fixtures.database import Clone
+from tests.sql.refusal import ACCEPTED, answer
+
+ROLES = ("postbox_api", "postbox_worker", "postbox_operator")
+TENANT_TABLES = (
+    "select c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity from pg_class c"
+    " where c.relnamespace = 'postbox'::regnamespace and c.relkind in ('r', 'p') and (c.relname = 'merchants'"
+    " or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'merchant_id'))"
+)
+
+
+def tables(conn: Connection) -> list[str]:
+    return [row["relname"] for row in conn.execute(f"{TENANT_TABLES} order by relname")]
+
+
+def key_of(table: str) -> str:
+    return "id" if table == "merchants" else "merchant_id"
+
+
+# -- the wall stands around everything --------------------------------------------------------------------------
+
+
+def test_every_tenant_table_has_row_level_security_and_a_policy_for_each_role(conn: Connection) -> None:
+    """FORCE would bind the owner, and with it the triggers."""
+    found = conn.execute(f"{TENANT_TABLES} order by relname").fetchall()
+    assert len(found) >= 16
+    for table in found:
+        assert (table["relrowsecurity"], table["relforcerowsecurity"]) == (True, False), table["relname"]
+        policies = conn.execute(
+            "select p.polname, p.polcmd::text as command, p.polpermissive, r.rolname,"
+            " pg_get_expr(p.polqual, p.polrelid) as qual, pg_get_expr(p.polwithcheck, p.polrelid) as written"
+            " from pg_policy p join pg_roles r on array[r.oid] = p.polroles where p.polrelid = %s",
+            [table["oid"]],
+        ).fetchall()
+        assert sorted(p["rolname"] for p in policies) == sorted(ROLES), table["relname"]
+        for p in policies:
+            own = f"({key_of(table['relname'])} = ( SELECT acting_merchant() AS acting_merchant))"
+            rows = own if p["rolname"] == "postbox_api" else "true"
+            assert (p["command"], p["qual"], p["written"]) == ("*", rows, rows), (table["relname"], p["polname"])
+
+
+def test_no_runtime_role_and_no_owner_of_ours_bypasses_the_policies(conn: Connection) -> None:
+    rows = conn.execute("select rolname from pg_roles where rolname like 'postbox%%' and (rolbypassrls or rolsuper)")
+    assert rows.fetchall() == []
+
+
+def test_the_api_reads_no_view_that_runs_with_its_owners_eyes(conn: Connection) -> None:
+    rows = conn.execute(
+        "select c.oid::regclass::text as name from pg_class c where c.relkind in ('v', 'm')"
+        " and c.relnamespace in ('postbox'::regnamespace, 'report_v1'::regnamespace)"
+        " and has_table_privilege('postbox_api', c.oid, 'SELECT')"
+        " and not coalesce(c.reloptions, '{}') && array['security_invoker=true', 'security_invoker=on']"
+    )
+    assert rows.fetchall() == []
+
+
+# What the API may ask beyond its merchant, and why nothing of a tenant is in the answer.
+BEYOND = {
+    "authenticate": "comes before a merchant is known, and asks for the id of a key",
+    "webhook_owner": "the receiver finds the merchant it acts for",
+    "payment_webhooks": "looks at the acting merchant's payment only",
+    "queue_backlog": "sums over all merchants, by handler",
+    "outcomes_unknown": "sums over all merchants",
+}
+
+
+def test_the_api_may_execute_no_definer_function_but_these(conn: Connection) -> None:
+    rows = conn.execute(
+        "select proname from pg_proc where pronamespace = 'postbox'::regnamespace and prosecdef"
+        " and has_function_privilege('postbox_api', oid, 'EXECUTE')"
+    )
+    assert {row["proname"] for row in rows} == set(BEYOND)
+
+
+# -- keys that stay within a tenant -----------------------------------------------------------------------------
+
+# Foreign keys between tenant tables that do not lead with merchant_id on both sides.
+ACROSS = {
+    "ledger_lines_account_exists": "a merchant's entry has lines on the platform's accounts; only a function writes it"
+}
+
+
+def test_no_foreign_key_lets_a_row_point_at_another_merchants(conn: Connection) -> None:
+    rows = conn.execute(
+        f"with tenant as ({TENANT_TABLES})"
+        " select k.conname, (select attname from pg_attribute where attrelid = k.conrelid and attnum = k.conkey[1])"
+        "   as here,"
+        " (select attname from pg_attribute where attrelid = k.confrelid and attnum = k.confkey[1]) as there,"
+        " k.confrelid::regclass::text as target"
+        " from pg_constraint k where k.contype = 'f' and k.conrelid in (select oid from tenant)"
+        " and k.confrelid in (select oid from tenant)"
+    ).fetchall()
+    assert len(rows) > 15
+    wrong = {r["conname"] for r in rows if (r["here"], r["there"]) != ("merchant_id", key_of(r["target"]))}
+    assert wrong == set(ACROSS)
+
+
+# Columns that name a row of a tenant table without a foreign key.
+HINTS = {
+    "audit_log.payment_id": "evidence is written whatever it is about; by triggers only",
+    "deliveries.payment_id": "copied from the event, whose key holds it, by the fan-out trigger",
+    "webhooks.payment_id": "what a stranger's body claims: a hint, believed by nobody",
+    "ledger_lines.payment_id": "the entry's own, whose key holds it; written by a function only",
+}
+
+
+def test_a_column_that_names_a_tenants_row_has_a_key_or_a_reason(conn: Connection) -> None:
+    rows = conn.execute(
+        f"with tenant as ({TENANT_TABLES})"
+        " select t.relname || '.' || a.attname as name from tenant t join pg_attribute a on a.attrelid = t.oid"
+        " where a.attname in ('payment_id', 'operation_id', 'event_id', 'webhook_id', 'entry_id')"
+        " and not exists (select from pg_constraint k where k.conrelid = t.oid and k.contype = 'f'"
+        "                 and a.attnum = any(k.conkey))"
+    )
+    assert {row["name"] for row in rows} == set(HINTS)
+
+
+# Unique indexes of tenant tables that look across tenants: a duplicate would tell of another tenant's row.
+GLOBAL = {
+    "merchants_pkey": "the tenant itself",
+    "payments_provider_ref_is_global": "a provider's object is one payment's; only the worker writes the column",
+    "api_keys_id_names_one_key": "a key id is looked up before its merchant is known; only operators write it",
+    "provider_accounts_has_one_owner": "an account is one merchant's; only operators write it",
+}
+
+
+def test_every_unique_index_leads_with_the_tenant_or_is_out_of_the_apis_reach(conn: Connection) -> None:
+    rows = conn.execute(
+        f"with tenant as ({TENANT_TABLES})"
+        " select i.indexrelid::regclass::text as name, i.indrelid::regclass::text as of_table,"
+        "   array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid"
+        "         and a.attnum = any(i.indkey)) as columns"
+        " from pg_index i where i.indisunique and i.indrelid in (select oid from tenant)"
+        " and (select attname from pg_attribute where attrelid = i.indrelid and attnum = i.indkey[0]) <> 'merchant_id'"
+    ).fetchall()
+    assert {row["name"] for row in rows} == set(GLOBAL)
+    for row in rows:
+        may = conn.execute(
+            "select bool_and(has_column_privilege('postbox_api', %(t)s, c, 'INSERT')) as inserted,"
+            " bool_or(has_column_privilege('postbox_api', %(t)s, c, 'UPDATE')) as updated from unnest(%(c)s::text[]) c",
+            {"t": row["of_table"], "c": row["columns"]},
+        ).fetchone()
+        assert may == {"inserted": False, "updated": False}, row["name"]
+
+
+# -- rows of two merchants, and one of them looks ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Two:
+    """Merchant a, who looks, and b, who has rows in every table the API may read."""
+
+    a: uuid.UUID
+    b: uuid.UUID
+    payment: Row
+    operation: Row
+
+
+@pytest.fixture
+def two(conn: Connection) -> Two:
+    a, b = factories.merchant(conn)["id"], factories.merchant(conn)["id"]
+    factories.api_key(conn, b)
+    factories.payment(conn, "authorized", merchant_id=a)
+    p = factories.payment(conn, "authorized", merchant_id=b)
+    op = factories.operation(conn, p, "capture")
+    call = factories.provider_call(conn, op)
+    factories.finish_call(conn, call)
+    with factories.acting(conn, "operator"):
+        conn.execute("insert into provider_accounts (merchant_id, provider, account) values (%s, 'stripe', 'bs')", [b])
+    with factories.acting(conn, "api", merchant_id=str(b)):
+        conn.execute(
+            "insert into webhook_rejections (merchant_id, provider, account, second, reason)"
+            " values (%s, 'stripe', 'bs', date_trunc('second', now()), 'bad')",
+            [b],
+        )
+        conn.execute(QUERIES["idempotency_keys.claim"], {"merchant_id": b, "key": "k", "fingerprint": b"0" * 32})
+    factories.webhook(conn, merchant_id=b, account="bs")
+    return Two(a, b, p, op)
+
+
+def looks(conn: Connection, merchant_id: object, table: str) -> set[object]:
+    """The merchants whose rows postbox_api sees in `table`; the grant is given where there is none."""
+    conn.execute(sql.SQL("grant all on {} to postbox_api").format(sql.Identifier("postbox", table)))
+    with conn.transaction(force_rollback=True):
+        factories.act(conn, "api", merchant_id=str(merchant_id or ""))
+        statement = sql.SQL("select distinct {} as m from {}").format(
+            sql.Identifier(key_of(table)), sql.Identifier(table)
+        )
+        return {row["m"] for row in conn.execute(statement)}
+
+
+def test_in_every_table_a_merchant_sees_its_own_rows_and_nobodys_else(conn: Connection, two: Two) -> None:
+    """Even with every privilege there is: the wall stands behind the grants."""
+    empty = []
+    for table in tables(conn):
+        row = conn.execute(
+            sql.SQL("select from {} where {} = %s limit 1").format(
+                sql.Identifier(table), sql.Identifier(key_of(table))
+            ),
+            [two.b],
+        ).fetchone()
+        empty += [] if row is not None else [table]
+        assert looks(conn, two.b, table) == (set() if row is None else {two.b}), table
+        assert looks(conn, two.a, table) <= {two.a}, table
+    made_by_workers = {"circuits", "delivery_failures", "operation_attempts", "provider_transactions"}
+    assert {name for name in empty if not name.startswith("ledger_")} == made_by_workers
+
+
+def test_with_no_merchant_set_there_is_nothing_at_all(conn: Connection, two: Two) -> None:
+    for table in tables(conn):
+        assert looks(conn, None, table) == set(), table
+
+
+def test_a_session_that_never_set_a_merchant_and_one_that_forgot_it_are_nobody(database: Clone) -> None:
+    factories.payment(database.connect(admin=True))
+    conn = database.connect()
+    conn.execute("set role postbox_api")
+    asked = "select (select count(*) from payments) as n, current_setting('postbox.merchant_id', true) as m"
+    assert conn.execute(asked).fetchone() == {"n": 0, "m": None}
+    with conn.transaction():
+        conn.execute("select set_config('postbox.merchant_id', %s, true)", [PLATFORM_MERCHANT_ID])
+    assert conn.execute(asked).fetchone() == {"n": 0, "m": ""}
+
+
+def test_in_no_table_a_merchant_changes_or_deletes_anothers_rows(conn: Connection, two: Two) -> None:
+    """With triggers out of the way and every privilege given: no row is found to change."""
+    for table in tables(conn):
+        name, key = sql.Identifier("postbox", table), sql.Identifier(key_of(table))
+        conn.execute(sql.SQL("grant all on {} to postbox_api").format(name))
+        for statement in (
+            sql.SQL("update {} set {} = {} where {} = %s").format(name, key, key, key),
+            sql.SQL("delete from {} where {} = %s").format(name, key),
+        ):
+            with conn.transaction(force_rollback=True):
+                conn.execute(sql.SQL("alter table {} disable trigger user").format(name))
+                factories.act(conn, "api", merchant_id=str(two.a))
+                assert conn.execute(statement, [two.b]).rowcount == 0, table
+
+
+def test_in_no_table_a_merchant_writes_a_row_as_another(conn: Connection, two: Two) -> None:
+    """b's own rows, written once more by a: refused by the policy before a key or a constraint can tell anything."""
+    for table in tables(conn):
+        name, key = sql.Identifier("postbox", table), sql.Identifier(key_of(table))
+        with conn.transaction(force_rollback=True):
+            conn.execute(sql.SQL("grant all on {} to postbox_api").format(name))
+            conn.execute(sql.SQL("alter table {} disable trigger user").format(name))
+            forged = conn.execute(
+                sql.SQL("select to_jsonb(t) as row from {} t where {} = %s limit 1").format(name, key), [two.b]
+            ).fetchone()
+            row = (forged or {"row": {}})["row"] | {key_of(table): str(two.b)}
+            statement = sql.SQL("insert into {n} select * from jsonb_populate_record(null::{n}, %s)").format(n=name)
+            assert written_by(conn, two.a, statement, row) == "42501", table
+
+
+def written_by(conn: Connection, merchant_id: object, statement: sql.Composed, row: dict[str, Any]) -> str:
+    try:
+        with conn.transaction(force_rollback=True):
+            factories.act(conn, "api", merchant_id=str(merchant_id))
+            conn.execute(statement, [Jsonb(row)])
+    except psycopg.Error as error:
+        return error.sqlstate or ""
+    return ACCEPTED
+
+
+def test_a_row_is_not_handed_to_another_merchant(conn: Connection, two: Two) -> None:
+    conn.execute("grant update on webhook_rejections to postbox_api")
+    given = answer(
+        conn, "update postbox.webhook_rejections set merchant_id = %s", [two.a], actor="api", merchant_id=two.b
+    )
+    assert given == "42501"
+
+
+def test_an_upsert_that_names_another_merchants_row_tells_nothing(conn: Connection, two: Two) -> None:
+    claim = "insert into postbox.idempotency_keys (merchant_id, key, fingerprint) values (%s, %s, sha256('x'))"
+    taken, free = (
+        answer(conn, f"{claim} on conflict do nothing", [two.b, key], actor="api", merchant_id=two.a)
+        for key in ("k", "free")
+    )
+    assert taken == free == "42501"
+
+
+def test_an_operation_cannot_point_at_another_merchants_payment(conn: Connection, two: Two) -> None:
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        factories.operation(conn, two.payment | {"merchant_id": two.a}, "capture", params={"x": 1})
+
+
+def test_the_worker_and_the_operator_act_for_everybody(conn: Connection, two: Two) -> None:
+    for actor in ("worker", "operator"):
+        with factories.acting(conn, actor):
+            seen = conn.execute("select distinct merchant_id as m from payments").fetchall()
+        assert {two.a, two.b} <= {row["m"] for row in seen}
+
+
+# -- two walls --------------------------------------------------------------------------------------------------
+
+# Every query that the API's services run with a merchant, and parameters with which b's rows would be found.
+READS = {
+    "payments.get": {"payment_id": "payment"},
+    "payments.lock_for_request": {"payment_id": "payment"},
+    "payments.page": {},
+    "payments.timeline": {"payment_id": "payment"},
+    "idempotency_keys.find": {"key": "k"},
+}
+PAGE = {
+    "livemode": False, "before": "infinity", "before_id": str(uuid.UUID(int=2**128 - 1)), "created_gte": "-infinity",
+    "created_lt": "infinity", "state": None, "reference": None, "currency": None, "limit": 10,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READS)
+def test_without_the_filter_the_policy_holds_and_without_the_policy_the_filter(
+    conn: Connection, two: Two, name: str
+) -> None:
+    filtered = QUERIES[name]
+    unfiltered = filtered.replace("merchant_id = %(merchant_id)s", "merchant_id is not null")
+    assert unfiltered != filtered
+    params = PAGE | {n: two.payment["id"] if v == "payment" else v for n, v in READS[name].items()}
+
+    def seen(query: str, *, filter_by: uuid.UUID, acting: uuid.UUID) -> list[Row]:
+        with conn.transaction(force_rollback=True):
+            factories.act(conn, "api", merchant_id=str(acting))
+            return conn.execute(query, params | {"merchant_id": filter_by}).fetchall()
+
+    mine = {row.get("merchant_id") for row in seen(unfiltered, filter_by=two.a, acting=two.a)}
+    assert mine <= {two.a}, "the policy, without the filter"
+    if READS[name]:
+        assert mine == set(), "b's row, asked for by its id"
+    assert seen(filtered, filter_by=two.b, acting=two.b), "b itself finds it"
+    for table in tables(conn):
+        conn.execute(sql.SQL("alter table {} disable row level security").format(sql.Identifier(table)))
+    alone = {row.get("merchant_id") for row in seen(filtered, filter_by=two.a, acting=two.a)}
+    assert alone <= {two.a} and (not READS[name] or alone == set()), "the filter, without the policy"
+    assert len(seen(unfiltered, filter_by=two.a, acting=two.a)) > len(alone), "with neither it would be seen"
+
+
+# -- and it costs little ----------------------------------------------------------------------------------------
+
+
+def test_the_list_reads_its_index_under_the_policy_and_asks_for_the_merchant_once(conn: Connection) -> None:
+    merchant_id = factories.payment(conn)["merchant_id"]
+    with conn.transaction(force_rollback=True):
+        conn.execute("set local enable_seqscan = off")
+        factories.act(conn, "api", merchant_id=str(merchant_id))
+        plan = conn.execute("explain (costs off) " + QUERIES["payments.page"], PAGE | {"merchant_id": merchant_id})
+        text = "\n".join(row["QUERY PLAN"] for row in plan)
+    assert "Index Scan using payments_by_merchant_newest" in text, text
+    assert "Sort" not in text, text
+    condition = next(line for line in text.splitlines() if "Index Cond" in line)
+    assert "merchant_id =" in condition and "ROW(created_at, id) <" in condition, text
+    assert "InitPlan" in text, text

@@ -80,13 +80,14 @@ def prepare(database: Clone, payments: int) -> None:
     """Payments that were just submitted: real transitions by the right actors; remote deliveries are done."""
     conn = database.connect(admin=True)
     merchants = [factories.merchant(conn, f"M{n}")["id"] for n in range(MERCHANTS)]
-    with factories.acting(conn, "api"):
-        conn.execute(
-            "insert into payments (merchant_id, amount, currency, provider, provider_account, method, method_token)"
-            " select (%s::uuid[])[1 + n %% %s], 1000 + n %% 500, 'usd', 'stripe', 'default', 'card', 'pm_card_visa'"
-            " from generate_series(1, %s) n",
-            [merchants, MERCHANTS, payments],
-        )
+    for place, merchant_id in enumerate(merchants):
+        with factories.acting(conn, "api", merchant_id=str(merchant_id)):
+            conn.execute(
+                "insert into payments (merchant_id, amount, currency, provider, provider_account, method, method_token)"
+                " select %s, 1000 + n %% 500, 'usd', 'stripe', 'default', 'card', 'pm_card_visa'"
+                " from generate_series(1, %s) n where n %% %s = %s",
+                [merchant_id, payments, MERCHANTS, place],
+            )
     with factories.acting(conn, "worker"):
         conn.execute(
             "insert into operations (merchant_id, payment_id, kind, step, params, params_sha256)"

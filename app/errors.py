@@ -90,6 +90,10 @@ class Busy(PostboxError):
     code = "busy"
 
 
+class TooSlow(Busy):
+    """A statement or transaction took longer than it may."""
+
+
 class DatabaseDown(PostboxError):
     """The database cannot be reached."""
 

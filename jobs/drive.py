@@ -13,7 +13,7 @@ from app.db import Tx
 from app.model.operation import Kind, cancel_params
 from app.model.outcome import Ambiguous, Misuse, NotExecuted, Ok, Refused, Reply
 from app.model.snapshot import ProviderStatus, Snapshot
-from app.model.states import State
+from app.model.states import CLOSED, State
 from app.providers.protocol import Provider, ProviderRequest, Step
 from app.services import circuits, operations
 from app.services.operations import OpenCall
@@ -180,11 +180,24 @@ class Driver:
     ) -> Next:
         if self.calls_left == 0:
             return Wait(self.timing.lease, "too_many_calls")
+        if operation["kind"] == Kind.SUBMIT and payment["state"] in CLOSED:
+            return self._abandon(tx, payment, operation)
         if operation["kind"] == Kind.SUBMIT and step == Step.CONFIRM and payment["state"] == State.OUTCOME_UNKNOWN:
             self._move(tx, payment, State.SUBMITTING)
         key = operations.begin_attempt(tx, operation, step, n, proof_call_id=proof_call_id)
         token = operations.take_lease(tx, operation, step=step, attempt=n, seconds=self.timing.lease)
         return self._open(tx, payment, operation, Step(step), token, attempt=n, key=key)
+
+    def _abandon(self, tx: Tx, payment: Row, operation: Row) -> Over:
+        """The payment ended meanwhile: nothing further is sent for it, and what exists of it is closed."""
+        step, attempt = operation["step"], operation["attempt"]
+        token = operations.take_lease(tx, operation, step=step, attempt=attempt, seconds=self.timing.lease)
+        operations.settle_lease(
+            tx, operation, token, status="failed", asks=operation["asks"], outcome="overtaken", code=payment["state"]
+        )
+        if payment["state"] == State.CANCELED and payment["provider_ref"] is not None:
+            close_orphan(tx, payment, payment["provider_ref"])
+        return Over()
 
     def _ask(self, tx: Tx, payment: Row, operation: Row) -> Next:
         if self.calls_left == 0:

@@ -97,8 +97,10 @@ def _record(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence
     operations.complete_call(tx, fetch.open, outcome, evidence, late=False)
     match outcome:
         case Ok(snapshot=Snapshot() as snapshot):
+            following = _apply(run, tx, fetch, snapshot, again=again)
+            # after the payment: circuits come last in the lock order
             circuits.close(tx, name, account)
-            return _apply(run, tx, fetch, snapshot, again=again)
+            return following
         case NotExecuted() as turned_away:
             if turned_away.opens_circuit:
                 circuits.count_failure(tx, name, account, timing, reason=turned_away.reason, at_once=True)

@@ -26,6 +26,10 @@ WORKER_OPTIONS = "-c search_path=procrastinate,postbox -c role=postbox_worker -c
 FINISH_WAITS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 
 
+# A database that is away is tried again by the worker's own loop, which a signal can end.
+OPEN_SECONDS = 5.0
+
+
 class DeafConnector(PsycopgConnector):
     """A connector that listens for the fact of a notification and never reads it."""
 
@@ -90,7 +94,7 @@ def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[
 @contextlib.asynccontextmanager
 async def opened(pool: psycopg_pool.AsyncConnectionPool[Any]) -> Any:
     """The pool, open until the block ends."""
-    await pool.open(wait=True, timeout=30)
+    await pool.open(wait=True, timeout=OPEN_SECONDS)
     try:
         yield pool
     finally:

@@ -35,6 +35,9 @@ def run_remote(runtime: Runtime, key: DeliveryKey, job_id: int) -> str:
         return "superseded"
     except Paused:
         return _leave(runtime, run, "paused")
+    except errors.TooSlow as error:
+        # others being in the way passes; a statement of ours that takes too long is a failure like any other
+        return count_failure(runtime, key, job_id, error)
     except (errors.DatabaseDown, errors.Busy) as error:
         logger.warning("delivery %s of %s waits: %s", key.event_id, key.handler, error.code)
         return _leave(runtime, run, error.code)

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
 from app import errors
 from app.db import Tx
@@ -112,7 +114,7 @@ def expire_leases_once(runtime: Runtime) -> int:
 
     def work(tx: Tx) -> int:
         expired = tx.all("operations.expired_leases", limit=LEASES_PER_PASS)
-        for row in expired:
+        for row in sorted(expired, key=_lock_order):
             ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
             payment = tx.one("payments.lock", **ids)
             assert payment is not None, "an operation belongs to a payment"
@@ -146,8 +148,8 @@ def expire_actions_once(runtime: Runtime) -> int:
     """Payers who never came back: their payments are canceled at the provider, and then here."""
 
     def work(tx: Tx) -> int:
-        expired = tx.all("payments.expired_actions", limit=EXPIRIES_PER_PASS)
-        for row in expired:
+        expired = tx.all("payments.expired_actions", limit=EXPIRIES_PER_PASS, again=runtime.timing.settle_recheck)
+        for row in sorted(expired, key=_lock_order):
             payment = tx.one("payments.lock", merchant_id=row["merchant_id"], payment_id=row["payment_id"])
             assert payment is not None, "the payment was just found"
             if payment["state"] != State.REQUIRES_ACTION:
@@ -170,6 +172,11 @@ def prune_keys_once(runtime: Runtime) -> int:
         return tx.run("idempotency_keys.prune", keep=runtime.timing.idempotency_keep, limit=PAGE_OF_DELIVERIES)
 
     return _pass(runtime, "idempotency_keys", work)
+
+
+def _lock_order(row: dict[str, Any]) -> tuple[UUID, UUID]:
+    """Payments are locked by (merchant_id, id), whatever order a sweep found them in."""
+    return row["merchant_id"], row["payment_id"]
 
 
 def _pass(runtime: Runtime, name: str, work: Callable[[Tx], int]) -> int:
@@ -212,7 +219,7 @@ class Sweeper:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=3)
 
     def _run(self) -> None:
         timing = self._runtime.timing

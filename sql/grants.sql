@@ -19,12 +19,14 @@ grant select on ledger_accounts, ledger_entries, ledger_lines, ledger_balances t
 grant insert (merchant_id, id, state, currency, amount, provider, provider_account, method, method_token, capture_method, return_url,
   livemode, reference, description, statement_descriptor, metadata, retry_of) on payments to postbox_api;
 grant update (state, cancel_reason) on payments to postbox_api;
-grant insert on operations, webhooks to postbox_api;
+grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, params_sha256) on operations to postbox_api;
+grant insert on webhooks to postbox_api;
 grant select, insert, update on webhook_rejections, idempotency_keys to postbox_api;
 
 -- postbox_worker: moves everything
 grant select on all tables in schema postbox to postbox_worker;
-grant insert, update on operations, provider_calls, provider_transactions, circuits to postbox_worker;
+grant insert, update on operations, provider_calls, circuits to postbox_worker;
+grant insert, update (status, available_on, payment_id, updated_at) on provider_transactions to postbox_worker;
 grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
@@ -38,11 +40,14 @@ grant execute on all functions in schema procrastinate to postbox_worker;
 
 -- postbox_operator: people at the command line
 grant select on all tables in schema postbox, procrastinate to postbox_operator;
-grant insert, update on merchants, api_keys, provider_accounts to postbox_operator;
+grant insert, update on merchants, provider_accounts to postbox_operator;
+grant insert, update (revoked_at) on api_keys to postbox_operator;
 grant insert, update, delete on pauses to postbox_operator;
 grant update (state, cancel_reason, amount_captured, observe_at) on payments to postbox_operator;
-grant insert on operations to postbox_operator;
-grant update on deliveries to postbox_operator;
+grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, params_sha256) on operations to postbox_operator;
+-- enough to replay or discard a dead letter and to end a pause's waiting; never to call a delivery done
+grant update (status, due_at, job_id, alone, failures, deferrals, rescues, deferred_since, deferred_for, dead_at, dead_reason,
+  resolution, resolved_by, resolved_at, resolved_reason) on deliveries to postbox_operator;
 grant insert on fee_schedules, fee_schedule_fixed to postbox_operator;
 grant execute on function ledger_reverse to postbox_operator;
 grant execute on function enqueue_delivery, authenticate to postbox_operator;

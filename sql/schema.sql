@@ -841,6 +841,11 @@ begin
     if actor <> all (edge.actors) then
       raise exception '% may not move a payment from % to %', actor, old.state, new.state using errcode = 'PB002';
     end if;
+    if old.state = 'submitting' and new.state = 'canceled' and exists (
+      select from provider_calls c where c.merchant_id = old.merchant_id and c.payment_id = old.id
+    ) then
+      raise exception 'a payment that may have been sent is canceled at its provider, not here' using errcode = 'PB001';
+    end if;
     if new.state not in ('initiated', 'submitting', 'outcome_unknown', 'failed', 'canceled') then
       new.submitted_at := coalesce(new.submitted_at, clock_timestamp());
     end if;
@@ -1025,13 +1030,14 @@ CREATE FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_t
     AS $$
 begin
   perform assert_actor_allowed();
-  if p_entity_type in ('payment', 'operation', 'provider_call', 'webhook', 'ledger_entry') then
-    raise exception '% is audited by its own trigger', p_entity_type using errcode = 'PB002';
+  -- a list of what may be told, not of what may not: everything else is audited by its own trigger
+  if p_entity_type <> 'provider_object' then
+    raise exception '% is not told of by hand: its own trigger audits it', p_entity_type using errcode = 'PB002';
   end if;
   perform audit_write(p_merchant_id, p_action, p_entity_type, p_entity_id, p_payment_id, null, p_body, null, p_reason);
 end $$;
 
-COMMENT ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) IS 'Audits something that is not a row change of its own: a replay, a pause, a report that was read.';
+COMMENT ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) IS 'Audits something that is no row change of ours: an object of the provider that belongs to nobody here.';
 
 CREATE FUNCTION postbox.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -1057,6 +1063,9 @@ begin
     raise exception 'tenants_500_audit records postbox.merchants, api_keys, provider_accounts' using errcode = 'PB002';
   end if;
   perform assert_actor_allowed();
+  if before_row ->> 'revoked_at' is not null and after_row ->> 'revoked_at' is distinct from before_row ->> 'revoked_at' then
+    raise exception 'a revoked key stays revoked' using errcode = 'PB004';
+  end if;
   perform audit_write(
     owner,
     entity || case when tg_op = 'INSERT' then '.created'
@@ -1429,7 +1438,8 @@ CREATE TABLE postbox.operations (
     CONSTRAINT operations_kind_is_known CHECK ((kind = ANY (ARRAY['submit'::text, 'capture'::text, 'cancel'::text, 'close'::text, 'refund'::text]))),
     CONSTRAINT operations_leased_iff_in_flight CHECK ((((status = 'in_flight'::text) = (lease_token IS NOT NULL)) AND ((lease_token IS NULL) = (lease_expires_at IS NULL)))),
     CONSTRAINT operations_outcome_iff_final CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text])) = (outcome IS NOT NULL))),
-    CONSTRAINT operations_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'in_flight'::text, 'unknown'::text, 'succeeded'::text, 'failed'::text])))
+    CONSTRAINT operations_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'in_flight'::text, 'unknown'::text, 'succeeded'::text, 'failed'::text]))),
+    CONSTRAINT operations_target_ref_only_to_close CHECK (((target_ref IS NULL) OR (kind = 'close'::text)))
 )
 WITH (fillfactor='70');
 
@@ -3105,8 +3115,16 @@ GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixe
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE postbox.provider_transactions TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.provider_transactions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
+
+GRANT UPDATE(payment_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(status) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(available_on) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(updated_at) ON TABLE postbox.provider_transactions TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) FROM PUBLIC;
 
@@ -3246,7 +3264,9 @@ GRANT SELECT ON TABLE postbox.actor_types TO postbox_worker;
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.api_keys TO postbox_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE postbox.api_keys TO postbox_operator;
+GRANT SELECT,INSERT ON TABLE postbox.api_keys TO postbox_operator;
+
+GRANT UPDATE(revoked_at) ON TABLE postbox.api_keys TO postbox_operator;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE postbox.circuits TO postbox_worker;
 GRANT SELECT ON TABLE postbox.circuits TO postbox_operator;
@@ -3261,7 +3281,37 @@ GRANT SELECT ON TABLE postbox.database_epochs TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.deliveries TO postbox_api;
 GRANT SELECT,UPDATE ON TABLE postbox.deliveries TO postbox_worker;
-GRANT SELECT,UPDATE ON TABLE postbox.deliveries TO postbox_operator;
+GRANT SELECT ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(due_at) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(job_id) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(alone) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(failures) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(deferrals) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(rescues) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(deferred_since) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(deferred_for) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(dead_at) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(dead_reason) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(resolution) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(resolved_by) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(resolved_at) ON TABLE postbox.deliveries TO postbox_operator;
+
+GRANT UPDATE(resolved_reason) ON TABLE postbox.deliveries TO postbox_operator;
 
 GRANT SELECT,INSERT ON TABLE postbox.delivery_failures TO postbox_worker;
 GRANT SELECT ON TABLE postbox.delivery_failures TO postbox_operator;
@@ -3312,9 +3362,36 @@ GRANT SELECT,INSERT,UPDATE ON TABLE postbox.merchants TO postbox_operator;
 GRANT SELECT,INSERT ON TABLE postbox.operation_attempts TO postbox_worker;
 GRANT SELECT ON TABLE postbox.operation_attempts TO postbox_operator;
 
-GRANT SELECT,INSERT ON TABLE postbox.operations TO postbox_api;
+GRANT SELECT ON TABLE postbox.operations TO postbox_api;
 GRANT SELECT,INSERT,UPDATE ON TABLE postbox.operations TO postbox_worker;
-GRANT SELECT,INSERT ON TABLE postbox.operations TO postbox_operator;
+GRANT SELECT ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(merchant_id) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(merchant_id) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(id) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(id) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(payment_id) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(payment_id) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(kind) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(kind) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(step) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(step) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(amount) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(amount) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(reason) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(reason) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(params) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(params) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT(params_sha256) ON TABLE postbox.operations TO postbox_api;
+GRANT INSERT(params_sha256) ON TABLE postbox.operations TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.pauses TO postbox_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE postbox.pauses TO postbox_operator;

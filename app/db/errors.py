@@ -15,9 +15,9 @@ _BY_SQLSTATE: dict[str, type[errors.PostboxError]] = {
     "PB003": errors.ActorMissing,
     "PB004": errors.IllegalTransition,
     "55P03": errors.Busy,
-    "57014": errors.Busy,
-    "25P03": errors.Busy,
-    "25P04": errors.Busy,
+    "57014": errors.TooSlow,
+    "25P03": errors.TooSlow,
+    "25P04": errors.TooSlow,
     "40001": errors.Busy,
     "40P01": errors.Busy,
 }

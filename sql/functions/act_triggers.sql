@@ -15,6 +15,9 @@ begin
     raise exception 'tenants_500_audit records postbox.merchants, api_keys, provider_accounts' using errcode = 'PB002';
   end if;
   perform assert_actor_allowed();
+  if before_row ->> 'revoked_at' is not null and after_row ->> 'revoked_at' is distinct from before_row ->> 'revoked_at' then
+    raise exception 'a revoked key stays revoked' using errcode = 'PB004';
+  end if;
   perform audit_write(
     owner,
     entity || case when tg_op = 'INSERT' then '.created'

@@ -76,6 +76,11 @@ begin
     if actor <> all (edge.actors) then
       raise exception '% may not move a payment from % to %', actor, old.state, new.state using errcode = 'PB002';
     end if;
+    if old.state = 'submitting' and new.state = 'canceled' and exists (
+      select from provider_calls c where c.merchant_id = old.merchant_id and c.payment_id = old.id
+    ) then
+      raise exception 'a payment that may have been sent is canceled at its provider, not here' using errcode = 'PB001';
+    end if;
     if new.state not in ('initiated', 'submitting', 'outcome_unknown', 'failed', 'canceled') then
       new.submitted_at := coalesce(new.submitted_at, clock_timestamp());
     end if;

@@ -32,7 +32,8 @@ create table operations (
   constraint operations_finished_iff_final check ((status in ('succeeded', 'failed')) = (finished_at is not null)),
   constraint operations_outcome_iff_final check ((status in ('succeeded', 'failed')) = (outcome is not null)),
   constraint operations_amount_is_positive check (amount > 0),
-  constraint operations_attempt_is_bounded check (attempt between 1 and 100)
+  constraint operations_attempt_is_bounded check (attempt between 1 and 100),
+  constraint operations_target_ref_only_to_close check (target_ref is null or kind = 'close')
 ) with (fillfactor = 70);
 comment on table operations is 'One row per intended effect at a provider, with the parameters every attempt is rebuilt from.';
 create unique index operations_one_open_per_payment on operations (merchant_id, payment_id)

@@ -7,7 +7,10 @@ with probe as (
   returning 1
 )
 select coalesce(
-  (select greatest(0.0, extract(epoch from c.probe_at - clock_timestamp())::float8) from circuits c
+  -- who finds the time come and yet no row to take was overtaken by the one probe
+  (select case when c.probe_at > clock_timestamp() then extract(epoch from c.probe_at - clock_timestamp())::float8
+               else %(open_for)s end
+   from circuits c
    where c.merchant_id = %(merchant_id)s and c.provider = %(provider)s and c.account = %(account)s and c.state = 'open'
      and not exists (select from probe)), 0.0) as wait;
 

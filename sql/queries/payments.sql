@@ -83,7 +83,8 @@ from payments p
 where p.observe_at <= clock_timestamp()
   and not exists (
     select from deliveries d
-    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.status <> 'done' and d.handler = 'observe_payment')
+    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'observe_payment'
+      and (d.status = 'pending' or d.status = 'dead' and d.resolution is null))
 order by p.observe_at
 limit %(limit)s;
 
@@ -95,7 +96,9 @@ where p.state = 'requires_action' and p.action_expires_at <= clock_timestamp()
   and not exists (
     select from operations o
     where o.merchant_id = p.merchant_id and o.payment_id = p.id
-      and o.kind in ('submit', 'capture', 'cancel') and o.status in ('pending', 'in_flight', 'unknown'))
+      and (o.kind in ('submit', 'capture', 'cancel') and o.status in ('pending', 'in_flight', 'unknown')
+           or o.kind = 'cancel' and o.reason = 'action_expired'
+              and o.created_at > clock_timestamp() - make_interval(secs => %(again)s)))
 order by p.action_expires_at
 limit %(limit)s;
 

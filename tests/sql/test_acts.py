@@ -18,8 +18,8 @@ def dead_delivery(conn: Connection) -> dict:
     payment = factories.payment(conn)
     with factories.acting(conn, "worker"):
         return conn.execute(
-            "update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = 'failures', job_id = null"
-            " where payment_id = %(id)s returning merchant_id, event_id, handler",
+            "update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = 'failures',"
+            " job_id = null where payment_id = %(id)s returning merchant_id, event_id, handler",
             payment,
         ).fetchone()
 

@@ -177,19 +177,21 @@ def test_a_refusal_belongs_to_an_account_that_exists(conn: Connection) -> None:
     assert refused == "webhook_rejections_account_exists"
 
 
-def test_an_act_of_an_operator_is_recorded_with_its_reason(conn: Connection) -> None:
+def test_a_stranger_s_object_is_recorded_with_its_reason(conn: Connection) -> None:
     p = factories.payment(conn)
     with factories.acting(conn, "operator", actor_id="alice"):
         conn.execute(
-            "select record_act(%s, 'delivery.replayed', 'delivery', 'x', %s, '{}', 'fixed it')",
+            "select record_act(%s, 'webhook.unrouted', 'provider_object', 'x', %s, '{}', 'fixed it')",
             [p["merchant_id"], p["id"]],
         )
-    (entry,) = entries(conn, "delivery", "x")
+    (entry,) = entries(conn, "provider_object", "x")
     assert (entry["actor_id"], entry["reason"], entry["payment_id"]) == ("alice", "fixed it", p["id"])
 
 
-@pytest.mark.parametrize("entity", ["payment", "operation", "provider_call", "webhook"])
+@pytest.mark.parametrize(
+    "entity", ["payment", "operation", "provider_call", "webhook", "delivery", "api_key", "handler"]
+)
 def test_an_act_cannot_pass_for_a_change_that_has_its_own_trigger(conn: Connection, entity: str) -> None:
     statement = f"select postbox.record_act('{PLATFORM_MERCHANT_ID}', 'x', '{entity}', 'x', null, '{{}}', 'because')"
     assert answer(conn, statement, actor="operator") == "PB002"
-    assert answer(conn, statement.replace(f"'{entity}'", "'report'"), actor="operator") == ACCEPTED
+    assert answer(conn, statement.replace(f"'{entity}'", "'provider_object'"), actor="operator") == ACCEPTED

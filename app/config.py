@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -64,6 +65,29 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """A token bucket: whole tokens per second, and how many it holds when it is full."""
+
+    per_second: int
+    burst: int
+
+    @property
+    def window(self) -> int:
+        """Seconds in which an empty one fills, rounded up."""
+        return -(-self.burst // self.per_second)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one key, and all keys of one merchant together, may ask for."""
+
+    key_read: Rate = Rate(200, 400)
+    key_write: Rate = Rate(100, 200)
+    merchant_read: Rate = Rate(200, 400)
+    merchant_write: Rate = Rate(100, 200)
+
+
+@dataclass(frozen=True)
 class Settings:
     """One process's settings; secrets are kept out of repr."""
 
@@ -76,6 +100,7 @@ class Settings:
     stripe_webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     time_scale: float = 1.0
     timing: Timing = field(default_factory=Timing)
+    rates: Rates = field(default_factory=Rates)
     api_pool_size: int = 8
     worker_concurrency: int = 16
     carrying: bool = True
@@ -106,6 +131,18 @@ def _number(env: Mapping[str, str], name: str, default: float, *, at_least: floa
     return value
 
 
+def _rate(env: Mapping[str, str], name: str, default: Rate) -> Rate:
+    """`100/200`: tokens per second, and the burst."""
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    # Nine digits at most: the database multiplies them by a million.
+    match = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text)
+    if match is None:
+        raise SettingsError(f"{name} must be requests per second and burst, like 100/200, not {text!r}")
+    return Rate(int(match[1]), int(match[2]))
+
+
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises SettingsError with one clear line."""
     env = os.environ if env is None else env
@@ -123,6 +160,12 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         stripe_webhook_secrets=secrets,
         time_scale=scale,
         timing=Timing().scaled(scale) if scale != 1.0 else Timing(),
+        rates=Rates(
+            key_read=_rate(env, "POSTBOX_RATE_KEY_READ", Rates.key_read),
+            key_write=_rate(env, "POSTBOX_RATE_KEY_WRITE", Rates.key_write),
+            merchant_read=_rate(env, "POSTBOX_RATE_MERCHANT_READ", Rates.merchant_read),
+            merchant_write=_rate(env, "POSTBOX_RATE_MERCHANT_WRITE", Rates.merchant_write),
+        ),
         api_pool_size=int(_number(env, "POSTBOX_API_POOL_SIZE", 8, at_least=1)),
         worker_concurrency=int(_number(env, "POSTBOX_WORKER_CONCURRENCY", 16, at_least=1)),
         carrying=env.get("POSTBOX_CARRYING", "on").strip().lower() not in {"off", "0", "false", "no"},

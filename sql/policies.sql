@@ -25,6 +25,7 @@ declare
     'provider_accounts',
     'provider_calls',
     'provider_transactions',
+    'rate_limits',
     'webhook_rejections',
     'webhooks'
   ];

@@ -1048,6 +1048,62 @@ end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
 
+CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  v_merchant_id uuid;
+  v_at timestamptz;
+  v_key rate_limits;
+  v_merchant rate_limits;
+  v_allowed boolean;
+begin
+  -- Both sides are an HMAC under a pepper that no caller knows, so how far they agree tells nothing about a secret.
+  select found.merchant_id into v_merchant_id from authenticate(p_key_id) as found where found.secret_hmac = p_secret_hmac;
+  if not found then
+    return;
+  end if;
+  -- The key's bucket always before the merchant's: two keys of one merchant never wait for each other in a ring.
+  loop
+    select * into v_key from rate_limits r
+    where r.merchant_id = v_merchant_id and r.scope = 'key' and r.id = p_key_id and r.class = p_class
+    for no key update;
+    exit when found;
+    insert into rate_limits values (v_merchant_id, 'key', p_key_id, p_class, p_key_burst * 1000000, clock_timestamp())
+    on conflict do nothing;
+  end loop;
+  loop
+    select * into v_merchant from rate_limits r
+    where r.merchant_id = v_merchant_id and r.scope = 'merchant' and r.id = v_merchant_id::text and r.class = p_class
+    for no key update;
+    exit when found;
+    insert into rate_limits
+    values (v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_burst * 1000000, clock_timestamp())
+    on conflict do nothing;
+  end loop;
+  -- Read once and after the locks, and never before the last take: time does not run backwards in a bucket.
+  v_at := greatest(clock_timestamp(), v_key.updated_at, v_merchant.updated_at);
+  v_key.tokens_micro := tokens_at(v_key.tokens_micro, v_key.updated_at, v_at, p_key_rate, p_key_burst);
+  v_merchant.tokens_micro :=
+    tokens_at(v_merchant.tokens_micro, v_merchant.updated_at, v_at, p_merchant_rate, p_merchant_burst);
+  v_allowed := least(v_key.tokens_micro, v_merchant.tokens_micro) >= 1000000;
+  -- Both or none: what one bucket refuses costs the other nothing, and a refusal writes nothing.
+  if v_allowed then
+    v_key.tokens_micro := v_key.tokens_micro - 1000000;
+    v_merchant.tokens_micro := v_merchant.tokens_micro - 1000000;
+    update rate_limits r set tokens_micro = v_key.tokens_micro, updated_at = v_at
+    where r.merchant_id = v_merchant_id and r.scope = 'key' and r.id = p_key_id and r.class = p_class;
+    update rate_limits r set tokens_micro = v_merchant.tokens_micro, updated_at = v_at
+    where r.merchant_id = v_merchant_id and r.scope = 'merchant' and r.id = v_merchant_id::text and r.class = p_class;
+  end if;
+  return query values
+    ('key', v_allowed or v_key.tokens_micro >= 1000000, v_key.tokens_micro),
+    ('merchant', v_allowed or v_merchant.tokens_micro >= 1000000, v_merchant.tokens_micro);
+end $$;
+
+COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) IS 'Take one token of a class from the bucket of a key and that of its merchant, from both or from none; a row for each, the key''s first. No row when the key is not usable or its HMAC is another: a stranger spends and stores nothing.';
+
 CREATE FUNCTION postbox.tenants_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1081,6 +1137,17 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.tenants_500_audit() IS 'One audit entry per change of a merchant, a key or a provider account; never the key''s hash.';
+
+CREATE FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    select least(
+      p_burst * 1000000::numeric,
+      p_tokens_micro + greatest(0, extract(epoch from p_at - p_updated_at) * 1000000) * p_rate
+    )::bigint
+  $$;
+
+COMMENT ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) IS 'What a bucket holds at a moment, in millionths: it fills by p_rate tokens per second, up to p_burst. Never a float.';
 
 CREATE FUNCTION postbox.webhook_owner(p_provider text, p_account text) RETURNS uuid
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -1533,6 +1600,22 @@ CREATE TABLE postbox.provider_currencies (
 );
 
 COMMENT ON TABLE postbox.provider_currencies IS 'What one provider takes in one currency, in our minor units: an amount outside is refused when the payment is created.';
+
+CREATE UNLOGGED TABLE postbox.rate_limits (
+    merchant_id uuid NOT NULL,
+    scope text NOT NULL,
+    id text NOT NULL,
+    class text NOT NULL,
+    tokens_micro bigint NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT rate_limits_class_is_known CHECK ((class = ANY (ARRAY['read'::text, 'write'::text]))),
+    CONSTRAINT rate_limits_merchant_is_named_by_its_id CHECK (((scope = 'key'::text) OR (id = (merchant_id)::text))),
+    CONSTRAINT rate_limits_scope_is_known CHECK ((scope = ANY (ARRAY['key'::text, 'merchant'::text]))),
+    CONSTRAINT rate_limits_tokens_are_not_negative CHECK ((tokens_micro >= 0))
+)
+WITH (fillfactor='20');
+
+COMMENT ON TABLE postbox.rate_limits IS 'One row per token bucket, made by the first request with a good key: at most two per key and two per merchant, so nothing sweeps them. Unlogged: after a crash every bucket is full again, which is a burst and no more.';
 
 CREATE TABLE postbox.role_actors (
     role text NOT NULL,
@@ -2452,6 +2535,9 @@ ALTER TABLE ONLY postbox.provider_currencies
 ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_pkey PRIMARY KEY (merchant_id, provider, account, ref);
 
+ALTER TABLE ONLY postbox.rate_limits
+    ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (merchant_id, scope, id, class);
+
 ALTER TABLE ONLY postbox.role_actors
     ADD CONSTRAINT role_actors_pkey PRIMARY KEY (role, actor_type);
 
@@ -2874,6 +2960,9 @@ ALTER TABLE ONLY postbox.provider_transactions
 ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.rate_limits
+    ADD CONSTRAINT rate_limits_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.role_actors
     ADD CONSTRAINT role_actors_actor_type_fkey FOREIGN KEY (actor_type) REFERENCES postbox.actor_types(name) ON DELETE RESTRICT;
 
@@ -2929,6 +3018,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.provider_accounts TO postbox_
 CREATE POLICY api_acts_for_one_merchant ON postbox.provider_calls TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.provider_transactions TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.rate_limits TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.webhook_rejections TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
@@ -3002,6 +3093,8 @@ CREATE POLICY operator_acts_for_all ON postbox.provider_calls TO postbox_operato
 
 CREATE POLICY operator_acts_for_all ON postbox.provider_transactions TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.rate_limits TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.webhooks TO postbox_operator USING (true) WITH CHECK (true);
@@ -3013,6 +3106,8 @@ ALTER TABLE postbox.provider_accounts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.provider_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.provider_transactions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.rate_limits ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.webhook_rejections ENABLE ROW LEVEL SECURITY;
 
@@ -3055,6 +3150,8 @@ CREATE POLICY worker_acts_for_all ON postbox.provider_accounts TO postbox_worker
 CREATE POLICY worker_acts_for_all ON postbox.provider_calls TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.provider_transactions TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.rate_limits TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.webhook_rejections TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -3249,7 +3346,12 @@ GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_en
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) TO postbox_api;
+
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_api;
@@ -3415,6 +3517,9 @@ GRANT SELECT ON TABLE postbox.provider_calls TO postbox_operator;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_api;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_worker;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.rate_limits TO postbox_worker;
+GRANT SELECT ON TABLE postbox.rate_limits TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_worker;
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_operator;

@@ -133,18 +133,38 @@ class Database:
     def begin(self, actor: Actor, *, merchant_id: str | None = None, timeouts: Timeouts | None = None) -> Iterator[Tx]:
         """One transaction, not rerun: for callers that own their retry (the local lane)."""
         limits = timeouts or self.timeouts
-        with self.connection() as connection, connection.transaction():
+        with self.connection() as connection, self._begin_on(connection, actor, merchant_id or "", limits) as tx:
+            yield tx
+
+    @contextmanager
+    def _begin_on(
+        self, connection: psycopg.Connection[Row], actor: Actor, merchant_id: str, limits: Timeouts
+    ) -> Iterator[Tx]:
+        with connection.transaction():
             tx = Tx(connection)
             tx.run(
                 "transactions.begin_as",
                 role=actor.role.value,
-                merchant_id=merchant_id or "",
+                merchant_id=merchant_id,
                 statement_timeout=f"{limits.statement}ms",
                 lock_timeout=f"{limits.lock}ms",
                 idle_timeout=f"{limits.idle}ms",
                 **_actor_params(actor),
             )
             yield tx
+
+    def statement(self, actor: Actor, query: str, /, **params: object) -> list[Row]:
+        """Every row of one named query in a transaction of its own, all of it one round trip; not rerun.
+
+        Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds.
+        """
+        try:
+            with self.connection() as connection:
+                with connection.pipeline(), self._begin_on(connection, actor, "", self.timeouts) as tx:
+                    answer = tx.connection.execute(QUERIES[query], _adapted(params))
+                return answer.fetchall()
+        except psycopg.Error as error:
+            raise domain_error(error) from error
 
     def transact(
         self,

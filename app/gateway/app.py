@@ -7,7 +7,7 @@ from apiflask import APIFlask
 from app.config import Settings, SettingsError, load_settings
 from app.db import Database
 from app.db.wake import Waker
-from app.gateway import balance, errors, events, metrics, operations, payments, request_id, webhooks
+from app.gateway import balance, errors, events, limits, metrics, operations, payments, request_id, webhooks
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.providers.stripe import StripeProvider
 
@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.before_request(_open_pool)
     # After-request functions run in reverse: the metrics see what the client gets.
     app.after_request(metrics.end)
+    app.after_request(limits.end)
     app.after_request(request_id.end)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

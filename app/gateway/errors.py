@@ -41,6 +41,7 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.Unauthenticated: Problem(401, "Not authenticated", {"WWW-Authenticate": CHALLENGE}),
     problems.WrongMode: Problem(403, "Wrong mode"),
     errors.NotFound: Problem(404, "Not found"),
+    problems.RateLimited: Problem(429, "Too many requests"),  # limits.end says when to come back
     problems.MalformedBody: Problem(400, "Malformed JSON"),
     problems.WrongMediaType: Problem(415, "Unsupported media type"),
     errors.KeyMissing: Problem(400, "Idempotency-Key missing"),

@@ -26,6 +26,8 @@ from app.gateway.errors import instance
 # gunicorn_conf.py sets this before a worker starts; without it there is one process and its own registry.
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
+REFUSED = Counter("postbox_rate_limited_total", "Requests refused by a rate limit.", ["scope", "class"])
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 REQUESTS = Counter("postbox_http_requests_total", "Requests answered.", ["method", "route", "status"])

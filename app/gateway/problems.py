@@ -23,6 +23,12 @@ class KeyMalformed(PostboxError):
     code = "idempotency_key_malformed"
 
 
+class RateLimited(PostboxError):
+    """Too many requests with this key or of this merchant; nothing was done."""
+
+    code = "rate_limited"
+
+
 class WrongMode(PostboxError):
     """The API key is of the other mode: live and test payments do not mix."""
 

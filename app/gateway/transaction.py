@@ -15,6 +15,7 @@ from app.gateway.auth import bearer_key
 from app.gateway.body import read_body
 from app.gateway.context import actor, gateway
 from app.gateway.idempotency import fingerprint, required_key
+from app.gateway.limits import take
 from app.gateway.problems import WrongMediaType, WrongMode
 from app.gateway.representation import render
 from app.gateway.strict_json import parse
@@ -48,6 +49,7 @@ def reading(view: Callable[..., Body]) -> Callable[..., Response]:
     @wraps(view)
     def run(**arguments: Any) -> Response:
         key, edge = bearer_key(request.headers.get("Authorization")), gateway()
+        take(edge, key, "read")
 
         def work(tx: Tx) -> Answer:
             caller = authenticate(tx, key, pepper=edge.settings.key_pepper)
@@ -62,12 +64,14 @@ def writing(view: Callable[..., tuple[Body, int]]) -> Callable[..., Response]:
     """Run `view(tx, caller, ...)` once per Idempotency-Key, all in one transaction, and answer with (body, status).
 
     Authentication, the claim of the key, the view and its stored answer commit together or not at all, so a refusal
-    leaves the key free. After the commit idle workers are woken.
+    leaves the key free; its token of the rate limit was spent before and stays so. After the commit idle workers are
+    woken.
     """
 
     @wraps(view)
     def run(**arguments: Any) -> Response:
         key, edge = bearer_key(request.headers.get("Authorization")), gateway()
+        take(edge, key, "write")
         idempotency_key = required_key(request.headers.get("Idempotency-Key"))
         print_ = fingerprint(request.method, request.path, _json_body())
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,9 @@ class Server:
         return [int(pid) for pid in children.split()]
 
 
-@pytest.fixture
-def server(database, tmp_path: Path) -> Iterator[Server]:
+@contextmanager
+def serving(database, tmp_path: Path, **settings: str) -> Iterator[Server]:
+    """gunicorn on a free port, two processes unless `settings` say otherwise; ended with the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -67,7 +68,7 @@ def server(database, tmp_path: Path) -> Iterator[Server]:
         "DATABASE_URL": database.url, "POSTBOX_KEY_PEPPER": KEY_PEPPER, "STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}", "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path), "WEB_CONCURRENCY": "2", "POSTBOX_WEB_THREADS": "4",
-    }  # fmt: skip
+    } | settings  # fmt: skip
     env.pop("PROMETHEUS_MULTIPROC_DIR", None)
     command = [sys.executable, "-m", "gunicorn", "app.gateway:create_app()", "--config", "app/gateway/gunicorn_conf.py"]
     with (tmp_path / "log").open("wb") as log:
@@ -80,6 +81,12 @@ def server(database, tmp_path: Path) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture
+def server(database, tmp_path: Path) -> Iterator[Server]:
+    with serving(database, tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

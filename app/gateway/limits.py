@@ -1,0 +1,46 @@
+"""Holds every /v1 request to the rates of its key and its merchant, and tells the client how much is left."""
+
+from __future__ import annotations
+
+from flask import Response, g
+
+from app.gateway.context import Gateway, actor
+from app.gateway.metrics import REFUSED
+from app.gateway.problems import RateLimited
+from app.model.api_key import ApiKey
+from app.services import rate_limits
+from app.services.rate_limits import Bucket
+
+
+def take(edge: Gateway, key: ApiKey, class_: str) -> None:
+    """Spend one token before anything else is done. Raises RateLimited, Unauthenticated."""
+    settings = edge.settings
+    buckets = rate_limits.take(
+        edge.database, actor(key.id), key, class_=class_, rates=settings.rates, pepper=settings.key_pepper
+    )
+    g.buckets, g.rate_class = buckets, class_
+    refusing = [bucket for bucket in buckets if not bucket.allowed]
+    for bucket in refusing:
+        REFUSED.labels(bucket.scope, class_).inc()
+    if refusing:
+        raise RateLimited()
+
+
+def end(response: Response) -> Response:
+    """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers); Retry-After where they refused.
+
+    `q` is the burst and `w` the seconds in which it refills, `r` what is left and `t` the seconds until it is full. An
+    answer to a stranger carries none of it.
+    """
+    buckets: list[Bucket] = g.get("buckets", [])
+    if buckets:
+        names = [f'"{bucket.scope}-{g.rate_class}"' for bucket in buckets]
+        response.headers["RateLimit-Policy"] = ", ".join(
+            f"{name};q={bucket.rate.burst};w={bucket.rate.window}" for name, bucket in zip(names, buckets, strict=True)
+        )
+        response.headers["RateLimit"] = ", ".join(
+            f"{name};r={bucket.whole};t={bucket.seconds_to_full}" for name, bucket in zip(names, buckets, strict=True)
+        )
+    if not all(bucket.allowed for bucket in buckets):
+        response.headers["Retry-After"] = str(max(bucket.seconds_to_next for bucket in buckets))
+    return response

@@ -1,0 +1,61 @@
+"""Takes a token from the buckets of a key and of its merchant; how the edge tells the client is not known here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.config import Rate, Rates
+from app.db import Database
+from app.errors import Unauthenticated
+from app.model.actor import Actor
+from app.model.api_key import ApiKey
+
+MICRO = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket after the take: `left` is in millionths of a token."""
+
+    scope: str
+    rate: Rate
+    allowed: bool
+    left: int
+
+    @property
+    def whole(self) -> int:
+        """Requests that it would allow now."""
+        return self.left // MICRO
+
+    @property
+    def seconds_to_next(self) -> int:
+        """Until it allows one more, rounded up; 0 when it does now."""
+        return max(0, -(-(MICRO - self.left) // (MICRO * self.rate.per_second)))
+
+    @property
+    def seconds_to_full(self) -> int:
+        """Until it is as it was before anybody came, rounded up."""
+        return -(-(MICRO * self.rate.burst - self.left) // (MICRO * self.rate.per_second))
+
+
+def take(database: Database, actor: Actor, key: ApiKey, *, class_: str, rates: Rates, pepper: str) -> list[Bucket]:
+    """Spend one token of a class (`read`, `write`), from the key's bucket and its merchant's, or from neither.
+
+    Committed by itself before any work: a failure afterwards does not give it back, and no payment's transaction
+    holds a row that the whole merchant waits for. The database compares the HMAC in the same statement, so whoever
+    knows a key's id and not its secret, and ids stand in logs and audit entries, spends nothing of the merchant's
+    and leaves no row: such a request costs one read by index. Raises Unauthenticated, Busy, DatabaseDown.
+    """
+    limits: dict[str, Rate] = {scope: getattr(rates, f"{scope}_{class_}") for scope in ("key", "merchant")}
+    rows = database.statement(
+        actor,
+        "rate_limits.take",
+        key_id=key.id,
+        secret_hmac=key.hmac(pepper),
+        class_=class_,
+        **{f"{scope}_rate": limit.per_second for scope, limit in limits.items()},
+        **{f"{scope}_burst": limit.burst for scope, limit in limits.items()},
+    )
+    if not rows:
+        raise Unauthenticated()
+    return [Bucket(row["scope"], limits[row["scope"]], row["allowed"], row["left_micro"]) for row in rows]

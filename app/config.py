@@ -42,6 +42,7 @@ class Timing:
     sweep_clock: float = 5.0
     worker_heartbeat: float = 5.0
     worker_stalled: float = 20.0  # a killed worker's job is found and rescued well inside 60 s
+    rescue_spread: float = 5.0  # times the rescues so far: what kills its worker is parted from who ran beside it
     poll: float = 1.0
     wake_every: float = 0.020
     idempotency_lock: float = 1.0

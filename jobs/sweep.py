@@ -70,6 +70,7 @@ def rescue_once(runtime: Runtime) -> int:
                     handler=job["handler"],
                     job_id=job["job_id"],
                     limit=deliveries.RESCUE_LIMIT,
+                    spread=runtime.timing.rescue_spread,
                 )
         return len(stalled)
 

@@ -27,7 +27,8 @@ grant select, insert, update on webhook_rejections, idempotency_keys to postbox_
 -- postbox_worker: moves everything
 grant select on all tables in schema postbox to postbox_worker;
 grant insert, update on operations, provider_calls, circuits to postbox_worker;
-grant insert, update (status, available_on, payment_id, updated_at) on provider_transactions to postbox_worker;
+-- a late match moves a line to its merchant; what the provider said about money stays
+grant insert, update (merchant_id, payment_id, status, available_on, updated_at) on provider_transactions to postbox_worker;
 grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;

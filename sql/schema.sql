@@ -3215,6 +3215,8 @@ REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
 GRANT SELECT,INSERT ON TABLE postbox.provider_transactions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
 
+GRANT UPDATE(merchant_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
 GRANT UPDATE(payment_id) ON TABLE postbox.provider_transactions TO postbox_worker;
 
 GRANT UPDATE(status) ON TABLE postbox.provider_transactions TO postbox_worker;

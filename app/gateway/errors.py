@@ -55,6 +55,7 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.WebhookRefused: Problem(400, "Webhook refused"),
     # Soon for a lock, later for a server that has to come back.
     errors.Busy: Problem(503, "Busy", {"Retry-After": "1"}),
+    errors.TooSlow: Problem(503, "Busy", {"Retry-After": "1"}),
     errors.DatabaseDown: Problem(503, "Database down", {"Retry-After": "5"}),
 }
 INTERNAL = Problem(500, "Internal error")

@@ -203,12 +203,13 @@ for update of j skip locked;
 delete from procrastinate_jobs where id = %(job_id)s;
 
 -- name: rescue
--- A delivery whose worker died runs again, alone; the twentieth time it is a dead letter.
+-- A delivery whose worker died runs again, alone; the twentieth time it is a dead letter. The first time at once, then ever
+-- later and never quite when another does, so that what kills its worker stops taking the same neighbours along.
 update deliveries set
   rescues = rescues + 1,
   alone = true,
   job_id = null,
-  due_at = clock_timestamp(),
+  due_at = clock_timestamp() + make_interval(secs => rescues * %(spread)s * (0.5 + random())),
   status = case when rescues + 1 >= %(limit)s then 'dead' else 'pending' end,
   dead_at = case when rescues + 1 >= %(limit)s then clock_timestamp() end,
   dead_reason = case when rescues + 1 >= %(limit)s then 'crash' end

@@ -31,7 +31,7 @@ class Timing:
     key_reusable_for: float = 82_800.0  # Stripe may prune a key after 24 h; we stop at 23 h
     circuit_open: float = 30.0
     pause_recheck: float = 5.0
-    outcome_due_card: float = 600.0  # domain.md 7: submitted card 10 min
+    outcome_due_card: float = 600.0  # a card is decided in seconds; ten minutes of silence is worth a question
     outcome_due_bank: float = 432_000.0
     observe_again: float = 900.0
     action_window: float = 86_400.0

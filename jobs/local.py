@@ -1,4 +1,4 @@
-"""The local lane: a task runs its own delivery and carries siblings, all in one transaction (design.md rule 3).
+"""The local lane: a task runs its own delivery and carries siblings, all in one transaction.
 
 No savepoints: on any error, the COMMIT's included, the group is rolled back and rerun in halves down to one, and only a
 delivery that fails alone counts a failure.

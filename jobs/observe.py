@@ -1,4 +1,4 @@
-"""Fetches one payment's provider object and applies it; a fetch that was overtaken is repeated (design.md rule 6)."""
+"""Fetches one payment's provider object and applies it; a fetch that was overtaken is repeated."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ POOL_WAIT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Milliseconds, SET LOCAL on every transaction (facts.md: API statement 5 s, lock 2 s, idle 10 s)."""
+    """Milliseconds, SET LOCAL on every transaction: no request may hold a connection or a lock for long."""
 
     statement: int = 5_000
     lock: int = 2_000

@@ -12,7 +12,7 @@ from app.db.queries import QUERIES
 
 
 class Waker:
-    """NOTIFY from outside the transaction: inside, it would serialise the commits of the whole cluster (facts.md 9)."""
+    """NOTIFY from outside the transaction: inside, it would serialise the commits of the whole cluster."""
 
     def __init__(self, database: Database, *, every: float) -> None:
         """`every`: seconds between two notifications at most."""

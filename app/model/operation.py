@@ -70,5 +70,5 @@ def params_sha256(params: Mapping[str, Any]) -> str:
 
 
 def attempt_key(operation_id: str, step: str, n: int) -> str:
-    """The deterministic idempotency key of one attempt (design.md section 5)."""
+    """The deterministic idempotency key of one attempt."""
     return f"{operation_id}:{step}:{n}"

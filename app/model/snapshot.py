@@ -19,7 +19,7 @@ class ProviderStatus(StrEnum):
     CANCELED = "canceled"
 
 
-# Monotone: a snapshot of an open payment below the stored rank is stale (domain.md 1.2).
+# Monotone: a snapshot of an open payment below the stored rank is stale.
 PROVIDER_RANK: dict[ProviderStatus, int] = {
     ProviderStatus.CREATED: 10,
     ProviderStatus.ACTION_REQUIRED: 20,

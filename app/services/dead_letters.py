@@ -95,7 +95,7 @@ def _effect(handler: str, row: Row, timing: Timing) -> tuple[str, bool, str]:
 
 
 def _going_on(row: Row, timing: Timing) -> tuple[str, bool, str]:
-    """An operation without an outcome: as the driver goes on with it (design.md section 5)."""
+    """An operation without an outcome: as the driver goes on with it."""
     if row["operation_id"] is None:
         return "none", False, "there is no such operation"
     if row["n"] is None:

@@ -7,7 +7,7 @@ from typing import Any
 from app.db.pool import Row, Tx
 from app.services import pauses
 
-# domain.md 8: the oldest runnable delivery is a warning after this many seconds, an unknown outcome after these.
+# The oldest runnable delivery is a warning after this many seconds, an unknown outcome after these.
 RUNNABLE_SECONDS = 60.0
 UNKNOWN_SECONDS = 900.0
 

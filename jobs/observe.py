@@ -92,15 +92,24 @@ def _complete(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Eviden
 
 
 def _record(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence, *, again: bool) -> Fetch | None:
-    provider, timing = run.runtime.provider, run.runtime.timing
-    name, account = provider.name, provider.account
+    provider = run.runtime.provider
     operations.complete_call(tx, fetch.open, outcome, evidence, late=False)
     match outcome:
         case Ok(snapshot=Snapshot() as snapshot):
             following = _apply(run, tx, fetch, snapshot, again=again)
             # after the payment: circuits come last in the lock order
-            circuits.close(tx, name, account)
+            circuits.close(tx, provider.name, provider.account)
             return following
+        case _:
+            wait_for_answer(run, tx, outcome)
+    return None
+
+
+def wait_for_answer(run: Run, tx: Tx, outcome: Outcome) -> None:
+    """A question that got no answer: the circuit counts it, and the delivery waits uncounted."""
+    provider, timing = run.runtime.provider, run.runtime.timing
+    name, account = provider.name, provider.account
+    match outcome:
         case NotExecuted() as turned_away:
             if turned_away.opens_circuit:
                 circuits.count_failure(tx, name, account, timing, reason=turned_away.reason, at_once=True)
@@ -108,9 +117,10 @@ def _record(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence
         case Ambiguous(detail=detail):
             circuits.count_failure(tx, name, account, timing, reason=detail)
             run.defer(tx, timing.not_there_yet, "provider_unreachable")
+        case Refused():
+            circuits.close(tx, name, account)
         case _:
-            raise AssertionError(f"a fetch answers with a snapshot, not {outcome!r}")
-    return None
+            raise AssertionError(f"a question is answered, turned away or lost, not {outcome!r}")
 
 
 def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -> Fetch | None:

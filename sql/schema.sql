@@ -644,6 +644,25 @@ end $$;
 
 COMMENT ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) IS 'One entry with its lines, those of amount zero left out; null when its source was posted before or nothing is left to post.';
 
+CREATE FUNCTION postbox.operation_attempts_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.operation_attempts'::regclass then
+    raise exception 'operation_attempts_700_event speaks for postbox.operation_attempts and nothing else' using errcode = 'PB002';
+  end if;
+  insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
+  select new.merchant_id, 'operation.create_repeated', o.payment_id, o.id, jsonb_build_object('n', new.n),
+         coalesce(nullif(current_setting('postbox.correlation_id', true), ''), o.payment_id::text),
+         nullif(current_setting('postbox.causation_id', true), '')
+  from operations o
+  where o.merchant_id = new.merchant_id and o.id = new.operation_id;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.operation_attempts_700_event() IS 'A create under a further key may leave an object of the first behind: somebody is to look for it.';
+
 CREATE FUNCTION postbox.operations_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2767,6 +2786,10 @@ CREATE TRIGGER operation_attempts_200_no_truncate BEFORE TRUNCATE ON postbox.ope
 
 ALTER TABLE postbox.operation_attempts ENABLE ALWAYS TRIGGER operation_attempts_200_no_truncate;
 
+CREATE TRIGGER operation_attempts_700_event AFTER INSERT ON postbox.operation_attempts FOR EACH ROW WHEN (((new.step = 'create'::text) AND (new.n > 1))) EXECUTE FUNCTION postbox.operation_attempts_700_event();
+
+ALTER TABLE postbox.operation_attempts ENABLE ALWAYS TRIGGER operation_attempts_700_event;
+
 CREATE TRIGGER operations_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.operations FOR EACH ROW EXECUTE FUNCTION postbox.operations_200_check();
 
 ALTER TABLE postbox.operations ENABLE ALWAYS TRIGGER operations_200_check;
@@ -3312,6 +3335,8 @@ REVOKE ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uui
 GRANT ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.operation_attempts_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_200_check() FROM PUBLIC;
 

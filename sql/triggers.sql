@@ -35,6 +35,9 @@ create or replace trigger operation_attempts_200_append_only before update or de
 create or replace trigger operation_attempts_200_no_truncate before truncate on operation_attempts
   for each statement execute function refuse_change();
 
+create or replace trigger operation_attempts_700_event after insert on operation_attempts
+  for each row when (new.step = 'create' and new.n > 1) execute function operation_attempts_700_event();
+
 -- webhooks: stored once, audited, queued
 create or replace trigger webhooks_200_append_only before update or delete on webhooks
   for each row execute function refuse_change();

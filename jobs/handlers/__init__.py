@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.handlers import (
     apply_webhook,
     close_intent,
+    close_orphans,
     credit_merchant,
     observe_payment,
     post_fact,
@@ -22,6 +23,7 @@ HANDLERS: dict[str, Handler] = {
         submit_payment.HANDLER,
         run_operation.HANDLER,
         close_intent.HANDLER,
+        close_orphans.HANDLER,
         watch_outcome.HANDLER,
         watch_settlement.HANDLER,
         observe_payment.HANDLER,

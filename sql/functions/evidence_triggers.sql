@@ -72,6 +72,25 @@ begin
 end $$;
 comment on function operations_700_event is 'A requested capture, cancel or refund wakes its handler.';
 
+create or replace function operation_attempts_700_event() returns trigger
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+begin
+  if tg_relid <> 'postbox.operation_attempts'::regclass then
+    raise exception 'operation_attempts_700_event speaks for postbox.operation_attempts and nothing else' using errcode = 'PB002';
+  end if;
+  insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
+  select new.merchant_id, 'operation.create_repeated', o.payment_id, o.id, jsonb_build_object('n', new.n),
+         coalesce(nullif(current_setting('postbox.correlation_id', true), ''), o.payment_id::text),
+         nullif(current_setting('postbox.causation_id', true), '')
+  from operations o
+  where o.merchant_id = new.merchant_id and o.id = new.operation_id;
+  return null;
+end $$;
+comment on function operation_attempts_700_event is
+  'A create under a further key may leave an object of the first behind: somebody is to look for it.';
+
 create or replace function provider_calls_200_check() returns trigger
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp

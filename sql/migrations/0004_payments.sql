@@ -55,7 +55,7 @@ insert into topics (topic, merchant_visible) values
   ('payment.disputed', true), ('payment.charged_back', true), ('payment.returned', true),
   ('payment.dispute_resolved', true), ('payment.refund_reversed', true), ('payment.return_reversed', true),
   ('payment.adopted', true), ('payment.observation_due', false),
-  ('operation.requested', false), ('webhook.received', false);
+  ('operation.requested', false), ('operation.create_repeated', false), ('webhook.received', false);
 
 create table payment_transitions (
   from_state text not null references payment_states on delete restrict,

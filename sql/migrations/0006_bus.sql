@@ -13,6 +13,7 @@ comment on column subscriptions.subscribed_at is 'Events from here on are owed t
 insert into subscriptions (topic, handler, lane) values
   ('payment.initiated', 'submit_payment', 'remote'),
   ('operation.requested', 'run_operation', 'remote'),
+  ('operation.create_repeated', 'close_orphans', 'remote'),
   ('payment.provider_submitted', 'watch_outcome', 'local'),
   ('payment.confirmed', 'watch_settlement', 'remote'),
   ('payment.failed', 'close_intent', 'remote'),

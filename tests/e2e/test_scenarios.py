@@ -122,7 +122,7 @@ def test_scenario_08_a_create_that_times_out_twice_leaves_one_chargeable_intent(
     assert [intent["status"] for intent in intents(sandbox, payment)] == ["succeeded"]
 
 
-@pytest.mark.parametrize("told", ["before", "after"])
+@pytest.mark.parametrize("told", ["before", "after", "never"])
 def test_scenario_08_an_orphan_of_a_create_that_was_saved_as_a_500_is_canceled(
     hand: Hand, sandbox: Sandbox, told: str
 ) -> None:
@@ -136,7 +136,7 @@ def test_scenario_08_an_orphan_of_a_create_that_was_saved_as_a_500_is_canceled(
             lambda: receive(hand, "payment_intent.created", first_intent(sandbox, payment), payment=payment),
         )
         hand.settle(payment["id"])
-    else:
+    elif told == "after":
         hand.settle(payment["id"])
         receive(hand, "payment_intent.created", orphan(sandbox, payment), payment=payment)
     hand.quiet()

@@ -121,59 +121,7 @@ def confirmed_events(conn: Connection, p: Row) -> int:
     return int(row["n"])
 
 
-# -- R3: dual write ---------------------------------------------------------------------------------------------
-
-
-class FakeProvider:
-    """Charges once per key, as every provider does."""
-
-    def __init__(self) -> None:
-        self.charges: dict[str, str] = {}
-
-    def charge(self, key: str) -> str:
-        return self.charges.setdefault(key, f"pi_{uuid.uuid4().hex}")
-
-
-class Crash(Exception):
-    """The process is gone."""
-
-
-def charge_inside_the_transaction(conn: Connection, provider: FakeProvider, merchant_id: uuid.UUID) -> None:
-    """The naive version: one transaction around everything, a new key for every try."""
-    with conn.transaction():
-        factories.payment(conn, "submitting", merchant_id=merchant_id)
-        provider.charge(str(uuid.uuid4()))
-        raise Crash
-
-
-def test_r3_a_charge_inside_the_transaction_is_made_twice_and_forgotten(database: Clone, admin: Connection) -> None:
-    provider, conn = FakeProvider(), database.connect()
-    merchant_id = factories.merchant(admin)["id"]
-    for _ in range(2):
-        with pytest.raises(Crash):
-            charge_inside_the_transaction(conn, provider, merchant_id)
-    assert len(provider.charges) == 2
-    assert admin.execute("select count(*) as n from payments").fetchone() == {"n": 0}
-
-
-def charge_between_two_transactions(conn: Connection, provider: FakeProvider, p: Row) -> None:
-    """The real one: the intent is committed, the key follows from it, the call is outside."""
-    op = conn.execute("select * from postbox.operations where payment_id = %s", [p["id"]]).fetchone()
-    assert op is not None
-    call = factories.provider_call(conn, op)
-    provider.charge(call["idempotency_key"])
-    raise Crash
-
-
-def test_r3_a_committed_intent_survives_and_is_charged_once(database: Clone, admin: Connection) -> None:
-    provider = FakeProvider()
-    p = factories.payment(admin, "submitting")
-    for _ in range(2):
-        with pytest.raises(Crash):
-            charge_between_two_transactions(admin, provider, p)
-    assert len(provider.charges) == 1
-    calls = admin.execute("select finished_at from provider_calls where payment_id = %s", [p["id"]]).fetchall()
-    assert calls == [{"finished_at": None}] * 2
+# -- R3: dual write; the crash around the charge itself is in tests/jobs/test_dual_write.py ------------------------
 
 
 def test_r3_a_webhook_ahead_of_its_payment_waits_and_is_not_dropped(database: Clone, admin: Connection) -> None:

@@ -157,3 +157,26 @@ def test_a_statement_that_takes_too_long_is_a_failure_in_the_remote_lane(
     hand.run_one("remote")
     (delivery,) = hand.open_deliveries()
     assert (delivery["failures"], delivery["deferrals"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("resolution", "looked_at"), [(None, 0), ("discarded", 1)])
+def test_a_dead_observation_stops_the_clock_until_somebody_has_dealt_with_it(
+    conn: factories.Connection, resolution: str | None, looked_at: int
+) -> None:
+    payment = factories.payment(conn, "confirmed")
+    with factories.acting(conn, "worker"):
+        conn.execute("update payments set observe_at = clock_timestamp() where id = %(id)s", payment)
+        conn.execute("select emit_observation_due(%(merchant_id)s, %(id)s)", payment)
+        conn.execute(
+            "update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = 'failures',"
+            " job_id = null where handler = 'observe_payment'"
+        )
+    if resolution:
+        with factories.acting(conn, "operator"):
+            conn.execute(
+                "update deliveries set resolution = %s, resolved_by = 'ann', resolved_at = clock_timestamp(),"
+                " resolved_reason = 'known' where handler = 'observe_payment'",
+                [resolution],
+            )
+    due = conn.execute(QUERIES["payments.due_observations"].encode(), {"limit": 10}).fetchall()
+    assert len(due) == looked_at

@@ -11,9 +11,6 @@ from app.db.pool import Tx
 # The rows of one broken invariant that are shown; one is enough to be wrong.
 ROWS_PER_INVARIANT = 100
 
-# What may stay pending in a quiesced system: deliveries that wait for the provider's clock, not for us.
-CLOCK_WAITS = ("not_there_yet", "payment_not_found")
-
 # Every query of sql/queries/checks.sql, and what it holds to be true.
 INVARIANTS = {
     "audit_counts_every_version": "every payment has exactly one audit entry per version",
@@ -67,7 +64,7 @@ def clearing_grace(timing: Timing) -> float:
 def violations(
     tx: Tx, *, quiesced: bool = False, payment_id: Any = None, timing: Timing | None = None
 ) -> list[Violation]:
-    """Every row that breaks an invariant, of one payment or of all. `quiesced`: the system is idle, no grace is due.
+    """Every row that breaks an invariant, of one payment or of all. `quiesced`: nothing is pending, no grace is due.
 
     Each invariant is one statement and so one snapshot: traffic meanwhile breaks none of them.
     """
@@ -80,7 +77,6 @@ def violations(
             quiesced=quiesced,
             grace=0.0 if quiesced else grace(timing),
             clearing_grace=clearing_grace(timing),
-            clock_waits=list(CLOCK_WAITS),
             limit=ROWS_PER_INVARIANT,
         )
         found += [

@@ -196,15 +196,14 @@ where c.operation_id is not null and c.idempotency_key is not null
 limit %(limit)s;
 
 -- name: deliveries_move
--- Pending deliveries whose job is gone or whose due time has passed, beyond the grace; when quiesced any that do not wait for a clock.
+-- Pending deliveries whose job is gone or whose due time has passed, beyond the grace; when quiesced any at all.
 select d.merchant_id, d.payment_id,
        format('%%s:%%s pending, %%s, due %%s%%s', d.event_id, d.handler, coalesce('job ' || d.job_id, 'no job'), d.due_at,
               coalesce(', waits for ' || d.deferred_for, '')) as detail
 from deliveries d
 where d.status = 'pending' and (%(payment_id)s::uuid is null or d.payment_id = %(payment_id)s)
   and case
-    when %(quiesced)s then not (d.job_id is null and d.due_at > clock_timestamp() and d.failures = 0
-                                and coalesce(d.deferred_for = any(%(clock_waits)s), false))
+    when %(quiesced)s then true
     when d.due_at > clock_timestamp() - make_interval(secs => %(grace)s) then false
     when d.job_id is null then true
     else not exists (select from procrastinate_jobs j where j.id = d.job_id and j.status in ('todo', 'doing')) end
@@ -329,19 +328,15 @@ where %(payment_id)s::uuid is null
 limit %(limit)s;
 
 -- name: clearing_is_zero
--- Payments whose two books do not meet: beyond the grace, and when quiesced at all, once it is confirmed and its charge line is there.
+-- Payments whose two books do not meet: beyond the grace, and when quiesced at all.
 select l.merchant_id, l.payment_id, format('%%s holds %%s %%s', a.code, sum(l.amount), l.currency) as detail
 from ledger_accounts a
 join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
 join ledger_entries e on e.merchant_id = l.merchant_id and e.id = l.entry_id
-join payments p on p.merchant_id = l.merchant_id and p.id = l.payment_id
 where a.code like 'clearing:%%' and (%(payment_id)s::uuid is null or l.payment_id = %(payment_id)s)
-group by l.merchant_id, l.payment_id, l.currency, a.code, p.merchant_id, p.id
-having sum(l.amount) <> 0 and (
-  max(e.recorded_at) < clock_timestamp() - make_interval(secs => %(clearing_grace)s)
-  or (%(quiesced)s and p.confirmed_at is not null and exists (
-    select from provider_transactions t
-    where t.merchant_id = l.merchant_id and t.payment_id = l.payment_id and t.kind in ('charge', 'payment'))))
+group by l.merchant_id, l.payment_id, l.currency, a.code
+having sum(l.amount) <> 0
+  and (%(quiesced)s or max(e.recorded_at) < clock_timestamp() - make_interval(secs => %(clearing_grace)s))
 limit %(limit)s;
 
 -- name: credits_follow_the_state

@@ -131,13 +131,11 @@ class Faults:
                 ):
                     return rule["kind"], rule["seconds"]
             kinds = [k for k in self.plan.get("kinds", ()) if method == "POST" or k in GET_KINDS]
-            identity = self._identity(metadata, key or path)
+            identity = self._identity(intent, key or path)
             kind = self._draw(f"{endpoint}|{identity}", self.plan.get("rate", 0), kinds)
             return (kind, self.plan["seconds"]) if kind else None
 
-    def pick_webhook(
-        self, topic: str, subject: str, metadata: dict[str, Any], first: bool
-    ) -> tuple[str, float | None] | None:
+    def pick_webhook(self, topic: str, event: dict[str, Any], first: bool) -> tuple[str, float | None] | None:
         """The fault of one webhook delivery; the seeded plan looks at first attempts only."""
         if not self.rules and not self.plan:
             return None
@@ -146,13 +144,13 @@ class Faults:
                 if (
                     rule["kind"] in WEBHOOK_KINDS
                     and fnmatchcase(topic, rule["event"])
-                    and _carries(metadata, rule["metadata"])
+                    and _carries(event["metadata"], rule["metadata"])
                     and self._fires(rule)
                 ):
                     return rule["kind"], rule["seconds"]
             if not first:
                 return None
-            identity = self._identity(metadata, subject)
+            identity = self._identity(event, event["subject"] or "")
             rate, kinds = self.plan.get("webhook_rate", 0), self.plan.get("webhook_kinds", [])
             kind = self._draw(f"{topic}|{identity}", rate, kinds)
             return (kind, self.plan["webhook_seconds"]) if kind else None
@@ -166,9 +164,12 @@ class Faults:
         rule["fired"] += 1
         return True
 
-    def _identity(self, metadata: dict[str, Any], otherwise: str) -> str:
-        # Ids and keys differ from run to run; a reference in the metadata does not.
-        return str(metadata.get(self.plan.get("identify_by") or "", otherwise))
+    def _identity(self, about: dict[str, Any], otherwise: str) -> str:
+        # Ids and keys differ from run to run; a reference in the metadata, or the description, does not.
+        name = self.plan.get("identify_by") or ""
+        metadata = about.get("metadata")
+        named = (metadata.get(name) if isinstance(metadata, dict) else None) or about.get(name)
+        return str(named or otherwise)
 
     def _draw(self, identity: str, rate: float, kinds: list[str]) -> str | None:
         if not rate or not kinds:

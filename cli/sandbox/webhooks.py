@@ -77,7 +77,7 @@ class Webhooks:
     def _enqueue(self, job: Job) -> None:
         event = self._world.get("event", job.event)
         assert event is not None
-        fault = self._faults.pick_webhook(event["type"], event["subject"] or "", event["metadata"], job.attempt == 1)
+        fault = self._faults.pick_webhook(event["type"], event, job.attempt == 1)
         kind, seconds = fault or (None, None)
         wait = self._world.timing.hold if seconds is None else seconds
         job.twist = kind

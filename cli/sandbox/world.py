@@ -256,6 +256,7 @@ class World:
             "text": pack(text),
             "subject": subject.get("id"),
             "metadata": subject.get("metadata") or {},
+            "description": subject.get("description"),
         }
         self.tables["event"].put(event)
         if to:

@@ -126,8 +126,8 @@ def test_a_mistaken_rule_is_refused(sandbox: Sandbox) -> None:
         assert requests.post(f"{sandbox.url}/_sandbox/faults", json=wrong, timeout=5).status_code == 400
 
 
-def run_plan(sandbox: Sandbox, seed: int) -> list[str | None]:
-    """What befell thirty payments' creates and confirms under a plan, by their references."""
+def run_plan(sandbox: Sandbox, seed: int, identify_by: str) -> list[str | None]:
+    """What befell thirty payments' creates and confirms under a plan, by a reference or their descriptions."""
     kinds = [
         "error_500_before",
         "error_500_saved",
@@ -136,12 +136,12 @@ def run_plan(sandbox: Sandbox, seed: int) -> list[str | None]:
         "rate_limit_429",
         "reset_before",
     ]
-    sandbox.post("faults", seed=seed, rate=0.33, kinds=kinds, identify_by="reference")
+    sandbox.post("faults", seed=seed, rate=0.33, kinds=kinds, identify_by=identify_by)
     for number in range(30):
         made: Any = None
         while made is None:
             try:
-                made = sandbox.create(metadata={"reference": f"r{number}"})
+                made = sandbox.create(metadata={"reference": f"r{number}"}, description=f"payment {number}")
             except stripe.StripeError:
                 continue
         attempt(lambda made=made: sandbox.confirm(made.id))
@@ -150,11 +150,12 @@ def run_plan(sandbox: Sandbox, seed: int) -> list[str | None]:
     return faults
 
 
-def test_a_seeded_plan_fails_the_same_calls_again(start: Callable[..., Sandbox]) -> None:
+@pytest.mark.parametrize("identify_by", ["reference", "description"])
+def test_a_seeded_plan_fails_the_same_calls_again(start: Callable[..., Sandbox], identify_by: str) -> None:
     runs = []
     for seed in (7, 7, 8):
         sandbox = start()
-        runs.append(run_plan(sandbox, seed))
+        runs.append(run_plan(sandbox, seed, identify_by))
         sandbox.kill()
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]

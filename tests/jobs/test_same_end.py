@@ -11,7 +11,7 @@ import pytest
 
 from cli.dev.postgres import Cluster
 from tests import factories
-from tests.jobs.processes import World, until, world
+from tests.jobs.processes import DRAIN_SECONDS, STOCK, World, until, world
 
 PAYMENTS = 150
 TOKENS = (
@@ -25,8 +25,7 @@ TOKENS = (
 # A fifth of production: no answer may come late, or how busy the machine is decides which questions are asked.
 TIME_SCALE = 0.2
 WAYS = ("carrying", "one by one", "stock")
-# The worker of the command line as it is installed, told to end when the queue is empty.
-STOCK = ("-m", "procrastinate", "--app=jobs.app.app", "worker", "--one-shot", "--concurrency=8")
+CARRYING = {"carrying": "on", "one by one": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +40,12 @@ def ends(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFacto
 def drain(cluster: Cluster, template: str, directory: Path, way: str) -> dict[str, Any]:
     with world(cluster, template, directory, time_scale=TIME_SCALE) as here:
         fill(here)
-        if way == "stock":
-            until(lambda: run_stock_once(here) == 0 and is_quiet(here), lambda: story(here), seconds=180)
-        else:
-            here.worker(POSTBOX_CARRYING="on" if way == "carrying" else "off")
-            until(lambda: is_quiet(here), lambda: story(here), seconds=180)
+        worker = (
+            here.start(*STOCK, "--concurrency=8") if way == "stock" else here.worker(POSTBOX_CARRYING=CARRYING[way])
+        )
+        until(lambda: is_quiet(here), lambda: story(here), seconds=180)
+        worker.terminate()
+        assert worker.wait(DRAIN_SECONDS) == 0, story(here)
         return {
             "payments": payments(here),
             "deliveries": here.all(
@@ -69,15 +69,6 @@ def fill(here: World) -> None:
             reference=str(number),
             method_token=TOKENS[number % len(TOKENS)],
         )
-
-
-def run_stock_once(here: World) -> int:
-    """One life of the stock worker; the clock ticks for it by the periodic task, which here is put in by hand."""
-    here.connection.execute(
-        "select procrastinate_defer_jobs_v1(array[row('clock', 'postbox.tick', 0, null, null,"
-        " '{\"timestamp\": 0}'::jsonb, null)::procrastinate_job_to_defer_v1])"
-    )
-    return here.start(*STOCK).wait(timeout=120)
 
 
 def is_quiet(here: World) -> bool:

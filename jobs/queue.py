@@ -28,6 +28,8 @@ FINISH_WAITS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 
 # A database that is away is tried again by the worker's own loop, which a signal can end.
 OPEN_SECONDS = 5.0
+# A worker that gets no connection for so long starts anew; well inside the time in which it has to end.
+WAIT_SECONDS = 10.0
 
 
 class DeafConnector(PsycopgConnector):
@@ -85,6 +87,7 @@ def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[
         min_size=1,
         max_size=size,
         open=False,
+        timeout=WAIT_SECONDS,
         configure=configure,
         check=psycopg_pool.AsyncConnectionPool.check_connection,
         name="postbox queue",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import os
 import random
 import signal
+import threading
 import time
 
 from app.config import Settings
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # SIGTERM to exit: a provider call in flight may take its whole read timeout (20 s), the supervisor kills at 25 s.
 DRAIN_SECONDS = 22.0
+# Threads cannot be told to end, and with the database away they wait for it: from here on what is left is rescued.
+LEAVE_SECONDS = 24.0
 # A worker that lost its database comes back after this long, growing; it is stateless, so nothing is lost by waiting.
 RESTART_FIRST = 0.5
 RESTART_LONGEST = 15.0
@@ -48,6 +52,7 @@ async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
     def stop() -> None:
         runtime.draining.set()
         stopping.set()
+        _leave_in_time()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -62,6 +67,18 @@ async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
             return
         wait = RESTART_FIRST if time.monotonic() - began > RESTART_LONGEST else min(wait * 2, RESTART_LONGEST)
         await _either(stopping.wait(), asyncio.sleep(wait * random.uniform(0.8, 1.2)))
+
+
+def _leave_in_time() -> None:
+    """End this process at the deadline, whatever its threads wait for; nothing that was recorded hangs on them."""
+
+    def leave() -> None:
+        logger.error("the worker did not drain in %g s and ends; its open deliveries are rescued", LEAVE_SECONDS)
+        os._exit(1)
+
+    timer = threading.Timer(LEAVE_SECONDS, leave)
+    timer.daemon = True
+    timer.start()
 
 
 async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -> None:

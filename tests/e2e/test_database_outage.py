@@ -15,11 +15,12 @@ from psycopg import sql
 
 from app.db.migrate import migrate
 from cli.dev.postgres import Cluster, ensure_cluster
+from tests import factories
 from tests.e2e.gateway_process import start_gateway
 from tests.fixtures.cluster import LOGIN, _make_login
 from tests.fixtures.database import Clone
 from tests.fixtures.sandbox import running_sandbox
-from tests.jobs.processes import World, until
+from tests.jobs.processes import DRAIN_SECONDS, World, until
 
 # A twentieth of production: one machine runs everything, and a lease must outlast a busy moment.
 TIME_SCALE = 0.05
@@ -105,3 +106,20 @@ def test_no_acknowledged_payment_is_lost_and_all_serve_again_without_a_hand(here
     summary = here.sandbox.ledger()["summary"]
     assert (summary["captured_charges"], summary["charged_twice"]) == (len(kept), [])
     assert here.violations() == []
+
+
+@pytest.mark.parametrize("at_work", [False, True])
+def test_a_worker_ends_in_time_though_its_database_is_away(here: World, durable: Cluster, at_work: bool) -> None:
+    here.time_scale = 1.0
+    if at_work:
+        here.sandbox.fault(kind="slow", path="/v1/payment_intents", seconds=10, count=None)
+        for _ in range(40):
+            factories.payment(here.connection)
+    worker = here.worker()
+    until(lambda: here.all("select from procrastinate_workers"), here.tail)
+    if at_work:
+        until(lambda: here.all("select from provider_calls where finished_at is null"), here.tail)
+    durable.stop("immediate")
+    worker.terminate()
+    ended = worker.wait(DRAIN_SECONDS)
+    assert ended == 0 or at_work, "only what waits for the database to record an answer is left to be rescued"

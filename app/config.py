@@ -13,6 +13,8 @@ SQL_DIR = ROOT / "sql"
 
 # The demo and the tests use the sandbox's key; a real one replaces it.
 SANDBOX_API_KEY = "sk_test_postbox"
+# The one value that lets a process start on a PostgreSQL that may forget: nobody types it by chance.
+UNSAFE_ACCEPTED = "payments-may-be-lost"
 PLATFORM_MERCHANT_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -106,17 +108,31 @@ class Settings:
     worker_concurrency: int = 16
     carrying: bool = True
     livemode: bool = False
+    trusted_proxies: int = 0
+    unsafe_postgres: bool = False
 
 
 class SettingsError(ValueError):
     """A setting is missing or unusable."""
 
 
-def _required(env: Mapping[str, str], name: str) -> str:
-    value = env.get(name, "").strip()
-    if not value:
-        raise SettingsError(f"{name} is not set")
-    return value
+def secret(env: Mapping[str, str], name: str) -> str:
+    """NAME, or what the file named by NAME_FILE holds, as Docker and Kubernetes hand out secrets; "" when unset.
+
+    Raises SettingsError when both are set, and when the file cannot be read or holds nothing.
+    """
+    value, path = env.get(name, "").strip(), env.get(f"{name}_FILE", "").strip()
+    if not path:
+        return value
+    if value:
+        raise SettingsError(f"{name} and {name}_FILE are both set: which one is meant?")
+    try:
+        held = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE cannot be read: {path}") from error
+    if not held:
+        raise SettingsError(f"{name}_FILE is empty: {path}")
+    return held
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, at_least: float) -> float:
@@ -147,14 +163,16 @@ def _rate(env: Mapping[str, str], name: str, default: Rate) -> Rate:
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises SettingsError with one clear line."""
     env = os.environ if env is None else env
-    url = _required(env, "DATABASE_URL")
+    url = secret(env, "DATABASE_URL")
+    if not url:
+        raise SettingsError("DATABASE_URL is not set")
     scale = _number(env, "POSTBOX_TIME_SCALE", 1.0, at_least=0.0001)
-    stripe_key = env.get("STRIPE_API_KEY", "").strip() or SANDBOX_API_KEY
-    secrets = tuple(part.strip() for part in env.get("STRIPE_WEBHOOK_SECRETS", "").split(",") if part.strip())
+    stripe_key = secret(env, "STRIPE_API_KEY") or SANDBOX_API_KEY
+    secrets = tuple(part.strip() for part in secret(env, "STRIPE_WEBHOOK_SECRETS").split(",") if part.strip())
     return Settings(
         database_url=url,
-        migration_url=env.get("POSTBOX_MIGRATION_URL", "").strip() or url,
-        key_pepper=env.get("POSTBOX_KEY_PEPPER", ""),
+        migration_url=secret(env, "POSTBOX_MIGRATION_URL") or url,
+        key_pepper=secret(env, "POSTBOX_KEY_PEPPER"),
         stripe_api_key=stripe_key,
         stripe_api_base=env.get("STRIPE_API_BASE", "").strip() or None,
         stripe_account=env.get("STRIPE_ACCOUNT", "").strip() or "default",
@@ -171,4 +189,6 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         worker_concurrency=int(_number(env, "POSTBOX_WORKER_CONCURRENCY", 16, at_least=1)),
         carrying=env.get("POSTBOX_CARRYING", "on").strip().lower() not in {"off", "0", "false", "no"},
         livemode=stripe_key.startswith(("sk_live_", "rk_live_")),
+        trusted_proxies=int(_number(env, "POSTBOX_TRUSTED_PROXIES", 0, at_least=0)),
+        unsafe_postgres=env.get("POSTBOX_UNSAFE_POSTGRES", "").strip() == UNSAFE_ACCEPTED,
     )

@@ -7,6 +7,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from app.config import load_settings
+from app.db.durability import refuse_unsafe
 from app.db.migrate import login_of, pending
 from app.db.migrate import migrate as apply_migrations
 from app.errors import DatabaseDown
@@ -24,6 +25,7 @@ def migrate(check: bool) -> None:
         if check:
             _say_pending(settings.migration_url)
             return
+        refuse_unsafe(settings, settings.migration_url)
         applied = apply_migrations(
             settings.migration_url, runtime_login=login_of(settings.database_url), report=click.echo
         )

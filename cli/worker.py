@@ -7,9 +7,12 @@ from importlib import import_module
 import click
 
 from app.config import load_settings
+from app.db.durability import refuse_unsafe
 
 
 @click.command()
 def worker() -> None:
     """Run deliveries until SIGTERM, which drains within 25 s."""
-    import_module("jobs.worker").run(load_settings())
+    settings = load_settings()
+    refuse_unsafe(settings)
+    import_module("jobs.worker").run(settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 from procrastinate import App, JobContext
 
-from app.config import load_settings
+from app.config import load_settings, secret
 from app.services.deliveries import DeliveryKey
 from jobs.local import Turn, run_local
 from jobs.queue import DeafConnector, worker_conninfo
@@ -37,7 +37,7 @@ def runtime() -> Runtime:
 
 def make_app() -> App:
     """The app with its tasks; connects to DATABASE_URL when it is opened."""
-    url = os.environ.get("DATABASE_URL", "")
+    url = secret(os.environ, "DATABASE_URL")
     application = App(connector=DeafConnector(conninfo=worker_conninfo(url)) if url else DeafConnector())
 
     @application.task(name="postbox.remote", queue="remote", pass_context=True)

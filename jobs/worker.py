@@ -12,6 +12,7 @@ import threading
 import time
 
 from app.config import Settings
+from app.db.durability import UnsafeDatabase, refuse_unsafe
 from jobs import app as jobs_app
 from jobs.queue import FencedJobManager, autocommit_pool, opened
 from jobs.runtime import Runtime
@@ -61,6 +62,8 @@ async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
         began = time.monotonic()
         try:
             await _work(settings, runtime, stopping)
+        except UnsafeDatabase:
+            raise
         except Exception as error:
             logger.warning("the worker lost its queue and starts again: %s", type(error).__name__)
         if stopping.is_set():
@@ -83,6 +86,8 @@ def _leave_in_time() -> None:
 
 async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -> None:
     """One life of Procrastinate's worker, until a signal stops it or it fails."""
+    # A database that was away when we started shows only now what it is.
+    await asyncio.to_thread(refuse_unsafe, settings)
     timing = runtime.timing
     application = jobs_app.make_app()
     application.job_manager = FencedJobManager(application.connector)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from apiflask import APIFlask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings, SettingsError, load_settings
 from app.db import Database
 from app.db.wake import Waker
-from app.gateway import balance, errors, events, limits, metrics, operations, payments, request_id, webhooks
+from app.gateway import (
+    balance,
+    errors,
+    events,
+    limits,
+    metrics,
+    operations,
+    payments,
+    request_id,
+    security_headers,
+    webhooks,
+)
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.providers.stripe import StripeProvider
 
@@ -33,9 +45,19 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.after_request(metrics.end)
     app.after_request(limits.end)
     app.after_request(request_id.end)
+    app.after_request(security_headers.end)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    _trust_proxies(app, settings.trusted_proxies)
     return app
+
+
+def _trust_proxies(app: APIFlask, count: int) -> None:
+    """Take the client's address and scheme from this many proxies in front of us; from nobody unless told."""
+    if count:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=count, x_proto=count, x_host=0, x_port=0, x_prefix=0
+        )
 
 
 def _gateway(settings: Settings) -> Gateway:

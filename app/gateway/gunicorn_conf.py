@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from typing import Any
 
@@ -27,6 +28,10 @@ limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
 
+# Whom to believe about the client is a setting of the gateway's own (POSTBOX_TRUSTED_PROXIES), never gunicorn's guess.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
 # The control socket is a door that nobody here uses.
 control_socket_disable = True
 
@@ -40,6 +45,17 @@ errorlog = "-"
 _OWN_METRICS = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
 if _OWN_METRICS:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="postbox-metrics-")
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to serve what could not be kept, in one line."""
+    from app.config import SettingsError, load_settings
+    from app.db.durability import UnsafeDatabase, refuse_unsafe
+
+    try:
+        refuse_unsafe(load_settings())
+    except (SettingsError, UnsafeDatabase) as error:
+        sys.exit(f"Error: {error}")
 
 
 def child_exit(server: Any, worker: Any) -> None:

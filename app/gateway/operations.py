@@ -10,7 +10,7 @@ from flask import Response
 from app.errors import DatabaseDown, PostboxError
 from app.gateway.context import actor, gateway
 from app.gateway.metrics import scrape
-from app.services.health import pending_migrations
+from app.services.health import pending_migrations, unsafe_settings
 
 blueprint = APIBlueprint("operations", __name__, enable_openapi=False)
 
@@ -23,13 +23,18 @@ def healthz() -> dict[str, str]:
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[dict[str, Any], int]:
-    """Whether to send traffic here: the database answers and has every file of this release."""
+    """Whether to send traffic here: the database answers, keeps what it commits, and has every file of this release."""
+    edge = gateway()
     try:
-        pending = gateway().database.transact(actor("readyz"), pending_migrations)
+        pending, unsafe = edge.database.transact(
+            actor("readyz"), lambda tx: (pending_migrations(tx), unsafe_settings(tx))
+        )
     except DatabaseDown:
         return {"status": "unready", "reason": "database_down"}, 503
     except PostboxError:
         return {"status": "unready", "reason": "database_not_migrated"}, 503
+    if unsafe and not edge.settings.unsafe_postgres:
+        return {"status": "unready", "reason": "database_unsafe", "settings": unsafe}, 503
     if pending:
         return {"status": "unready", "reason": "migrations_pending", "pending": pending}, 503
     return {"status": "ready"}, 200

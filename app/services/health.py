@@ -26,3 +26,8 @@ def unknown_outcomes(tx: Tx) -> Row:
     row = tx.one("health.unknown_outcomes", most=COUNTED_ROWS)
     assert row is not None, "an aggregate always returns a row"
     return row
+
+
+def unsafe_settings(tx: Tx) -> list[str]:
+    """Names of the server's settings with which a crash could lose what was committed."""
+    return [row["name"] for row in tx.all("health.unsafe_settings")]

@@ -5,3 +5,9 @@ select handler, pending, dead, oldest from queue_backlog(%(most)s) order by hand
 -- name: unknown_outcomes
 -- Payments whose outcome is unknown, over all merchants, bounded.
 select payments, oldest from outcomes_unknown(%(most)s);
+
+-- name: unsafe_settings
+-- Settings of this server, as this login gets them, with which a crash can lose or tear what was committed.
+select name from pg_settings
+where name in ('fsync', 'full_page_writes', 'synchronous_commit') and setting = 'off'
+order by name;

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
+from tests.fixtures.cluster import UNSAFE
 from tests.fixtures.database import KEY_PEPPER, Clone
 
 
@@ -34,6 +35,7 @@ Postbox = Callable[..., Answer]
 def postbox(database: Clone) -> Postbox:
     """Run a command as the operator `ann`; any exception but an exit is the test's."""
     env = {
+        **UNSAFE,
         "DATABASE_URL": database.url,
         "POSTBOX_MIGRATION_URL": database.admin_url,
         "POSTBOX_KEY_PEPPER": KEY_PEPPER,

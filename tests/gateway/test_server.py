@@ -21,6 +21,7 @@ import requests
 
 from app.config import ROOT
 from tests import factories
+from tests.fixtures.cluster import UNSAFE
 from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET
 from tests.gateway.conftest import CARD
 from tests.gateway.test_webhooks import EVENT, PATH, signed
@@ -64,7 +65,7 @@ def serving(database, tmp_path: Path, **settings: str) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = os.environ | {
+    env = os.environ | UNSAFE | {
         "DATABASE_URL": database.url, "POSTBOX_KEY_PEPPER": KEY_PEPPER, "STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}", "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path), "WEB_CONCURRENCY": "2", "POSTBOX_WEB_THREADS": "4",

@@ -18,6 +18,7 @@ from app.db import Database
 from app.model.actor import Actor, ActorType, Role
 from app.services.checks import Violation, violations
 from cli.dev.postgres import Cluster
+from tests.fixtures.cluster import UNSAFE
 from tests.fixtures.database import KEY_PEPPER, TIME_SCALE, WEBHOOK_SECRET, Clone, clone
 from tests.fixtures.sandbox import Sandbox, running_sandbox
 
@@ -57,6 +58,7 @@ class World:
     def environment(self, **more: str) -> dict[str, str]:
         return {
             **os.environ,
+            **UNSAFE,
             "DATABASE_URL": self.database.url,
             "POSTBOX_TIME_SCALE": str(self.time_scale),
             "POSTBOX_KEY_PEPPER": KEY_PEPPER,

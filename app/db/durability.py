@@ -1,0 +1,45 @@
+"""Refuses to work on a PostgreSQL that may forget what it has acknowledged; knows nothing of roles or schemas."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from app.config import UNSAFE_ACCEPTED, Settings
+from app.db.queries import QUERIES
+from app.errors import PostboxError
+
+# A database that is away is the business of whoever needs it; this question waits no longer for it.
+CONNECT_SECONDS = 5
+
+
+class UnsafeDatabase(PostboxError):
+    """PostgreSQL would lose acknowledged payments in a crash."""
+
+    code = "database_unsafe"
+
+
+def refuse_unsafe(settings: Settings, url: str | None = None) -> None:
+    """Raises UnsafeDatabase unless commits of `url` (else the process's own) survive a crash, or that was waived.
+
+    A database that is away has shown nothing: it returns, and whoever opens it later asks again.
+    """
+    if settings.unsafe_postgres:
+        return
+    try:
+        with psycopg.connect(
+            url or settings.database_url, autocommit=True, row_factory=tuple_row, connect_timeout=CONNECT_SECONDS
+        ) as connection:
+            names = [str(name) for (name,) in connection.execute(QUERIES["health.unsafe_settings"].encode())]
+    except psycopg.OperationalError:
+        return
+    if names:
+        raise UnsafeDatabase(told(names))
+
+
+def told(names: list[str]) -> str:
+    """One line that names the settings and both ways out."""
+    return (
+        f"PostgreSQL runs with {' and '.join(f'{name} = off' for name in names)}: a crash would lose acknowledged "
+        f"payments; turn it on, or set POSTBOX_UNSAFE_POSTGRES={UNSAFE_ACCEPTED}"
+    )

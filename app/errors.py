@@ -21,9 +21,15 @@ class NotFound(PostboxError):
 
 
 class Unauthenticated(PostboxError):
-    """The API key is missing, malformed, revoked or unknown."""
+    """The API key is missing, malformed, revoked, expired, unknown, or not to be used from this address."""
 
     code = "unauthenticated"
+
+
+class ScopeMissing(PostboxError):
+    """The API key does not carry the scope that this needs."""
+
+    code = "scope_missing"
 
 
 class Invalid(PostboxError):

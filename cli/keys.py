@@ -1,11 +1,14 @@
-"""`postbox keys`: API keys, shown once and revoked for a reason."""
+"""`postbox keys`: API keys, shown once, rotated and revoked for a reason."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import click
 
+from app.db.pool import Row
+from app.model.scope import ALL_SCOPES
 from app.services import api_keys
 from cli.render import print_facts, print_json, print_rows
 from cli.session import Session, json_option, reason_option, with_session
@@ -13,7 +16,7 @@ from cli.session import Session, json_option, reason_option, with_session
 
 @click.group()
 def keys() -> None:
-    """Issue, revoke and list API keys."""
+    """Issue, rotate, revoke and list API keys."""
 
 
 @keys.command()
@@ -21,10 +24,27 @@ def keys() -> None:
 @click.option("--merchant", type=click.UUID, help="The merchant it belongs to; the same as MERCHANT_ID.")
 @click.option("--label", default="default", show_default=True, help="What it is for.")
 @click.option("--live", is_flag=True, help="A key for real money.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(ALL_SCOPES),
+    help="What it may do; repeat it. Else everything.",
+)
+@click.option("--from", "networks", multiple=True, help="A network it may be used from (CIDR); repeat it.")
+@click.option("--expires", type=click.DateTime(), help="When it ends (UTC).")
 @json_option
 @with_session
 def create(
-    session: Session, merchant_id: UUID | None, merchant: UUID | None, label: str, live: bool, as_json: bool
+    session: Session,
+    merchant_id: UUID | None,
+    merchant: UUID | None,
+    label: str,
+    live: bool,
+    scopes: tuple[str, ...],
+    networks: tuple[str, ...],
+    expires: datetime | None,
+    as_json: bool,
 ) -> None:
     """Create an API key and print it; it cannot be shown again."""
     if merchant_id and merchant and merchant_id != merchant:
@@ -32,8 +52,38 @@ def create(
     owner = merchant or merchant_id
     if owner is None:
         raise click.UsageError("say whose key it is: --merchant ID")
+    made = session.act(
+        lambda tx: api_keys.create(
+            tx,
+            owner,
+            label=label,
+            livemode=live,
+            pepper=session.settings.key_pepper,
+            scopes=scopes or ALL_SCOPES,
+            allowed_from=networks,
+            expires_at=expires.replace(tzinfo=UTC) if expires else None,
+        )
+    )
+    _show_once(made, as_json)
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option("--overlap-hours", default=24.0, show_default=True, type=click.FloatRange(0), help="Both work so long.")
+@reason_option
+@json_option
+@with_session
+def rotate(session: Session, key_id: str, overlap_hours: float, reason: str, as_json: bool) -> None:
+    """Make a key that may do the same as KEY_ID and print it; KEY_ID ends after the overlap."""
     pepper = session.settings.key_pepper
-    made = session.act(lambda tx: api_keys.create(tx, owner, label=label, livemode=live, pepper=pepper))
+    made = session.act(
+        lambda tx: api_keys.rotate(tx, key_id, overlap=overlap_hours * 3600, reason=reason, pepper=pepper),
+        reason=reason,
+    )
+    _show_once(made, as_json)
+
+
+def _show_once(made: Row, as_json: bool) -> None:
     if as_json:
         print_json(made)
     else:
@@ -67,4 +117,5 @@ def list_(session: Session, merchant: UUID | None, limit: int, as_json: bool) ->
         print_json(rows)
     else:
         columns = {"id": "Key", "label": "Label", "merchant": "Merchant", "livemode": "Live", "status": "Status"}
-        print_rows(rows, columns | {"created_at": "Created"}, empty="no keys yet: postbox keys create --merchant ID")
+        columns |= {"created_at": "Created", "expires_at": "Ends", "last_used_at": "Last used", "scopes": "Scopes"}
+        print_rows(rows, columns, empty="no keys yet: postbox keys create --merchant ID")

@@ -43,7 +43,7 @@ grant execute on all functions in schema procrastinate to postbox_worker;
 -- postbox_operator: people at the command line
 grant select on all tables in schema postbox, procrastinate to postbox_operator;
 grant insert, update on merchants, provider_accounts to postbox_operator;
-grant insert, update (revoked_at) on api_keys to postbox_operator;
+grant insert, update (revoked_at, expires_at) on api_keys to postbox_operator;
 grant insert, update, delete on pauses to postbox_operator;
 grant update (state, cancel_reason, amount_captured, observe_at) on payments to postbox_operator;
 grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, params_sha256) on operations to postbox_operator;

@@ -6,6 +6,7 @@
 do $$
 declare
   tenant_tables constant text[] := array[
+    'api_key_uses',
     'api_keys',
     'audit_log',
     'circuits',

@@ -150,18 +150,19 @@ end $$;
 
 COMMENT ON FUNCTION postbox.audit_write(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_payment_version bigint, p_body jsonb, p_payload_sha256 text, p_reason text) IS 'Appends one audit entry under the transaction''s actor, hashed over its stored text.';
 
-CREATE FUNCTION postbox.authenticate(p_key_id text) RETURNS TABLE(merchant_id uuid, secret_hmac bytea, livemode boolean)
+CREATE FUNCTION postbox.authenticate(p_key_id text, p_address inet DEFAULT NULL::inet) RETURNS TABLE(merchant_id uuid, secret_hmac bytea, livemode boolean, scopes text[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
-  select k.merchant_id, k.secret_hmac, k.livemode
+  select k.merchant_id, k.secret_hmac, k.livemode, k.scopes
   from api_keys k
   join merchants m on m.id = k.merchant_id
   where k.id = p_key_id and m.active and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > clock_timestamp())
+    and (k.allowed_from is null or coalesce(p_address <<= any (k.allowed_from), false))
 $$;
 
-COMMENT ON FUNCTION postbox.authenticate(p_key_id text) IS 'The merchant and stored HMAC of a usable API key; no row for any other.';
+COMMENT ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) IS 'The merchant, stored HMAC and scopes of an API key that may be used now and from there; no row for any other.';
 
 CREATE FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -644,6 +645,19 @@ end $$;
 
 COMMENT ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) IS 'One entry with its lines, those of amount zero left out; null when its source was posted before or nothing is left to post.';
 
+CREATE FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  insert into api_key_uses as u (merchant_id, key_id, last_used_at, last_address)
+  select p_merchant_id, p_key_id, p_at, p_address
+  where not exists (select from api_key_uses k where k.merchant_id = p_merchant_id and k.key_id = p_key_id
+                    and k.last_used_at > p_at - interval '1 minute')
+  on conflict (merchant_id, key_id) do update set last_used_at = excluded.last_used_at, last_address = excluded.last_address
+$$;
+
+COMMENT ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) IS 'Notes that a key was used, unless that was noted within the last minute; its bucket is locked.';
+
 CREATE FUNCTION postbox.operation_attempts_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1067,7 +1081,7 @@ end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
 
-CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
+CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet DEFAULT NULL::inet) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
@@ -1079,7 +1093,7 @@ declare
   v_allowed boolean;
 begin
   -- Both sides are an HMAC under a pepper that no caller knows, so how far they agree tells nothing about a secret.
-  select found.merchant_id into v_merchant_id from authenticate(p_key_id) as found where found.secret_hmac = p_secret_hmac;
+  select found.merchant_id into v_merchant_id from authenticate(p_key_id, p_address) as found where found.secret_hmac = p_secret_hmac;
   if not found then
     return;
   end if;
@@ -1107,7 +1121,8 @@ begin
   v_merchant.tokens_micro :=
     tokens_at(v_merchant.tokens_micro, v_merchant.updated_at, v_at, p_merchant_rate, p_merchant_burst);
   v_allowed := least(v_key.tokens_micro, v_merchant.tokens_micro) >= 1000000;
-  -- Both or none: what one bucket refuses costs the other nothing, and a refusal writes nothing.
+  perform note_key_use(v_merchant_id, p_key_id, p_address, v_at);
+  -- Both or none: what one bucket refuses costs the other nothing, and a refusal takes nothing.
   if v_allowed then
     v_key.tokens_micro := v_key.tokens_micro - 1000000;
     v_merchant.tokens_micro := v_merchant.tokens_micro - 1000000;
@@ -1121,7 +1136,7 @@ begin
     ('merchant', v_allowed or v_merchant.tokens_micro >= 1000000, v_merchant.tokens_micro);
 end $$;
 
-COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) IS 'Take one token of a class from the bucket of a key and that of its merchant, from both or from none; a row for each, the key''s first. No row when the key is not usable or its HMAC is another: a stranger spends and stores nothing.';
+COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and that of its merchant, from both or from none; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
 
 CREATE FUNCTION postbox.tenants_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1140,6 +1155,10 @@ begin
   perform assert_actor_allowed();
   if before_row ->> 'revoked_at' is not null and after_row ->> 'revoked_at' is distinct from before_row ->> 'revoked_at' then
     raise exception 'a revoked key stays revoked' using errcode = 'PB004';
+  end if;
+  if before_row ->> 'expires_at' is not null
+     and coalesce((after_row ->> 'expires_at')::timestamptz > (before_row ->> 'expires_at')::timestamptz, true) then
+    raise exception 'a key''s end only comes nearer' using errcode = 'PB004';
   end if;
   perform audit_write(
     owner,
@@ -1232,6 +1251,16 @@ CREATE TABLE postbox.actor_types (
 
 COMMENT ON TABLE postbox.actor_types IS 'Who can act: every transaction that writes carries one of these.';
 
+CREATE TABLE postbox.api_key_uses (
+    merchant_id uuid NOT NULL,
+    key_id text NOT NULL,
+    last_used_at timestamp with time zone NOT NULL,
+    last_address inet
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE postbox.api_key_uses IS 'One row per key that was ever used: when last, to the minute, and from where. Written with the token it takes.';
+
 CREATE TABLE postbox.api_keys (
     merchant_id uuid NOT NULL,
     id text NOT NULL,
@@ -1241,10 +1270,22 @@ CREATE TABLE postbox.api_keys (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
+    scopes text[] DEFAULT ARRAY['payments:read'::text, 'payments:write'::text, 'refunds:read'::text, 'refunds:write'::text, 'disputes:read'::text, 'balance:read'::text, 'events:read'::text] NOT NULL,
+    allowed_from cidr[],
+    replaces text,
+    CONSTRAINT api_keys_allowed_from_is_not_empty CHECK ((cardinality(allowed_from) > 0)),
+    CONSTRAINT api_keys_replaces_another CHECK ((replaces <> id)),
+    CONSTRAINT api_keys_scopes_are_named CHECK ((array_to_string(scopes, ' '::text) ~ '^[a-z_]+:(read|write)( [a-z_]+:(read|write))*$'::text)),
     CONSTRAINT api_keys_secret_hmac_is_sha256 CHECK ((octet_length(secret_hmac) = 32))
 );
 
 COMMENT ON TABLE postbox.api_keys IS 'One row per API key: the public id and an HMAC of the secret; the secret itself is never stored.';
+
+COMMENT ON COLUMN postbox.api_keys.scopes IS 'What it may do, by the names in app/model/scope.py. The default is what the keys of the first release could.';
+
+COMMENT ON COLUMN postbox.api_keys.allowed_from IS 'The networks it may be used from; null is everywhere.';
+
+COMMENT ON COLUMN postbox.api_keys.replaces IS 'The key that was rotated out for this one; both work until that one expires.';
 
 CREATE TABLE postbox.circuits (
     merchant_id uuid NOT NULL,
@@ -2443,6 +2484,9 @@ COMMENT ON COLUMN report_v1.webhook_log.body_sha256 IS 'SHA-256 of the body as r
 ALTER TABLE ONLY postbox.actor_types
     ADD CONSTRAINT actor_types_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY postbox.api_key_uses
+    ADD CONSTRAINT api_key_uses_pkey PRIMARY KEY (merchant_id, key_id);
+
 ALTER TABLE ONLY postbox.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (merchant_id, id);
 
@@ -2579,6 +2623,8 @@ ALTER TABLE ONLY postbox.webhooks
     ADD CONSTRAINT webhooks_pkey PRIMARY KEY (merchant_id, id);
 
 CREATE UNIQUE INDEX api_keys_id_names_one_key ON postbox.api_keys USING btree (id);
+
+CREATE UNIQUE INDEX api_keys_rotated_once ON postbox.api_keys USING btree (merchant_id, replaces) WHERE (replaces IS NOT NULL);
 
 CREATE INDEX audit_log_by_entity ON postbox.audit_log USING btree (merchant_id, entity_type, entity_id) WHERE (payment_id IS NULL);
 
@@ -2866,8 +2912,14 @@ CREATE TRIGGER webhooks_700_event AFTER INSERT ON postbox.webhooks FOR EACH ROW 
 
 ALTER TABLE postbox.webhooks ENABLE ALWAYS TRIGGER webhooks_700_event;
 
+ALTER TABLE ONLY postbox.api_key_uses
+    ADD CONSTRAINT api_key_uses_key_exists FOREIGN KEY (merchant_id, key_id) REFERENCES postbox.api_keys(merchant_id, id) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.api_keys
     ADD CONSTRAINT api_keys_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.api_keys
+    ADD CONSTRAINT api_keys_replaces_a_key_of_its_merchant FOREIGN KEY (merchant_id, replaces) REFERENCES postbox.api_keys(merchant_id, id) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.circuits
     ADD CONSTRAINT circuits_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
@@ -3004,6 +3056,8 @@ ALTER TABLE ONLY postbox.webhooks
 ALTER TABLE ONLY postbox.webhooks
     ADD CONSTRAINT webhooks_merchant_id_provider_account_fkey FOREIGN KEY (merchant_id, provider, account) REFERENCES postbox.provider_accounts(merchant_id, provider, account) ON DELETE RESTRICT;
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.api_key_uses TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.api_keys TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.audit_log TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -3048,6 +3102,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.webhook_rejections TO postbox
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.webhooks TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+ALTER TABLE postbox.api_key_uses ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE postbox.api_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.audit_log ENABLE ROW LEVEL SECURITY;
@@ -3077,6 +3133,8 @@ ALTER TABLE postbox.merchants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.operation_attempts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.operations ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY operator_acts_for_all ON postbox.api_key_uses TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.api_keys TO postbox_operator USING (true) WITH CHECK (true);
 
@@ -3135,6 +3193,8 @@ ALTER TABLE postbox.rate_limits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.webhook_rejections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.webhooks ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY worker_acts_for_all ON postbox.api_key_uses TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.api_keys TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -3224,9 +3284,9 @@ GRANT ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) TO postb
 
 REVOKE ALL ON FUNCTION postbox.audit_write(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_payment_version bigint, p_body jsonb, p_payload_sha256 text, p_reason text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text) TO postbox_api;
-GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text) TO postbox_operator;
+REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
 
@@ -3336,6 +3396,8 @@ GRANT ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid
 
 REVOKE ALL ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.operation_attempts_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_200_check() FROM PUBLIC;
@@ -3373,8 +3435,8 @@ GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_en
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint) TO postbox_api;
+REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
 
@@ -3392,8 +3454,13 @@ REVOKE ALL ON FUNCTION postbox.webhooks_700_event() FROM PUBLIC;
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_worker;
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_operator;
 
+GRANT SELECT ON TABLE postbox.api_key_uses TO postbox_worker;
+GRANT SELECT ON TABLE postbox.api_key_uses TO postbox_operator;
+
 GRANT SELECT ON TABLE postbox.api_keys TO postbox_worker;
 GRANT SELECT,INSERT ON TABLE postbox.api_keys TO postbox_operator;
+
+GRANT UPDATE(expires_at) ON TABLE postbox.api_keys TO postbox_operator;
 
 GRANT UPDATE(revoked_at) ON TABLE postbox.api_keys TO postbox_operator;
 

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from app.config import PLATFORM_MERCHANT_ID
+from app.model.actor import Actor, ActorType, Role
 from app.model.api_key import ApiKey, new_key
 from app.model.operation import FIRST_STEP, Kind, attempt_key, params_sha256, submit_params
 
@@ -23,6 +24,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 Row = dict[str, Any]
 
 PEPPER = "pepper-of-the-tests"
+OPERATOR = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 AMOUNT = 1_000
 CURRENCY = "usd"
 RETURN_URL = "https://shop.example/back"

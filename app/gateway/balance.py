@@ -14,6 +14,7 @@ from app.gateway.context import gateway
 from app.gateway.problems import WrongMode
 from app.gateway.schemas import Page
 from app.gateway.transaction import reading
+from app.model.scope import Scope
 from app.services import ledger
 from app.services.authentication import Caller
 from app.services.ledger import LinePosition
@@ -22,7 +23,7 @@ blueprint = APIBlueprint("balance", __name__, url_prefix="/v1/balance")
 
 
 @blueprint.get("")
-@reading
+@reading(Scope.BALANCE_READ)
 def show(tx: Tx, caller: Caller) -> dict[str, Any]:
     """Pending and available by currency; a negative amount is owed to us."""
     _refuse_other_mode(caller)
@@ -30,7 +31,7 @@ def show(tx: Tx, caller: Caller) -> dict[str, Any]:
 
 
 @blueprint.get("/entries")
-@reading
+@reading(Scope.BALANCE_READ)
 @blueprint.input(Page, location="query", unknown=RAISE)
 def entries(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
     """What moved the balance, oldest first; the cursor of an empty page is the one that was sent."""

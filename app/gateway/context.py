@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flask import current_app, g
+from flask import current_app, g, request
 
 from app.config import Settings
 from app.db import Database
@@ -37,3 +37,8 @@ def gateway() -> Gateway:
 def actor(identity: str) -> Actor:
     """The actor behind this request: an API key, or the door it came through."""
     return Actor(ActorType.API, identity, Role.API, request_id=g.request_id)
+
+
+def client_address() -> str | None:
+    """Where the request came from; behind a proxy only what the proxy setting makes of its headers."""
+    return request.remote_addr or None

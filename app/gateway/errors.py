@@ -39,6 +39,7 @@ class Problem:
 
 PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.Unauthenticated: Problem(401, "Not authenticated", {"WWW-Authenticate": CHALLENGE}),
+    errors.ScopeMissing: Problem(403, "Scope missing"),
     problems.WrongMode: Problem(403, "Wrong mode"),
     errors.NotFound: Problem(404, "Not found"),
     problems.RateLimited: Problem(429, "Too many requests"),  # limits.end says when to come back

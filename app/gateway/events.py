@@ -12,6 +12,7 @@ from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.schemas import ListEvents
 from app.gateway.transaction import reading
+from app.model.scope import Scope
 from app.services import events
 from app.services.authentication import Caller
 from app.services.events import Position
@@ -20,7 +21,7 @@ blueprint = APIBlueprint("events", __name__, url_prefix="/v1/events")
 
 
 @blueprint.get("")
-@reading
+@reading(Scope.EVENTS_READ)
 @blueprint.input(ListEvents, location="query", unknown=RAISE)
 def feed(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
     """Events, oldest first; the cursor of an empty page is the one that was sent, to ask again with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, g
 
-from app.gateway.context import Gateway, actor
+from app.gateway.context import Gateway, actor, client_address
 from app.gateway.metrics import REFUSED
 from app.gateway.problems import RateLimited
 from app.model.api_key import ApiKey
@@ -16,7 +16,13 @@ def take(edge: Gateway, key: ApiKey, class_: str) -> None:
     """Spend one token before anything else is done. Raises RateLimited, Unauthenticated."""
     settings = edge.settings
     buckets = rate_limits.take(
-        edge.database, actor(key.id), key, class_=class_, rates=settings.rates, pepper=settings.key_pepper
+        edge.database,
+        actor(key.id),
+        key,
+        class_=class_,
+        rates=settings.rates,
+        pepper=settings.key_pepper,
+        address=client_address(),
     )
     g.buckets, g.rate_class = buckets, class_
     refusing = [bucket for bucket in buckets if not bucket.allowed]

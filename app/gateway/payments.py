@@ -14,6 +14,7 @@ from app.gateway.context import gateway
 from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, ListPayments
 from app.gateway.transaction import reading, writing
 from app.model.public_id import PAYMENT, parse
+from app.model.scope import Scope
 from app.services import payments, requests
 from app.services.authentication import Caller
 from app.services.payments import Filter
@@ -25,7 +26,7 @@ PROVIDER = "stripe"
 
 
 @blueprint.post("")
-@writing
+@writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CreatePayment)
 def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Accept a payment; a worker submits it after the commit."""
@@ -34,7 +35,7 @@ def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str,
 
 
 @blueprint.get("")
-@reading
+@reading(Scope.PAYMENTS_READ)
 @blueprint.input(ListPayments, location="query", unknown=RAISE)
 def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
     """Payments, newest first."""
@@ -48,14 +49,14 @@ def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.get("/<payment_id>")
-@reading
+@reading(Scope.PAYMENTS_READ)
 def show(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
     """One payment as it is now."""
     return shown.payment(payments.get(tx, caller, parse(PAYMENT, payment_id)))
 
 
 @blueprint.get("/<payment_id>/timeline")
-@reading
+@reading(Scope.PAYMENTS_READ)
 def timeline(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
     """What happened to one payment, oldest first."""
     rows = payments.timeline(tx, caller, parse(PAYMENT, payment_id))
@@ -63,7 +64,7 @@ def timeline(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
 
 
 @blueprint.post("/<payment_id>/capture")
-@writing
+@writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CapturePayment)
 def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Ask for the money of an authorized payment, or a part of it."""
@@ -72,7 +73,7 @@ def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) 
 
 
 @blueprint.post("/<payment_id>/cancel")
-@writing
+@writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CancelPayment)
 def cancel(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Cancel at once what nobody was asked about (200, the payment), or ask the provider to (202, the operation)."""

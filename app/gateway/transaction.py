@@ -13,14 +13,16 @@ from app.db import Tx
 from app.db.pool import Timeouts
 from app.gateway.auth import bearer_key
 from app.gateway.body import read_body
-from app.gateway.context import actor, gateway
+from app.gateway.context import Gateway, actor, client_address, gateway
 from app.gateway.idempotency import fingerprint, required_key
 from app.gateway.limits import take
 from app.gateway.problems import WrongMediaType, WrongMode
 from app.gateway.representation import render
 from app.gateway.strict_json import parse
+from app.model.api_key import ApiKey
+from app.model.scope import Scope
 from app.services import idempotency
-from app.services.authentication import Caller, authenticate
+from app.services.authentication import Caller, authenticate, require
 
 Body = Mapping[str, Any]
 
@@ -43,24 +45,28 @@ class Answer:
         return response
 
 
-def reading(view: Callable[..., Body]) -> Callable[..., Response]:
-    """Run `view(tx, caller, ...)` in one transaction of the caller and answer 200 with what it returns."""
+def reading(scope: Scope) -> Callable[[Callable[..., Body]], Callable[..., Response]]:
+    """Run `view(tx, caller, ...)` in one transaction of a caller with `scope` and answer 200 with what it returns."""
 
-    @wraps(view)
-    def run(**arguments: Any) -> Response:
-        key, edge = bearer_key(request.headers.get("Authorization")), gateway()
-        take(edge, key, "read")
+    def decorate(view: Callable[..., Body]) -> Callable[..., Response]:
+        @wraps(view)
+        def run(**arguments: Any) -> Response:
+            key, edge = bearer_key(request.headers.get("Authorization")), gateway()
+            take(edge, key, "read")
 
-        def work(tx: Tx) -> Answer:
-            caller = authenticate(tx, key, pepper=edge.settings.key_pepper)
-            return Answer(200, render(view(tx, caller, **arguments)))
+            def work(tx: Tx) -> Answer:
+                caller = _let_in(tx, key, scope, edge)
+                return Answer(200, render(view(tx, caller, **arguments)))
 
-        return edge.database.transact(actor(key.id), work).response()
+            return edge.database.transact(actor(key.id), work).response()
 
-    return run
+        run.scope = scope  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
-def writing(view: Callable[..., tuple[Body, int]]) -> Callable[..., Response]:
+def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callable[..., Response]]:
     """Run `view(tx, caller, ...)` once per Idempotency-Key, all in one transaction, and answer with (body, status).
 
     Authentication, the claim of the key, the view and its stored answer commit together or not at all, so a refusal
@@ -68,31 +74,42 @@ def writing(view: Callable[..., tuple[Body, int]]) -> Callable[..., Response]:
     woken.
     """
 
-    @wraps(view)
-    def run(**arguments: Any) -> Response:
-        key, edge = bearer_key(request.headers.get("Authorization")), gateway()
-        take(edge, key, "write")
-        idempotency_key = required_key(request.headers.get("Idempotency-Key"))
-        print_ = fingerprint(request.method, request.path, _json_body())
+    def decorate(view: Callable[..., tuple[Body, int]]) -> Callable[..., Response]:
+        @wraps(view)
+        def run(**arguments: Any) -> Response:
+            key, edge = bearer_key(request.headers.get("Authorization")), gateway()
+            take(edge, key, "write")
+            idempotency_key = required_key(request.headers.get("Idempotency-Key"))
+            print_ = fingerprint(request.method, request.path, _json_body())
 
-        def work(tx: Tx) -> Answer:
-            caller = authenticate(tx, key, pepper=edge.settings.key_pepper)
-            stored = idempotency.claim(tx, caller.merchant_id, idempotency_key, print_)
-            if stored is not None:
-                return Answer(stored.status, stored.body, replayed=True)
-            _refuse_other_mode(caller, edge.settings.livemode)
-            body, status = view(tx, caller, **arguments)
-            answer = Answer(status, render(body))
-            idempotency.keep(tx, caller.merchant_id, idempotency_key, status=status, body=answer.body)
-            return answer
+            def work(tx: Tx) -> Answer:
+                caller = _let_in(tx, key, scope, edge)
+                stored = idempotency.claim(tx, caller.merchant_id, idempotency_key, print_)
+                if stored is not None:
+                    return Answer(stored.status, stored.body, replayed=True)
+                _refuse_other_mode(caller, edge.settings.livemode)
+                body, status = view(tx, caller, **arguments)
+                answer = Answer(status, render(body))
+                idempotency.keep(tx, caller.merchant_id, idempotency_key, status=status, body=answer.body)
+                return answer
 
-        # One limit for both locks a request can meet: the key's and the payment's.
-        limits = Timeouts(lock=max(1, round(edge.settings.timing.idempotency_lock * 1000)))
-        answer = edge.database.transact(actor(key.id), work, timeouts=limits)
-        edge.waker.wake()
-        return answer.response()
+            # One limit for both locks a request can meet: the key's and the payment's.
+            limits = Timeouts(lock=max(1, round(edge.settings.timing.idempotency_lock * 1000)))
+            answer = edge.database.transact(actor(key.id), work, timeouts=limits)
+            edge.waker.wake()
+            return answer.response()
 
-    return run
+        run.scope = scope  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _let_in(tx: Tx, key: ApiKey, scope: Scope, edge: Gateway) -> Caller:
+    """The caller, whose key is good now, from here and for this. Raises Unauthenticated, ScopeMissing."""
+    caller = authenticate(tx, key, pepper=edge.settings.key_pepper, address=client_address())
+    require(caller, scope)
+    return caller
 
 
 def _refuse_other_mode(caller: Caller, livemode: bool) -> None:

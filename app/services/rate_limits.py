@@ -38,13 +38,16 @@ class Bucket:
         return -(-(MICRO * self.rate.burst - self.left) // (MICRO * self.rate.per_second))
 
 
-def take(database: Database, actor: Actor, key: ApiKey, *, class_: str, rates: Rates, pepper: str) -> list[Bucket]:
+def take(
+    database: Database, actor: Actor, key: ApiKey, *, class_: str, rates: Rates, pepper: str, address: str | None = None
+) -> list[Bucket]:
     """Spend one token of a class (`read`, `write`), from the key's bucket and its merchant's, or from neither.
 
     Committed by itself before any work: a failure afterwards does not give it back, and no payment's transaction
     holds a row that the whole merchant waits for. The database compares the HMAC in the same statement, so whoever
     knows a key's id and not its secret, and ids stand in logs and audit entries, spends nothing of the merchant's
-    and leaves no row: such a request costs one read by index. Raises Unauthenticated, Busy, DatabaseDown.
+    and leaves no row: such a request costs one read by index. The same goes for a good key from an `address` that
+    it is not bound to. Raises Unauthenticated, Busy, DatabaseDown.
     """
     limits: dict[str, Rate] = {scope: getattr(rates, f"{scope}_{class_}") for scope in ("key", "merchant")}
     rows = database.statement(
@@ -53,6 +56,7 @@ def take(database: Database, actor: Actor, key: ApiKey, *, class_: str, rates: R
         key_id=key.id,
         secret_hmac=key.hmac(pepper),
         class_=class_,
+        address=address,
         **{f"{scope}_rate": limit.per_second for scope, limit in limits.items()},
         **{f"{scope}_burst": limit.burst for scope, limit in limits.items()},
     )

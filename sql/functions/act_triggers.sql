@@ -18,6 +18,10 @@ begin
   if before_row ->> 'revoked_at' is not null and after_row ->> 'revoked_at' is distinct from before_row ->> 'revoked_at' then
     raise exception 'a revoked key stays revoked' using errcode = 'PB004';
   end if;
+  if before_row ->> 'expires_at' is not null
+     and coalesce((after_row ->> 'expires_at')::timestamptz > (before_row ->> 'expires_at')::timestamptz, true) then
+    raise exception 'a key''s end only comes nearer' using errcode = 'PB004';
+  end if;
   perform audit_write(
     owner,
     entity || case when tg_op = 'INSERT' then '.created'

@@ -1,13 +1,20 @@
--- Looks an API key up before a merchant is known; the secret is compared outside, in constant time.
-create or replace function authenticate(p_key_id text)
-  returns table (merchant_id uuid, secret_hmac bytea, livemode boolean)
+-- An earlier release's form: its columns were others, and a function's columns cannot be replaced.
+drop function if exists authenticate(text);
+
+-- Looks an API key up before a merchant is known; the secret is compared outside, in constant time. The address is the
+-- caller's as the edge knows it; where a key is bound to networks, no address is a wrong one.
+create or replace function authenticate(p_key_id text, p_address inet default null)
+  returns table (merchant_id uuid, secret_hmac bytea, livemode boolean, scopes text[])
   language sql stable security definer
   set search_path = postbox, procrastinate, pg_temp
 as $$
-  select k.merchant_id, k.secret_hmac, k.livemode
+  select k.merchant_id, k.secret_hmac, k.livemode, k.scopes
   from api_keys k
   join merchants m on m.id = k.merchant_id
   where k.id = p_key_id and m.active and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > clock_timestamp())
+    and (k.allowed_from is null or coalesce(p_address <<= any (k.allowed_from), false))
 $$;
-comment on function authenticate is 'The merchant and stored HMAC of a usable API key; no row for any other.';
+comment on function authenticate is 'The merchant, stored HMAC and scopes of an API key that may be used now and from there; no row for any other.';
+-- At once and not with grants.sql: between the two the release that runs would be locked out.
+grant execute on function authenticate to postbox_api;

@@ -13,9 +13,25 @@ create or replace function tokens_at(
 comment on function tokens_at is
   'What a bucket holds at a moment, in millionths: it fills by p_rate tokens per second, up to p_burst. Never a float.';
 
+-- When a key was used last is told to the minute: one write per key and minute, in the transaction that takes its token.
+create or replace function note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamptz) returns void
+  language sql volatile
+  set search_path = postbox, pg_temp
+as $$
+  insert into api_key_uses as u (merchant_id, key_id, last_used_at, last_address)
+  select p_merchant_id, p_key_id, p_at, p_address
+  where not exists (select from api_key_uses k where k.merchant_id = p_merchant_id and k.key_id = p_key_id
+                    and k.last_used_at > p_at - interval '1 minute')
+  on conflict (merchant_id, key_id) do update set last_used_at = excluded.last_used_at, last_address = excluded.last_address
+$$;
+comment on function note_key_use is 'Notes that a key was used, unless that was noted within the last minute; its bucket is locked.';
+
+-- An earlier release's form, without the caller's address.
+drop function if exists take_token(text, bytea, text, bigint, bigint, bigint, bigint);
+
 create or replace function take_token(
   p_key_id text, p_secret_hmac bytea, p_class text,
-  p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint
+  p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet default null
 ) returns table (scope text, allowed boolean, left_micro bigint)
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp
@@ -28,7 +44,7 @@ declare
   v_allowed boolean;
 begin
   -- Both sides are an HMAC under a pepper that no caller knows, so how far they agree tells nothing about a secret.
-  select found.merchant_id into v_merchant_id from authenticate(p_key_id) as found where found.secret_hmac = p_secret_hmac;
+  select found.merchant_id into v_merchant_id from authenticate(p_key_id, p_address) as found where found.secret_hmac = p_secret_hmac;
   if not found then
     return;
   end if;
@@ -56,7 +72,8 @@ begin
   v_merchant.tokens_micro :=
     tokens_at(v_merchant.tokens_micro, v_merchant.updated_at, v_at, p_merchant_rate, p_merchant_burst);
   v_allowed := least(v_key.tokens_micro, v_merchant.tokens_micro) >= 1000000;
-  -- Both or none: what one bucket refuses costs the other nothing, and a refusal writes nothing.
+  perform note_key_use(v_merchant_id, p_key_id, p_address, v_at);
+  -- Both or none: what one bucket refuses costs the other nothing, and a refusal takes nothing.
   if v_allowed then
     v_key.tokens_micro := v_key.tokens_micro - 1000000;
     v_merchant.tokens_micro := v_merchant.tokens_micro - 1000000;
@@ -71,4 +88,5 @@ begin
 end $$;
 comment on function take_token is
   'Take one token of a class from the bucket of a key and that of its merchant, from both or from none; a row for each, '
-  'the key''s first. No row when the key is not usable or its HMAC is another: a stranger spends and stores nothing.';
+  'the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
+grant execute on function take_token to postbox_api; -- at once, as with authenticate

@@ -73,3 +73,45 @@ def test_usage_errors_exit_with_2(postbox: Postbox) -> None:
     assert postbox("keys", "revoke", "beef").code == 2
     assert postbox("keys", "revoke", "beef", "--reason", " ").code == 2
     assert postbox("nonsense").code == 2
+
+
+def test_a_key_is_made_for_one_purpose_and_a_time_and_listed_with_both(postbox: Postbox) -> None:
+    merchant = postbox("merchants", "create", "Corner shop", "--json").json
+    options = (
+        "--scope",
+        "payments:read",
+        "--scope",
+        "balance:read",
+        "--from",
+        "203.0.113.0/24",
+        "--expires",
+        "2100-01-01",
+    )
+    postbox("keys", "create", merchant["id"], *options)
+    listed = postbox("keys", "list", "--json").json[0]
+    assert listed["scopes"] == ["payments:read", "balance:read"]
+    assert listed["allowed_from"] == ["203.0.113.0/24"]
+    assert (listed["expires_at"], listed["last_used_at"]) == ("2100-01-01T00:00:00Z", None)
+    for wrong in (("--from", "203.0.113.7/24"), ("--expires", "2020-01-01"), ("--from", "everywhere")):
+        assert postbox("keys", "create", merchant["id"], *wrong).code == 1
+    assert postbox("keys", "create", merchant["id"], "--scope", "everything").code == 2
+
+
+def test_a_rotated_key_names_its_successor_and_ends_after_the_overlap(postbox: Postbox) -> None:
+    merchant = postbox("merchants", "create", "Corner shop", "--json").json
+    old = postbox("keys", "create", merchant["id"], "--scope", "events:read", "--label", "till", "--json").json
+    new = postbox("keys", "rotate", old["id"], "--overlap-hours", "0", "--reason", "yearly", "--json").json
+    assert (new["replaces"], new["scopes"], new["label"]) == (old["id"], ["events:read"], "till")
+    assert parse_key(new["key"]) is not None
+    listed = {row["id"]: row["status"] for row in postbox("keys", "list", "--json").json}
+    assert listed == {old["id"]: "expired", new["id"]: "usable"}
+    again = postbox("keys", "rotate", old["id"], "--reason", "yearly")
+    assert (again.code, "no longer in use" in again.err) == (1, True)
+
+
+def test_a_key_is_not_rotated_twice(postbox: Postbox) -> None:
+    merchant = postbox("merchants", "create", "Corner shop", "--json").json
+    old = postbox("keys", "create", merchant["id"], "--json").json
+    new = postbox("keys", "rotate", old["id"], "--reason", "yearly", "--json").json
+    again = postbox("keys", "rotate", old["id"], "--reason", "yearly")
+    assert (again.code, again.err) == (1, f"Error: key {old['id']} was rotated before, to {new['id']}\n")

@@ -23,6 +23,7 @@ def ask(app, authorization, method="GET"):
 def test_every_wrong_key_gets_the_same_401(app, api, sql, method):
     good = api.key
     revoked = factories.api_key(sql, api.merchant_id, revoked_at="now")
+    elsewhere = factories.api_key(sql, api.merchant_id, allowed_from="{198.51.100.0/24}")
     expired = factories.api_key(sql, api.merchant_id, expires_at="yesterday")
     closed = factories.merchant(sql)
     of_closed = factories.api_key(sql, closed["id"])
@@ -30,9 +31,10 @@ def test_every_wrong_key_gets_the_same_401(app, api, sql, method):
         sql.execute("update merchants set active = false where id = %s", [closed["id"]])
     wrong = [
         None, "", "Bearer", "Bearer ", "Bearer nonsense", f"Basic {good.text()}", good.text(), f"Bearer {good.text()}x",
-        f"Bearer {new_key(livemode=False).text()}", f"Bearer {replace(good, secret='0' * 64).text()}",
+        f"Bearer {new_key(livemode=False).text()}", f"Bearer {replace(good, secret='0' * 43).text()}",
         f"Bearer {replace(good, livemode=True).text()}", f"Bearer {revoked.text()}", f"Bearer {expired.text()}",
-        f"Bearer {of_closed.text()}", "Bearer pb_test_" + "é" * 16,
+        f"Bearer {of_closed.text()}", f"Bearer {elsewhere.text()}", f"Bearer {good.text()[:-1]}",
+        "Bearer pb_test_" + "é" * 16,
     ]  # fmt: skip
     answers = [ask(app, header, method) for header in wrong]
     assert {answer.status_code for answer in answers} == {401}

@@ -177,7 +177,8 @@ class Two:
 @pytest.fixture
 def two(conn: Connection) -> Two:
     a, b = factories.merchant(conn)["id"], factories.merchant(conn)["id"]
-    factories.api_key(conn, b)
+    key = factories.api_key(conn, b)
+    conn.execute("insert into api_key_uses values (%s, %s, now(), '203.0.113.7')", [b, key.id])
     factories.payment(conn, "authorized", merchant_id=a)
     p = factories.payment(conn, "authorized", merchant_id=b)
     op = factories.operation(conn, p, "capture")

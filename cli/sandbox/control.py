@@ -12,6 +12,7 @@ from cli.sandbox.exchange import Reply, Request
 from cli.sandbox.faults import Faults
 from cli.sandbox.idempotency import prune
 from cli.sandbox.ledger import MAX_PAYMENTS, read_ledger
+from cli.sandbox.objects.confirmations import authenticate
 from cli.sandbox.objects.disputes import (
     lose_dispute,
     open_dispute,
@@ -19,7 +20,7 @@ from cli.sandbox.objects.disputes import (
     update_dispute,
     win_dispute,
 )
-from cli.sandbox.objects.payment_intents import authenticate
+from cli.sandbox.objects.payment_intents import find_intent
 from cli.sandbox.objects.payouts import fail_payout, make_automatic_payout
 from cli.sandbox.objects.refunds import fail_refund, find_refund, succeed_refund
 from cli.sandbox.pages import press, show_challenge
@@ -205,7 +206,7 @@ class Control:
         outcome = given["outcome"]
         if outcome not in ("success", "failure"):
             raise ValueError("outcome is success or failure")
-        return self._change(lambda: authenticate(self._world, ident, outcome == "success"))
+        return self._change(lambda: authenticate(self._world, find_intent(self._world, ident), outcome == "success"))
 
     def _dispute(self, ident: str, given: dict[str, Any]) -> Row:
         reason, status = given.get("reason", "fraudulent"), given.get("status", "needs_response")

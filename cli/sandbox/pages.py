@@ -3,7 +3,8 @@
 from html import escape
 from urllib.parse import urlencode
 
-from cli.sandbox.objects.payment_intents import authenticate, find_intent
+from cli.sandbox.objects.confirmations import authenticate
+from cli.sandbox.objects.payment_intents import find_intent
 from cli.sandbox.table import Row
 from cli.sandbox.world import World
 
@@ -32,7 +33,7 @@ def press(world: World, ident: str, outcome: str) -> str | None:
     """Complete or fail the authentication; where the payer's browser goes next, or None without a return_url."""
     intent = find_intent(world, ident)
     if intent["status"] == "requires_action":
-        authenticate(world, ident, outcome == "success")
+        authenticate(world, intent, outcome == "success")
     return _return_to(intent)
 
 

@@ -8,8 +8,9 @@ from cli.sandbox.errors import StripeError
 from cli.sandbox.idempotency import prune
 from cli.sandbox.objects.balance import release
 from cli.sandbox.objects.charges import fill_balance_transaction
+from cli.sandbox.objects.confirmations import finish_debit
 from cli.sandbox.objects.disputes import open_dispute
-from cli.sandbox.objects.payment_intents import expire_authorization, finish_debit
+from cli.sandbox.objects.payment_intents import expire_authorization
 from cli.sandbox.objects.payment_methods import find_method
 from cli.sandbox.objects.payouts import arrive_payout, send_payout
 from cli.sandbox.objects.refunds import fail_refund, succeed_refund

@@ -13,7 +13,8 @@ from tests.sandbox.process import ROOT, SECRET, Receiver, Sandbox, wait_for
 
 
 def test_everything_answered_survives_kill_9(start: Callable[..., Sandbox]) -> None:
-    sandbox = start("--available-after", "1000")
+    # nothing may become due by itself between the two looks
+    sandbox = start("--balance-after", "1000", "--available-after", "1000")
     intent = sandbox.pay(capture_method="automatic", metadata={"payment_id": "p1"})
     refund = sandbox.client.refunds.create({"payment_intent": intent.id, "amount": 300})
     dispute = sandbox.post(f"charges/{sandbox.pay().latest_charge.id}/dispute")

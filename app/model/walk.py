@@ -53,7 +53,7 @@ _TARGET: dict[ProviderStatus, State | None] = {
 def plan_walk(payment: Mapping[str, Any], snapshot: Snapshot, *, cancel_reason: str | None = None) -> Walk:
     """The steps that bring `payment` (a row) to what `snapshot` says.
 
-    `cancel_reason` is ours, when a cancel operation of ours is on record; else the provider's own reason is taken.
+    `cancel_reason` is ours, when a cancel operation of ours did it or may have; else the provider's own is taken.
     """
     assert_same_money(payment, snapshot)
     state = State(payment["state"])

@@ -40,9 +40,9 @@ order by lease_expires_at
 limit %(limit)s;
 
 -- name: last_cancel_reason
--- Why we asked for the last cancel of this payment, if we did.
+-- Why we asked for the last cancel of this payment that took effect or may have; one that failed explains nothing.
 select reason from operations
-where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and kind = 'cancel'
+where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and kind = 'cancel' and status <> 'failed'
 order by created_at desc limit 1;
 
 -- name: closing_of

@@ -91,7 +91,8 @@ class CreatePayment(Strict):
     )
     method = fields.Nested(Method, required=True)
     capture_method = fields.String(load_default="automatic", validate=validate.OneOf(["automatic", "manual"]))
-    return_url = Text(URL, checks=[_web_url])
+    # Where the payer comes back to from a challenge: Stripe refuses to confirm without it while the payer is present.
+    return_url = Text(URL, required=True, checks=[_web_url])
     reference = Text(REFERENCE)
     description = Text(DESCRIPTION)
     statement_descriptor = Text(DESCRIPTOR, checks=[_descriptor])

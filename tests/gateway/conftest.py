@@ -22,7 +22,10 @@ from tests.fixtures.database import Clone
 
 _numbers = itertools.count()
 
-CARD = {"amount": 1_000, "currency": "usd", "method": {"type": "card", "token": "pm_card_visa"}}
+CARD = {
+    "amount": 1_000, "currency": "usd", "method": {"type": "card", "token": "pm_card_visa"},
+    "return_url": factories.RETURN_URL,
+}  # fmt: skip
 
 
 @dataclass

@@ -46,8 +46,9 @@ def test_a_replay_tells_what_was_answered_not_what_is_now(api, sql):
 
 def test_the_same_body_spelled_differently_is_the_same_request(api):
     spellings = (
-        b'{"amount":1000,"currency":"usd","method":{"type":"card","token":"a"}}',
-        b'{ "method": {"token": "\\u0061", "type": "card"}, "currency": "usd", "amount": 1000 }',
+        b'{"amount":1000,"currency":"usd","method":{"type":"card","token":"a"},"return_url":"https://a.example"}',
+        b'{ "return_url": "https://a.example", "method": {"token": "\\u0061", "type": "card"}, "currency": "usd",'
+        b' "amount": 1000 }',
     )
     first, again = (api.post_raw("/v1/payments", raw, key="k") for raw in spellings)
     assert again.headers["Idempotency-Replayed"] == "true"

@@ -10,7 +10,7 @@ from tests.gateway.conftest import CARD
 def test_a_payment_is_accepted_and_shown_as_accepted(api):
     answer = api.post(
         "/v1/payments",
-        CARD | {"reference": "order 7", "metadata": {"cart": "9"}, "return_url": "https://shop.example/back"},
+        CARD | {"reference": "order 7", "metadata": {"cart": "9"}},
     )
     made = answer.get_json()
     assert answer.status_code == 201

@@ -53,7 +53,7 @@ def test_a_refusal_points_at_the_member(api, changes, pointer, code):
 def test_every_missing_member_is_named(api):
     listed = api.post("/v1/payments", {}).get_json()["errors"]
     assert {(error["pointer"], error["code"]) for error in listed} == {
-        ("/amount", "required"), ("/currency", "required"), ("/method", "required"),
+        ("/amount", "required"), ("/currency", "required"), ("/method", "required"), ("/return_url", "required"),
     }  # fmt: skip
 
 

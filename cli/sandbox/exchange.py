@@ -149,7 +149,7 @@ class Exchange:
             return Reply(record["status"], unpack(record["body"]), headers)
         try:
             if kind == "slow_execute":
-                time.sleep(hold)
+                self._faults.wait(hold)
             return self._run(request_id, key, print_, found, given, kind, entry)
         finally:
             with self._world.lock:

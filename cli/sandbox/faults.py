@@ -46,6 +46,7 @@ class Faults:
         self.rules: list[dict[str, Any]] = []
         self.plan: dict[str, Any] = {}
         self._attempts: dict[str, int] = {}
+        self._cleared = threading.Event()
 
     def add_rule(self, given: dict[str, Any]) -> dict[str, Any]:
         """Add one rule; ValueError says what is wrong with it."""
@@ -100,11 +101,17 @@ class Faults:
             return dict(self.plan)
 
     def clear(self, ident: str | None = None) -> None:
-        """Remove one rule, or every rule and the plan."""
+        """Remove one rule, or every rule and the plan; without them nothing keeps a late execution waiting."""
         with self._lock:
             self.rules = [rule for rule in self.rules if ident is not None and rule["id"] != ident]
             if ident is None:
                 self.plan = {}
+                self._cleared.set()
+                self._cleared = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Keep one request waiting, until all faults are cleared at the latest."""
+        self._cleared.wait(seconds)
 
     def pick_request(
         self, method: str, path: str, endpoint: str, key: str, intent: dict[str, Any]

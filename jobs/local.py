@@ -21,7 +21,7 @@ from app.db import Tx
 from app.db.errors import RERUN, domain_error
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
-from app.services import ledger
+from app.services import deliveries, ledger
 from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
@@ -69,7 +69,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
     Nothing is raised for what a handler does. A delivery that could not be locked is left to whoever holds it.
     """
     if not isinstance(HANDLERS.get(key.handler), LocalHandler):
-        _defer_own(runtime, key, job_id, "unknown_handler", capped=True)
+        _defer_own(runtime, key, job_id, "unknown_handler", longest=runtime.timing.unknown_recheck)
         return 0
     picked: list[Row] = []
     try:
@@ -87,15 +87,8 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
         if own is None:
             return Group()
         if own["paused"]:
-            tx.run(
-                "deliveries.defer",
-                **key.params(),
-                job_id=job_id,
-                seconds=runtime.timing.pause_recheck,
-                why="paused",
-                cap=0,
-                capped=False,
-            )
+            seconds = runtime.timing.pause_recheck
+            deliveries.defer(tx, key, job_id, seconds=seconds, why="paused", timing=runtime.timing, capped=False)
             return Group()
         picked.append(own)
         if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
@@ -112,7 +105,7 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception) -> int:
     if _is_outage(error):
         raise error
     if len(group) == 1 and _is_conflict(error):
-        _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict", capped=True)
+        _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict")
         return 0
     if len(group) == 1:
         told = describe(error).traceback
@@ -191,29 +184,16 @@ def _mark(tx: Tx, runtime: Runtime, group: list[Row], result: Group) -> None:
             tx.run("deliveries.delete_jobs", job_ids=siblings)
     if group[0] in result.left:
         # our own job ends with this task, so our delivery needs another
-        own = group[0]
-        tx.run(
-            "deliveries.defer",
-            **_key(own).params(),
-            job_id=own["job_id"],
-            seconds=runtime.timing.sweep_promote,
-            why="payment_locked",
-            cap=runtime.timing.deferral_cap,
-            capped=True,
-        )
+        key, job_id, seconds = _key(group[0]), group[0]["job_id"], runtime.timing.sweep_promote
+        deliveries.defer(tx, key, job_id, seconds=seconds, why="payment_locked", timing=runtime.timing)
 
 
-def _defer_own(runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, capped: bool) -> None:
+def _defer_own(runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, longest: float | None = None) -> None:
+    timing = runtime.timing
     runtime.database.transact(
         _actor("local"),
-        lambda tx: tx.run(
-            "deliveries.defer",
-            **key.params(),
-            job_id=job_id,
-            seconds=runtime.timing.pause_recheck,
-            why=why,
-            cap=runtime.timing.deferral_cap,
-            capped=capped,
+        lambda tx: deliveries.defer(
+            tx, key, job_id, seconds=timing.pause_recheck, why=why, timing=timing, longest=longest
         ),
     )
 

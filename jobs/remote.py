@@ -23,7 +23,8 @@ def run_remote(runtime: Runtime, key: DeliveryKey, job_id: int) -> str:
     """
     handler = HANDLERS.get(key.handler)
     if not isinstance(handler, RemoteHandler):
-        return _leave(runtime, Run(runtime, key, job_id, actor_type=ActorType.WORKER), "unknown_handler")
+        run = Run(runtime, key, job_id, actor_type=ActorType.WORKER)
+        return _leave(runtime, run, "unknown_handler", longest=runtime.timing.unknown_recheck)
     run = Run(runtime, key, job_id, actor_type=handler.actor_type)
     try:
         handler.handle(run)
@@ -60,11 +61,11 @@ def count_failure(runtime: Runtime, key: DeliveryKey, job_id: int, error: BaseEx
     return "failed" if status == "pending" else status
 
 
-def _leave(runtime: Runtime, run: Run, why: str) -> str:
+def _leave(runtime: Runtime, run: Run, why: str, *, longest: float | None = None) -> str:
     """Wait uncounted. What cannot be written now, because the database is away, the sweeper finds later."""
     seconds = runtime.timing.pause_recheck
     try:
-        run.transact(lambda tx: run.defer(tx, seconds, why, capped=why != "paused"))
+        run.transact(lambda tx: run.defer(tx, seconds, why, capped=why != "paused", longest=longest))
     except errors.DatabaseDown:
         return "database_down"
     return "deferred"

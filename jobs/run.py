@@ -80,10 +80,18 @@ class Run:
         deliveries.finish(tx, self.key)
         self.ended = "done"
 
-    def defer(self, tx: Tx, seconds: float, why: str, *, capped: bool = True) -> None:
+    def defer(self, tx: Tx, seconds: float, why: str, *, capped: bool = True, longest: float | None = None) -> None:
         """Wait uncounted; the promoter enqueues the delivery again when it is due."""
-        timing = self.runtime.timing
-        deliveries.defer(tx, self.key, self.job_id, seconds=seconds, why=why, timing=timing, capped=capped)
+        deliveries.defer(
+            tx,
+            self.key,
+            self.job_id,
+            seconds=seconds,
+            why=why,
+            timing=self.runtime.timing,
+            capped=capped,
+            longest=longest,
+        )
         self.ended = "deferred"
 
     def bury(self, tx: Tx, reason: str) -> None:

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -31,14 +31,16 @@ OBSERVATIONS_PER_PASS = 200
 EXPIRIES_PER_PASS = 50
 PAGE_OF_DELIVERIES = 1_000
 
+# Before every delivery there can be.
 FIRST_KEY = ("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000", "")
 
 
-@dataclass
-class Walk:
-    """Where the walk over pending deliveries is, per lane; it begins anew at the end."""
+@dataclass(frozen=True)
+class Swept:
+    """What one pass found, and how far it came if it walks by key: None at the end."""
 
-    at: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    found: int
+    walked_to: list[str] | None = None
 
 
 def promote_once(runtime: Runtime) -> int:
@@ -77,37 +79,31 @@ def rescue_once(runtime: Runtime) -> int:
     return _pass(runtime, "rescue", work)
 
 
-def find_lost_jobs_once(runtime: Runtime, walk: Walk) -> int:
-    """One page of the walk over pending deliveries: those whose job is gone are due again."""
-    found = 0
-    for lane in ("remote", "local"):
-        merchant_id, event_id, handler = walk.at.get(lane, FIRST_KEY)
-        page: dict[str, object] = {}
+def find_lost_jobs_once(runtime: Runtime) -> int:
+    """One page of the walk over pending deliveries, per lane: those whose job is gone are due again."""
+    return sum(_walk(runtime, f"lost_jobs_{lane}", lane) for lane in ("remote", "local"))
 
-        def work(
-            tx: Tx,
-            lane: str = lane,
-            at: tuple[str, str, str] = (merchant_id, event_id, handler),
-            page: dict[str, object] = page,
-        ) -> int:
-            row = tx.one(
-                "deliveries.lost_jobs",
-                lane=lane,
-                merchant_id=at[0],
-                event_id=at[1],
-                handler=at[2],
-                limit=PAGE_OF_DELIVERIES,
-            )
-            assert row is not None, "the walk always answers"
-            page.update(row)
-            return int(row["rearmed"])
 
-        found += _pass(runtime, f"lost_jobs_{lane}", work)
-        if page.get("seen", 0) == PAGE_OF_DELIVERIES:
-            walk.at[lane] = (str(page["merchant_id"]), str(page["event_id"]), str(page["handler"]))
-        else:
-            walk.at.pop(lane, None)
-    return found
+def _walk(runtime: Runtime, name: str, lane: str) -> int:
+    """Go on where the last page ended, whoever ran it; after the last page the walk begins anew."""
+
+    def work(tx: Tx) -> Swept:
+        known = tx.one("sweeps.walked_to", name=name)
+        merchant_id, event_id, handler = (known and known["walked_to"]) or FIRST_KEY
+        page = tx.one(
+            "deliveries.lost_jobs",
+            lane=lane,
+            merchant_id=merchant_id,
+            event_id=event_id,
+            handler=handler,
+            limit=PAGE_OF_DELIVERIES,
+        )
+        assert page is not None, "the walk always answers"
+        more = page["seen"] == PAGE_OF_DELIVERIES
+        at = [str(page["merchant_id"]), str(page["event_id"]), page["handler"]]
+        return Swept(int(page["rearmed"]), walked_to=at if more else None)
+
+    return _sweep(runtime, name, work)
 
 
 def expire_leases_once(runtime: Runtime) -> int:
@@ -181,25 +177,30 @@ def _lock_order(row: dict[str, Any]) -> tuple[UUID, UUID]:
 
 
 def _pass(runtime: Runtime, name: str, work: Callable[[Tx], int]) -> int:
+    """A pass that looks everywhere at once."""
+    return _sweep(runtime, name, lambda tx: Swept(work(tx)))
+
+
+def _sweep(runtime: Runtime, name: str, work: Callable[[Tx], Swept]) -> int:
     """One bounded transaction under a try-lock of its own; who does not get the lock has nothing to do."""
 
     def guarded(tx: Tx) -> int:
         lock = tx.one("sweeps.try_lock", name=name)
         if lock is None or not lock["locked"]:
             return 0
-        found = work(tx)
-        tx.run("sweeps.record", name=name, found=found)
-        return found
+        swept = work(tx)
+        tx.run("sweeps.record", name=name, found=swept.found, walked_to=swept.walked_to)
+        return swept.found
 
     return runtime.database.transact(Actor(ActorType.RECONCILER, f"sweep_{name}", Role.WORKER), guarded)
 
 
-def sweep_once(runtime: Runtime, walk: Walk | None = None) -> dict[str, int]:
+def sweep_once(runtime: Runtime) -> dict[str, int]:
     """Every pass once, in the order in which one feeds the next; counts by name."""
     return {
         "leases": expire_leases_once(runtime),
         "rescued": rescue_once(runtime),
-        "lost": find_lost_jobs_once(runtime, walk or Walk()),
+        "lost": find_lost_jobs_once(runtime),
         "expired_actions": expire_actions_once(runtime),
         "observations": observe_due_once(runtime),
         "pruned_keys": prune_keys_once(runtime),
@@ -224,12 +225,11 @@ class Sweeper:
 
     def _run(self) -> None:
         timing = self._runtime.timing
-        walk = Walk()
         passes: list[tuple[float, Callable[[], int]]] = [
             (timing.sweep_promote, self._promote),
             (timing.sweep_leases, lambda: expire_leases_once(self._runtime)),
             (timing.sweep_jobs, lambda: rescue_once(self._runtime)),
-            (timing.sweep_jobs, lambda: find_lost_jobs_once(self._runtime, walk)),
+            (timing.sweep_jobs, lambda: find_lost_jobs_once(self._runtime)),
             (timing.sweep_clock, lambda: observe_due_once(self._runtime)),
             (timing.sweep_clock, lambda: expire_actions_once(self._runtime)),
             (timing.settle_recheck, lambda: prune_keys_once(self._runtime)),

@@ -33,7 +33,7 @@ grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
 grant insert, update on sweeps to postbox_worker;
-grant execute on function enqueue_delivery, emit_observation_due to postbox_worker;
+grant execute on function enqueue_delivery, emit_observation_due, pauses_of to postbox_worker;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;

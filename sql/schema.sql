@@ -786,6 +786,28 @@ end $$;
 
 COMMENT ON FUNCTION postbox.pauses_500_audit() IS 'One audit entry per pause that is set or lifted.';
 
+CREATE TABLE postbox.pauses (
+    kind text NOT NULL,
+    name text NOT NULL,
+    reason text NOT NULL,
+    paused_by text NOT NULL,
+    paused_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pauses_kind_is_known CHECK ((kind = ANY (ARRAY['provider'::text, 'handler'::text, 'merchant'::text])))
+);
+
+COMMENT ON TABLE postbox.pauses IS 'What an operator has stopped by hand; deliveries behind it wait and count nothing.';
+
+CREATE FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) RETURNS SETOF postbox.pauses
+    LANGUAGE sql STABLE
+    AS $$
+  select p.* from pauses p
+  where (p.kind = 'handler' and p.name = p_handler)
+     or (p.kind = 'merchant' and p.name = p_merchant_id::text)
+     or (p.kind = 'provider' and p.name = p_provider)
+$$;
+
+COMMENT ON FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) IS 'The pauses that a delivery waits for: of its handler, its merchant, and, where it calls one, its provider (null for the local lane).';
+
 CREATE FUNCTION postbox.payment_webhooks(p_payment_id uuid) RETURNS TABLE(id uuid, provider text, provider_event_id text, type text, received_at timestamp with time zone)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1572,17 +1594,6 @@ WITH (fillfactor='70');
 
 COMMENT ON TABLE postbox.operations IS 'One row per intended effect at a provider, with the parameters every attempt is rebuilt from.';
 
-CREATE TABLE postbox.pauses (
-    kind text NOT NULL,
-    name text NOT NULL,
-    reason text NOT NULL,
-    paused_by text NOT NULL,
-    paused_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pauses_kind_is_known CHECK ((kind = ANY (ARRAY['provider'::text, 'handler'::text, 'merchant'::text])))
-);
-
-COMMENT ON TABLE postbox.pauses IS 'What an operator has stopped by hand; deliveries behind it wait and count nothing.';
-
 CREATE TABLE postbox.payment_states (
     state text NOT NULL,
     rank smallint NOT NULL,
@@ -1710,11 +1721,15 @@ CREATE TABLE postbox.sweeps (
     last_found bigint DEFAULT 0 NOT NULL,
     runs bigint DEFAULT 1 NOT NULL,
     found bigint DEFAULT 0 NOT NULL,
-    CONSTRAINT sweeps_counts_are_not_negative CHECK (((last_found >= 0) AND (found >= 0) AND (runs > 0)))
+    walked_to text[],
+    CONSTRAINT sweeps_counts_are_not_negative CHECK (((last_found >= 0) AND (found >= 0) AND (runs > 0))),
+    CONSTRAINT sweeps_walked_to_is_a_delivery CHECK ((cardinality(walked_to) = 3))
 )
 WITH (fillfactor='50');
 
 COMMENT ON TABLE postbox.sweeps IS 'One row per sweep: when it last ran and how much it found. Operational, never evidence.';
+
+COMMENT ON COLUMN postbox.sweeps.walked_to IS 'Of a sweep that walks over deliveries: the key (merchant_id, event_id, handler) of the last one seen; null begins anew.';
 
 CREATE TABLE postbox.topics (
     topic text NOT NULL,
@@ -3411,6 +3426,12 @@ GRANT ALL ON FUNCTION postbox.outcomes_unknown(p_most integer) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.pauses_500_audit() FROM PUBLIC;
 
+GRANT SELECT ON TABLE postbox.pauses TO postbox_worker;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE postbox.pauses TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) TO postbox_api;
 
@@ -3588,9 +3609,6 @@ GRANT INSERT(params) ON TABLE postbox.operations TO postbox_operator;
 
 GRANT INSERT(params_sha256) ON TABLE postbox.operations TO postbox_api;
 GRANT INSERT(params_sha256) ON TABLE postbox.operations TO postbox_operator;
-
-GRANT SELECT ON TABLE postbox.pauses TO postbox_worker;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE postbox.pauses TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.payment_states TO postbox_api;
 GRANT SELECT ON TABLE postbox.payment_states TO postbox_worker;

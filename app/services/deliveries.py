@@ -46,14 +46,26 @@ def finish(tx: Tx, key: DeliveryKey) -> None:
 
 
 def defer(
-    tx: Tx, key: DeliveryKey, job_id: int, *, seconds: float, why: str, timing: Timing, capped: bool = True
+    tx: Tx,
+    key: DeliveryKey,
+    job_id: int,
+    *,
+    seconds: float,
+    why: str,
+    timing: Timing,
+    capped: bool = True,
+    longest: float | None = None,
 ) -> None:
-    """Wait uncounted for `seconds`; past the cap of 24 h it is a dead letter. `capped=False`: an operator's pause."""
+    """Wait uncounted for `seconds`, growing up to `longest`; past the cap of 24 h it is a dead letter.
+
+    `capped=False`: an operator's pause.
+    """
     tx.run(
         "deliveries.defer",
         **key.params(),
         job_id=job_id,
         seconds=seconds,
+        longest=seconds if longest is None else longest,
         why=why,
         cap=timing.deferral_cap,
         capped=capped,

@@ -7,12 +7,7 @@ where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handle
   and e.merchant_id = d.merchant_id and e.id = d.event_id
 returning d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d.failures, d.deferrals, d.alone,
   e.operation_id, e.webhook_id, e.payload, e.correlation_id,
-  exists (
-    select from pauses p
-    where (p.kind = 'handler' and p.name = d.handler)
-       or (p.kind = 'merchant' and p.name = d.merchant_id::text)
-       or (p.kind = 'provider' and d.lane = 'remote' and p.name = %(provider)s)
-  ) as paused;
+  exists (select from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end)) as paused;
 
 -- name: finish
 -- The effect and its mark commit together.
@@ -20,10 +15,12 @@ update deliveries set status = 'done', done_at = clock_timestamp(), job_id = nul
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s and status = 'pending';
 
 -- name: defer
--- Uncounted waiting: a due time and no job. A delivery deferred past the cap is a dead letter; an operator's pause stops that clock.
+-- Uncounted waiting: a due time and no job. Up to the longest, a wait grows with the time already waited.
+-- A delivery deferred past the cap is a dead letter; an operator's pause stops that clock.
 update deliveries set
   job_id = null,
-  due_at = clock_timestamp() + make_interval(secs => %(seconds)s),
+  due_at = clock_timestamp() + make_interval(secs => least(
+    greatest(%(seconds)s::float8, extract(epoch from clock_timestamp() - deferred_since)::float8 / 2), %(longest)s::float8)),
   deferrals = deferrals + 1,
   deferred_for = %(why)s,
   deferred_since = case when %(capped)s then coalesce(deferred_since, clock_timestamp()) end,
@@ -60,12 +57,7 @@ values (%(merchant_id)s, %(event_id)s, %(handler)s, %(error_class)s, %(message)s
 -- Enqueue what is due: waiting is over, a job is made. What is paused waits on, by a due time further off.
 with due as (
   select d.merchant_id, d.event_id, d.handler, d.lane,
-         exists (
-           select from pauses p
-           where (p.kind = 'handler' and p.name = d.handler)
-              or (p.kind = 'merchant' and p.name = d.merchant_id::text)
-              or (p.kind = 'provider' and d.lane = 'remote' and p.name = %(provider)s)
-         ) as paused
+         exists (select from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end)) as paused
   from deliveries d
   where d.status = 'pending' and d.job_id is null and d.due_at <= clock_timestamp()
   order by d.due_at
@@ -123,8 +115,7 @@ cross join lateral (
   join procrastinate_jobs j on j.id = d.job_id and j.status = 'todo'
   where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and not d.alone and d.failures = 0
     and d.merchant_id = shares.merchant_id and d.handler = any(%(handlers)s)
-    and not exists (select from pauses p where (p.kind = 'handler' and p.name = d.handler)
-                                            or (p.kind = 'merchant' and p.name = d.merchant_id::text))
+    and not exists (select from pauses_of(d.handler, d.merchant_id, null))
   order by d.lane, d.merchant_id, d.event_id, d.handler
   limit shares.share
   for update of d, j skip locked
@@ -135,8 +126,7 @@ limit %(limit)s;
 -- name: lock_one
 -- The carrier's own delivery, if it still names this job; another runs it otherwise.
 select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
-  exists (select from pauses p where (p.kind = 'handler' and p.name = d.handler)
-                                  or (p.kind = 'merchant' and p.name = d.merchant_id::text)) as paused
+  exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused
 from deliveries d
 where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
   and d.status = 'pending' and d.job_id = %(job_id)s

@@ -1,8 +1,13 @@
 -- name: record
--- A sweep ran now and found this many.
-insert into sweeps (name, last_found, found) values (%(name)s, %(found)s, %(found)s)
+-- A sweep ran now, found this many, and came this far if it walks.
+insert into sweeps (name, last_found, found, walked_to) values (%(name)s, %(found)s, %(found)s, %(walked_to)s)
 on conflict (name) do update set
-  last_run_at = clock_timestamp(), last_found = excluded.last_found, runs = sweeps.runs + 1, found = sweeps.found + excluded.found;
+  last_run_at = clock_timestamp(), last_found = excluded.last_found, runs = sweeps.runs + 1, found = sweeps.found + excluded.found,
+  walked_to = excluded.walked_to;
+
+-- name: walked_to
+-- Where a walk goes on, read under its lock; null begins anew.
+select walked_to from sweeps where name = %(name)s;
 
 -- name: try_lock
 -- One sweeper of each kind at a time, over all workers; held until this transaction ends.

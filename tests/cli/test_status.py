@@ -16,7 +16,7 @@ def test_all_is_well_with_fresh_work(postbox: Postbox, database: Clone) -> None:
     factories.payment(conn)
     with factories.acting(conn, "worker"):
         for found in (2, 3):
-            conn.execute(QUERIES["sweeps.record"], {"name": "leases", "found": found})
+            conn.execute(QUERIES["sweeps.record"], {"name": "leases", "found": found, "walked_to": None})
     answer = postbox("status", "--json")
     assert (answer.code, answer.json["attention"]) == (0, [])
     submit = next(row for row in answer.json["handlers"] if row["handler"] == "submit_payment")

@@ -16,10 +16,13 @@ grant execute on function authenticate, take_token, webhook_owner, payment_webho
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
   to postbox_api;
+grant select on refunds, disputes to postbox_api;
 grant select on ledger_accounts, ledger_entries, ledger_lines, ledger_balances to postbox_api;
 grant insert (merchant_id, id, state, currency, amount, provider, provider_account, method, method_token, capture_method, return_url,
   livemode, reference, description, statement_descriptor, metadata, retry_of) on payments to postbox_api;
-grant update (state, cancel_reason) on payments to postbox_api;
+grant update (state, cancel_reason, amount_refund_pending) on payments to postbox_api;
+grant insert (merchant_id, id, payment_id, currency, amount, origin, operation_id, reason, provider, provider_account)
+  on refunds to postbox_api, postbox_operator;
 grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, params_sha256) on operations to postbox_api;
 grant insert on webhooks to postbox_api;
 grant select, insert, update on webhook_rejections, idempotency_keys to postbox_api;
@@ -28,12 +31,17 @@ grant select, insert, update on webhook_rejections, idempotency_keys to postbox_
 grant select on all tables in schema postbox to postbox_worker;
 grant insert, update on operations, provider_calls, circuits to postbox_worker;
 -- a late match moves a line to its merchant; what the provider said about money stays
-grant insert, update (merchant_id, payment_id, status, available_on, updated_at) on provider_transactions to postbox_worker;
+grant insert, update (merchant_id, payment_id, refund_id, dispute_id, status, available_on, updated_at) on provider_transactions to postbox_worker;
+grant insert (merchant_id, id, payment_id, currency, amount, origin, operation_id, reason, provider, provider_account)
+  on refunds to postbox_worker;
+grant update (state, provider_ref, provider_status, failure_reason) on refunds to postbox_worker;
+grant insert, update on disputes to postbox_worker;
 grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
 grant insert, update on sweeps to postbox_worker;
-grant execute on function enqueue_delivery, emit_observation_due, pauses_of to postbox_worker;
+grant execute on function enqueue_delivery, emit_observation_due, emit_dispute_status_unknown, pauses_of to postbox_worker;
+grant execute on function state_of_facts, facts_of_children to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
@@ -45,7 +53,7 @@ grant select on all tables in schema postbox, procrastinate to postbox_operator;
 grant insert, update on merchants, provider_accounts to postbox_operator;
 grant insert, update (revoked_at, expires_at) on api_keys to postbox_operator;
 grant insert, update, delete on pauses to postbox_operator;
-grant update (state, cancel_reason, amount_captured, observe_at) on payments to postbox_operator;
+grant update (state, cancel_reason, amount_captured, amount_refund_pending, observe_at) on payments to postbox_operator;
 grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, params_sha256) on operations to postbox_operator;
 -- enough to replay or discard a dead letter and to end a pause's waiting; never to call a delivery done
 grant update (status, due_at, job_id, alone, failures, deferrals, rescues, deferred_since, deferred_for, dead_at, dead_reason,

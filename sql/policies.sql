@@ -12,6 +12,7 @@ declare
     'circuits',
     'deliveries',
     'delivery_failures',
+    'disputes',
     'events',
     'idempotency_keys',
     'ledger_accounts',
@@ -27,6 +28,7 @@ declare
     'provider_calls',
     'provider_transactions',
     'rate_limits',
+    'refunds',
     'webhook_rejections',
     'webhooks'
   ];

@@ -50,6 +50,22 @@ end $$;
 
 COMMENT ON FUNCTION postbox.assert_actor_allowed() IS 'The actor type of this transaction, after checking that the role may set it; PB002 otherwise.';
 
+CREATE FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_payment_id uuid, p_currency text, p_provider text, p_account text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+begin
+  if not exists (
+    select from payments
+    where merchant_id = p_merchant_id and id = p_payment_id
+      and (currency, provider, provider_account) = (p_currency, p_provider, p_account)
+  ) then
+    raise exception 'a refund or dispute has its payment''s currency and provider' using errcode = 'PB004';
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_payment_id uuid, p_currency text, p_provider text, p_account text) IS 'PB004 unless the payment has this currency, provider and account.';
+
 CREATE FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'postbox', 'pg_temp'
@@ -204,6 +220,91 @@ end $$;
 
 COMMENT ON FUNCTION postbox.deliveries_200_dead_letter() IS 'A dead letter changes only by an operator''s replay or discard, which is audited.';
 
+CREATE FUNCTION postbox.disputes_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  actor text;
+begin
+  if tg_relid <> 'postbox.disputes'::regclass then
+    raise exception 'disputes_200_check guards postbox.disputes and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op in ('DELETE', 'TRUNCATE') then
+    raise exception 'a dispute is never deleted' using errcode = 'PB004';
+  end if;
+  actor := assert_actor_allowed();
+  if actor not in ('worker', 'webhook', 'reconciler') then
+    raise exception '% may not write a dispute: the provider decides', actor using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' then
+    if new.state not in ('inquiry', 'open') or new.amount_withdrawn <> 0 then
+      raise exception 'a dispute begins as inquiry or open, and holds nothing yet' using errcode = 'PB001';
+    end if;
+    perform assert_child_of_payment(new.merchant_id, new.payment_id, new.currency, new.provider, new.provider_account);
+    new.version := 1;
+    new.created_at := clock_timestamp();
+    new.updated_at := new.created_at;
+    return new;
+  end if;
+  if (new.merchant_id, new.id, new.payment_id, new.currency, new.provider, new.provider_account, new.provider_ref, new.created_at,
+      new.disputed_at)
+     is distinct from
+     (old.merchant_id, old.id, old.payment_id, old.currency, old.provider, old.provider_account, old.provider_ref, old.created_at,
+      old.disputed_at) then
+    raise exception 'what a dispute is never changes' using errcode = 'PB004';
+  end if;
+  if new.state <> old.state
+     and not exists (select from dispute_transitions where from_state = old.state and to_state = new.state) then
+    raise exception 'a dispute does not go from % to %', old.state, new.state using errcode = 'PB001';
+  end if;
+  new.version := old.version + 1;
+  new.updated_at := clock_timestamp();
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.disputes_200_check() IS 'Refuses what no actor may do to a dispute: PB001 no such edge, PB002 not this actor, PB003 no actor, PB004 immutable.';
+
+CREATE FUNCTION postbox.disputes_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.disputes'::regclass then
+    raise exception 'disputes_500_audit records postbox.disputes and nothing else' using errcode = 'PB002';
+  end if;
+  perform audit_write(
+    new.merchant_id,
+    'dispute.' || case when tg_op = 'INSERT' then 'created' when new.state <> old.state then new.state else 'observed' end,
+    'dispute', new.id::text, new.payment_id, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.disputes_500_audit() IS 'One audit entry per insert and update of a dispute.';
+
+CREATE FUNCTION postbox.disputes_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  edge_event text;
+begin
+  if tg_relid <> 'postbox.disputes'::regclass then
+    raise exception 'disputes_700_event speaks for postbox.disputes and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' then
+    perform emit_dispute_event(case new.state when 'inquiry' then 'dispute.inquiry_opened' else 'dispute.opened' end, new, null);
+  elsif new.state <> old.state then
+    select event into strict edge_event from dispute_transitions where from_state = old.state and to_state = new.state;
+    perform emit_dispute_event(edge_event, new, old.state);
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.disputes_700_event() IS 'The event of a dispute''s beginning or edge, in the transaction that made it true.';
+
 CREATE TABLE postbox.provider_transactions (
     merchant_id uuid NOT NULL,
     provider text NOT NULL,
@@ -221,12 +322,96 @@ CREATE TABLE postbox.provider_transactions (
     created_at_provider timestamp with time zone NOT NULL,
     recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    refund_id uuid,
+    dispute_id uuid,
     CONSTRAINT provider_transactions_net_is_gross_less_fee CHECK ((net = (gross - fee))),
     CONSTRAINT provider_transactions_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'available'::text])))
 )
 WITH (fillfactor='80');
 
 COMMENT ON TABLE postbox.provider_transactions IS 'One row per money line of a provider: a fact, kept as the provider told it.';
+
+CREATE FUNCTION postbox.emit_child_money(t postbox.provider_transactions) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  r refunds;
+  d disputes;
+begin
+  if t.refund_id is not null and t.gross < 0 then
+    select * into strict r from refunds where merchant_id = t.merchant_id and id = t.refund_id;
+    perform emit_refund_event('refund.booked', r, r.state);
+  elsif t.dispute_id is not null and t.gross <> 0 then
+    select * into strict d from disputes where merchant_id = t.merchant_id and id = t.dispute_id;
+    perform emit_dispute_event(
+      case when t.gross < 0 then 'dispute.funds_withdrawn' else 'dispute.funds_reinstated' end, d, d.state,
+      jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref,
+        'moved', case when t.currency = d.currency then abs(t.gross) else d.amount end));
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.emit_child_money(t postbox.provider_transactions) IS 'What a money line means for the refund or dispute it belongs to; only definer triggers may call it.';
+
+CREATE TABLE postbox.disputes (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    payment_id uuid NOT NULL,
+    state text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    amount_withdrawn bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    disputed_at timestamp with time zone NOT NULL,
+    evidence_due_at timestamp with time zone,
+    provider text NOT NULL,
+    provider_account text NOT NULL,
+    provider_ref text NOT NULL,
+    provider_status text NOT NULL,
+    reason text,
+    CONSTRAINT disputes_amounts_are_not_negative CHECK (((amount >= 0) AND (amount_withdrawn >= 0))),
+    CONSTRAINT disputes_state_is_known CHECK ((state = ANY (ARRAY['inquiry'::text, 'open'::text, 'won'::text, 'lost'::text, 'closed'::text]))),
+    CONSTRAINT disputes_texts_are_bounded CHECK (((length(provider_status) <= 100) AND (length(reason) <= 100)))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.disputes IS 'One row per dispute at the provider: where it stands, and how much of the payment''s money it holds now.';
+
+COMMENT ON COLUMN postbox.disputes.amount_withdrawn IS 'What its balance transactions have withdrawn and not reinstated; never below zero. The status moves no money.';
+
+COMMENT ON COLUMN postbox.disputes.disputed_at IS 'When the provider says it began.';
+
+COMMENT ON COLUMN postbox.disputes.provider_status IS 'The provider''s own word for it, as last seen; one that nobody knows leaves the state as it is.';
+
+CREATE FUNCTION postbox.emit_dispute_event(p_topic text, d postbox.disputes, p_previous_state text, p_more jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  insert into events (merchant_id, topic, payment_id, dispute_id, payload, correlation_id, causation_id)
+  values (d.merchant_id, p_topic, d.payment_id, d.id,
+    jsonb_build_object('state', d.state, 'previous_state', p_previous_state, 'version', d.version, 'currency', d.currency,
+      'amount', d.amount, 'amount_withdrawn', d.amount_withdrawn, 'reason', d.reason, 'provider_status', d.provider_status) || p_more,
+    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), d.payment_id::text),
+    nullif(current_setting('postbox.causation_id', true), ''))
+$$;
+
+COMMENT ON FUNCTION postbox.emit_dispute_event(p_topic text, d postbox.disputes, p_previous_state text, p_more jsonb) IS 'One event about a dispute as it is now; only definer functions may call it.';
+
+CREATE FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  d disputes;
+begin
+  perform assert_actor_allowed();
+  select * into strict d from disputes where merchant_id = p_merchant_id and id = p_dispute_id;
+  perform emit_dispute_event('dispute.status_unknown', d, d.state);
+end $$;
+
+COMMENT ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) IS 'The provider uses a word for this dispute that we do not know: it is stored, and people are told.';
 
 CREATE FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) RETURNS void
     LANGUAGE sql
@@ -322,7 +507,6 @@ END),
     CONSTRAINT payments_method_is_known CHECK ((method = ANY (ARRAY['card'::text, 'us_bank_account'::text, 'ach'::text]))),
     CONSTRAINT payments_next_action_iff_required CHECK (((state = 'requires_action'::text) = (next_action_type IS NOT NULL))),
     CONSTRAINT payments_provider_ref_precedes_submitted CHECK (((submitted_at IS NULL) OR (provider_ref IS NOT NULL))),
-    CONSTRAINT payments_refunds_at_most_the_captured CHECK (((amount_refunded >= 0) AND (amount_refunded <= amount_captured))),
     CONSTRAINT payments_settled_only_when_confirmed CHECK (((settled_at IS NULL) OR (confirmed_at IS NOT NULL))),
     CONSTRAINT payments_settled_state_has_settled_at CHECK (((state <> 'settled'::text) OR (settled_at IS NOT NULL))),
     CONSTRAINT payments_submitted_at_follows_the_state CHECK (
@@ -366,6 +550,63 @@ $$;
 
 COMMENT ON FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_previous_state text) IS 'One event about a payment as it is now; only definer triggers may call it.';
 
+CREATE TABLE postbox.refunds (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    payment_id uuid NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    succeeded_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    origin text NOT NULL,
+    operation_id uuid,
+    reason text,
+    provider text NOT NULL,
+    provider_account text NOT NULL,
+    provider_ref text,
+    provider_status text,
+    failure_reason text,
+    CONSTRAINT refunds_amount_is_positive CHECK (((amount > 0) AND (amount <= '9007199254740991'::bigint))),
+    CONSTRAINT refunds_ended_at_iff_failed_or_canceled CHECK (((state = ANY (ARRAY['failed'::text, 'canceled'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT refunds_failure_reason_iff_failed CHECK (((state = 'failed'::text) = (failure_reason IS NOT NULL))),
+    CONSTRAINT refunds_operation_iff_asked_of_us CHECK (((origin = 'api'::text) = (operation_id IS NOT NULL))),
+    CONSTRAINT refunds_origin_is_known CHECK ((origin = ANY (ARRAY['api'::text, 'provider'::text]))),
+    CONSTRAINT refunds_provider_has_it_once_pending CHECK (
+CASE
+    WHEN (state = ANY (ARRAY['pending'::text, 'succeeded'::text, 'canceled'::text])) THEN (provider_ref IS NOT NULL)
+    WHEN (state = ANY (ARRAY['requested'::text, 'submitting'::text, 'outcome_unknown'::text])) THEN (provider_ref IS NULL)
+    ELSE true
+END),
+    CONSTRAINT refunds_state_is_known CHECK ((state = ANY (ARRAY['requested'::text, 'submitting'::text, 'outcome_unknown'::text, 'pending'::text, 'succeeded'::text, 'failed'::text, 'canceled'::text]))),
+    CONSTRAINT refunds_succeeded_has_succeeded_at CHECK (((state <> 'succeeded'::text) OR (succeeded_at IS NOT NULL))),
+    CONSTRAINT refunds_texts_are_bounded CHECK (((length(reason) <= 100) AND (length(provider_status) <= 100) AND (length(failure_reason) <= 200)))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.refunds IS 'One row per refund, asked of us or made at the provider: its state, and what it takes from its payment while it is not over.';
+
+COMMENT ON COLUMN postbox.refunds.origin IS 'api: asked of us, carried out by an operation. provider: made there, found by us.';
+
+COMMENT ON COLUMN postbox.refunds.provider_status IS 'The provider''s own word for it, as last seen.';
+
+CREATE FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  insert into events (merchant_id, topic, payment_id, refund_id, payload, correlation_id, causation_id)
+  values (r.merchant_id, p_topic, r.payment_id, r.id,
+    jsonb_build_object('state', r.state, 'previous_state', p_previous_state, 'version', r.version, 'currency', r.currency,
+      'amount', r.amount, 'origin', r.origin, 'reason', r.reason, 'failure_reason', r.failure_reason),
+    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), r.payment_id::text),
+    nullif(current_setting('postbox.causation_id', true), ''))
+$$;
+
+COMMENT ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) IS 'One event about a refund as it is now; only definer triggers may call it.';
+
 CREATE FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) RETURNS bigint
     LANGUAGE sql
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -395,6 +636,25 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.events_900_fan_out() IS 'One delivery and one job per subscription of the topic.';
+
+CREATE FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select r.pending, r.refunded, d.disputed, d.lost
+  from (
+    select coalesce(sum(amount) filter (where state in ('requested', 'submitting', 'outcome_unknown', 'pending')), 0)::bigint as pending,
+           coalesce(sum(amount) filter (where state = 'succeeded'), 0)::bigint as refunded
+    from refunds where merchant_id = p_merchant_id and payment_id = p_payment_id
+  ) r
+  cross join (
+    select coalesce(sum(amount_withdrawn) filter (where state <> 'lost'), 0)::bigint as disputed,
+           coalesce(sum(amount_withdrawn) filter (where state = 'lost'), 0)::bigint as lost
+    from disputes where merchant_id = p_merchant_id and payment_id = p_payment_id
+  ) d
+$$;
+
+COMMENT ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) IS 'The sums that a payment''s refunds and disputes amount to now, in minor units of its currency.';
 
 CREATE FUNCTION postbox.ledger_account_kind(p_code text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -888,6 +1148,14 @@ begin
     raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
   end if;
 
+  -- what is asked for fits into what is left; what the provider did is true whether it fits or not
+  if new.amount_refund_pending <> old.amount_refund_pending and actor in ('api', 'operator')
+     and (new.amount_refund_pending < old.amount_refund_pending
+          or new.amount_captured - new.amount_refunded < new.amount_refund_pending) then
+    raise exception 'a request reserves no more than what is left to refund'
+      using errcode = 'check_violation', constraint = 'payments_refund_requests_fit';
+  end if;
+
   if new.state <> old.state then
     select * into edge from payment_transitions where from_state = old.state and to_state = new.state;
     if not found then
@@ -924,6 +1192,13 @@ begin
       new.failure_retryable := null;
       new.cancel_reason := null;
     end if;
+  end if;
+  if new.confirmed_at is not null
+     and new.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned')
+     and new.state <> state_of_facts(new.method, new.amount_captured, new.amount_refunded, new.amount_disputed, new.amount_lost,
+           new.settled_at, new.state = 'returned') then
+    raise exception 'the facts of this payment do not say %', new.state
+      using errcode = 'check_violation', constraint = 'payments_state_follows_the_facts';
   end if;
   new.version := old.version + 1;
   new.updated_at := clock_timestamp();
@@ -1043,7 +1318,11 @@ begin
   end if;
   if tg_op = 'INSERT' then
     perform emit_fact_event('fact.recorded', new);
+    perform emit_child_money(new);
     return null;
+  end if;
+  if old.refund_id is null and old.dispute_id is null then
+    perform emit_child_money(new);
   end if;
   if old.payment_id is null and new.payment_id is not null then
     perform emit_fact_event('fact.matched', new);
@@ -1054,7 +1333,7 @@ begin
   return null;
 end $$;
 
-COMMENT ON FUNCTION postbox.provider_transactions_700_event() IS 'A money line of the provider tells when it is stored, when it finds its payment, when it is available.';
+COMMENT ON FUNCTION postbox.provider_transactions_700_event() IS 'A money line of the provider tells when it is stored, when it finds its payment, refund or dispute, when it is available.';
 
 CREATE FUNCTION postbox.queue_backlog(p_most integer) RETURNS TABLE(handler text, pending bigint, dead bigint, oldest double precision)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -1094,6 +1373,105 @@ end $$;
 
 COMMENT ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) IS 'Audits something that is no row change of ours: an object of the provider that belongs to nobody here.';
 
+CREATE FUNCTION postbox.refunds_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  actor text;
+begin
+  if tg_relid <> 'postbox.refunds'::regclass then
+    raise exception 'refunds_200_check guards postbox.refunds and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op in ('DELETE', 'TRUNCATE') then
+    raise exception 'a refund is never deleted' using errcode = 'PB004';
+  end if;
+  actor := assert_actor_allowed();
+  if tg_op = 'INSERT' then
+    if new.state <> 'requested' or num_nonnulls(new.provider_ref, new.provider_status, new.succeeded_at, new.ended_at, new.failure_reason) > 0 then
+      raise exception 'a refund begins as requested and without facts' using errcode = 'PB001';
+    end if;
+    if (new.origin = 'api') <> (actor in ('api', 'operator')) then
+      raise exception '% does not make a refund of origin %', actor, new.origin using errcode = 'PB002';
+    end if;
+    perform assert_child_of_payment(new.merchant_id, new.payment_id, new.currency, new.provider, new.provider_account);
+    new.version := 1;
+    new.created_at := clock_timestamp();
+    new.updated_at := new.created_at;
+    return new;
+  end if;
+  if actor not in ('worker', 'webhook', 'reconciler') then
+    raise exception '% may not change a refund', actor using errcode = 'PB002';
+  end if;
+  if (new.merchant_id, new.id, new.payment_id, new.currency, new.amount, new.origin, new.operation_id, new.reason, new.provider,
+      new.provider_account, new.created_at)
+     is distinct from
+     (old.merchant_id, old.id, old.payment_id, old.currency, old.amount, old.origin, old.operation_id, old.reason, old.provider,
+      old.provider_account, old.created_at) then
+    raise exception 'what a refund is never changes' using errcode = 'PB004';
+  end if;
+  if new.state <> old.state then
+    if not exists (select from refund_transitions where from_state = old.state and to_state = new.state) then
+      raise exception 'a refund does not go from % to %', old.state, new.state using errcode = 'PB001';
+    end if;
+  end if;
+  if (old.provider_ref is not null and new.provider_ref is distinct from old.provider_ref)
+     or (old.succeeded_at is not null and new.succeeded_at is distinct from old.succeeded_at)
+     or (old.ended_at is not null and (new.ended_at, new.failure_reason) is distinct from (old.ended_at, old.failure_reason)) then
+    raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
+  end if;
+  if new.state <> old.state and new.state = 'succeeded' then
+    new.succeeded_at := clock_timestamp();
+  elsif new.state <> old.state and new.state in ('failed', 'canceled') then
+    new.ended_at := clock_timestamp();
+  end if;
+  new.version := old.version + 1;
+  new.updated_at := clock_timestamp();
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.refunds_200_check() IS 'Refuses what no actor may do to a refund: PB001 no such edge, PB002 not this actor, PB003 no actor, PB004 immutable.';
+
+CREATE FUNCTION postbox.refunds_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.refunds'::regclass then
+    raise exception 'refunds_500_audit records postbox.refunds and nothing else' using errcode = 'PB002';
+  end if;
+  perform audit_write(
+    new.merchant_id,
+    'refund.' || case when tg_op = 'INSERT' then 'created' when new.state <> old.state then new.state else 'observed' end,
+    'refund', new.id::text, new.payment_id, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.refunds_500_audit() IS 'One audit entry per insert and update of a refund.';
+
+CREATE FUNCTION postbox.refunds_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  edge_event text;
+begin
+  if tg_relid <> 'postbox.refunds'::regclass then
+    raise exception 'refunds_700_event speaks for postbox.refunds and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' then
+    perform emit_refund_event('refund.requested', new, null);
+  elsif new.state <> old.state then
+    select event into strict edge_event from refund_transitions where from_state = old.state and to_state = new.state;
+    perform emit_refund_event(edge_event, new, old.state);
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.refunds_700_event() IS 'The event of a refund''s beginning or edge, in the transaction that made it true.';
+
 CREATE FUNCTION postbox.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1102,6 +1480,12 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
+
+CREATE FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_returned OR ((p_method <> 'card'::text) AND (p_lost > 0))) THEN 'returned'::text WHEN (p_lost > 0) THEN 'charged_back'::text WHEN (p_disputed > 0) THEN 'disputed'::text WHEN ((p_captured > 0) AND (p_refunded >= p_captured)) THEN 'refunded'::text WHEN (p_settled_at IS NOT NULL) THEN 'settled'::text ELSE 'confirmed'::text END;
+
+COMMENT ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) IS 'The state of a confirmed payment: the one function of its facts. p_returned: the bank''s return stands. Every pair it can give is an edge.';
 
 CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet DEFAULT NULL::inet) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1393,6 +1777,16 @@ CREATE TABLE postbox.delivery_failures (
 
 COMMENT ON TABLE postbox.delivery_failures IS 'One row per raised failure of a delivery, kept after it was replayed.';
 
+CREATE TABLE postbox.dispute_transitions (
+    from_state text NOT NULL,
+    to_state text NOT NULL,
+    event text NOT NULL,
+    guard text NOT NULL,
+    CONSTRAINT dispute_transitions_goes_somewhere CHECK ((from_state <> to_state))
+);
+
+COMMENT ON TABLE postbox.dispute_transitions IS 'The edges of a dispute; worker, webhook and reconciler take them. It begins as inquiry or open. No edge moves money.';
+
 CREATE TABLE postbox.events (
     merchant_id uuid NOT NULL,
     id uuid DEFAULT uuidv7() NOT NULL,
@@ -1406,7 +1800,9 @@ CREATE TABLE postbox.events (
     epoch integer DEFAULT postbox.current_epoch() NOT NULL,
     recorded_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     correlation_id text,
-    causation_id text
+    causation_id text,
+    refund_id uuid,
+    dispute_id uuid
 );
 
 COMMENT ON TABLE postbox.events IS 'One row per thing that became true, written in the transaction that made it true. Never changed.';
@@ -1687,6 +2083,16 @@ CREATE UNLOGGED TABLE postbox.rate_limits (
 WITH (fillfactor='20');
 
 COMMENT ON TABLE postbox.rate_limits IS 'One row per token bucket, made by the first request with a good key: at most two per key and two per merchant, so nothing sweeps them. Unlogged: after a crash every bucket is full again, which is a burst and no more.';
+
+CREATE TABLE postbox.refund_transitions (
+    from_state text NOT NULL,
+    to_state text NOT NULL,
+    event text NOT NULL,
+    guard text NOT NULL,
+    CONSTRAINT refund_transitions_goes_somewhere CHECK ((from_state <> to_state))
+);
+
+COMMENT ON TABLE postbox.refund_transitions IS 'The edges of a refund; worker, webhook and reconciler take them. A refund is told as pending before it is told how it ended.';
 
 CREATE TABLE postbox.role_actors (
     role text NOT NULL,
@@ -2526,6 +2932,12 @@ ALTER TABLE ONLY postbox.deliveries
 ALTER TABLE ONLY postbox.delivery_failures
     ADD CONSTRAINT delivery_failures_pkey PRIMARY KEY (merchant_id, event_id, handler, id);
 
+ALTER TABLE ONLY postbox.dispute_transitions
+    ADD CONSTRAINT dispute_transitions_pkey PRIMARY KEY (from_state, to_state);
+
+ALTER TABLE ONLY postbox.disputes
+    ADD CONSTRAINT disputes_pkey PRIMARY KEY (merchant_id, id);
+
 ALTER TABLE ONLY postbox.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (merchant_id, id);
 
@@ -2601,6 +3013,9 @@ ALTER TABLE postbox.payments
 ALTER TABLE ONLY postbox.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (merchant_id, id);
 
+ALTER TABLE postbox.payments
+    ADD CONSTRAINT payments_refunded_is_not_negative CHECK ((amount_refunded >= 0)) NOT VALID;
+
 ALTER TABLE ONLY postbox.provider_accounts
     ADD CONSTRAINT provider_accounts_pkey PRIMARY KEY (merchant_id, provider, account);
 
@@ -2610,11 +3025,23 @@ ALTER TABLE ONLY postbox.provider_calls
 ALTER TABLE ONLY postbox.provider_currencies
     ADD CONSTRAINT provider_currencies_pkey PRIMARY KEY (provider, currency);
 
+ALTER TABLE postbox.provider_transactions
+    ADD CONSTRAINT provider_transactions_is_about_one_thing CHECK ((num_nonnulls(refund_id, dispute_id) <= 1)) NOT VALID;
+
+ALTER TABLE postbox.provider_transactions
+    ADD CONSTRAINT provider_transactions_of_a_refund_or_dispute_has_a_payment CHECK (((num_nonnulls(refund_id, dispute_id) = 0) OR (payment_id IS NOT NULL))) NOT VALID;
+
 ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_pkey PRIMARY KEY (merchant_id, provider, account, ref);
 
 ALTER TABLE ONLY postbox.rate_limits
     ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (merchant_id, scope, id, class);
+
+ALTER TABLE ONLY postbox.refund_transitions
+    ADD CONSTRAINT refund_transitions_pkey PRIMARY KEY (from_state, to_state);
+
+ALTER TABLE ONLY postbox.refunds
+    ADD CONSTRAINT refunds_pkey PRIMARY KEY (merchant_id, id);
 
 ALTER TABLE ONLY postbox.role_actors
     ADD CONSTRAINT role_actors_pkey PRIMARY KEY (role, actor_type);
@@ -2656,6 +3083,12 @@ CREATE INDEX deliveries_of_open_payment ON postbox.deliveries USING btree (merch
 CREATE INDEX deliveries_runnable ON postbox.deliveries USING btree (lane, merchant_id, event_id, handler) WHERE ((status = 'pending'::text) AND (job_id IS NOT NULL));
 
 CREATE INDEX deliveries_waiting ON postbox.deliveries USING btree (due_at) WHERE ((status = 'pending'::text) AND (job_id IS NULL));
+
+CREATE INDEX disputes_by_merchant_newest ON postbox.disputes USING btree (merchant_id, created_at DESC, id DESC);
+
+CREATE INDEX disputes_by_payment ON postbox.disputes USING btree (merchant_id, payment_id);
+
+CREATE UNIQUE INDEX disputes_provider_ref_is_global ON postbox.disputes USING btree (provider, provider_account, provider_ref);
 
 CREATE INDEX events_by_payment ON postbox.events USING btree (merchant_id, payment_id, id) WHERE (payment_id IS NOT NULL);
 
@@ -2711,6 +3144,16 @@ CREATE INDEX provider_transactions_by_source ON postbox.provider_transactions US
 
 CREATE INDEX provider_transactions_pending ON postbox.provider_transactions USING btree (provider, account, available_on) WHERE (status = 'pending'::text);
 
+CREATE INDEX refunds_by_merchant_newest ON postbox.refunds USING btree (merchant_id, created_at DESC, id DESC);
+
+CREATE UNIQUE INDEX refunds_by_operation ON postbox.refunds USING btree (merchant_id, operation_id) WHERE (operation_id IS NOT NULL);
+
+CREATE INDEX refunds_by_payment ON postbox.refunds USING btree (merchant_id, payment_id);
+
+CREATE INDEX refunds_not_over ON postbox.refunds USING btree (state, updated_at) WHERE (state = ANY (ARRAY['requested'::text, 'submitting'::text, 'outcome_unknown'::text, 'pending'::text]));
+
+CREATE UNIQUE INDEX refunds_provider_ref_is_global ON postbox.refunds USING btree (provider, provider_account, provider_ref) WHERE (provider_ref IS NOT NULL);
+
 CREATE INDEX webhooks_by_event_id ON postbox.webhooks USING btree (provider_event_id);
 
 CREATE INDEX webhooks_by_payment ON postbox.webhooks USING btree (payment_id) WHERE (payment_id IS NOT NULL);
@@ -2750,6 +3193,22 @@ ALTER TABLE postbox.delivery_failures ENABLE ALWAYS TRIGGER delivery_failures_20
 CREATE TRIGGER delivery_failures_200_no_truncate BEFORE TRUNCATE ON postbox.delivery_failures FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.delivery_failures ENABLE ALWAYS TRIGGER delivery_failures_200_no_truncate;
+
+CREATE TRIGGER disputes_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.disputes FOR EACH ROW EXECUTE FUNCTION postbox.disputes_200_check();
+
+ALTER TABLE postbox.disputes ENABLE ALWAYS TRIGGER disputes_200_check;
+
+CREATE TRIGGER disputes_200_no_truncate BEFORE TRUNCATE ON postbox.disputes FOR EACH STATEMENT EXECUTE FUNCTION postbox.disputes_200_check();
+
+ALTER TABLE postbox.disputes ENABLE ALWAYS TRIGGER disputes_200_no_truncate;
+
+CREATE TRIGGER disputes_500_audit AFTER INSERT OR UPDATE ON postbox.disputes FOR EACH ROW EXECUTE FUNCTION postbox.disputes_500_audit();
+
+ALTER TABLE postbox.disputes ENABLE ALWAYS TRIGGER disputes_500_audit;
+
+CREATE TRIGGER disputes_700_event AFTER INSERT OR UPDATE ON postbox.disputes FOR EACH ROW EXECUTE FUNCTION postbox.disputes_700_event();
+
+ALTER TABLE postbox.disputes ENABLE ALWAYS TRIGGER disputes_700_event;
 
 CREATE TRIGGER events_200_append_only BEFORE DELETE OR UPDATE ON postbox.events FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -2907,6 +3366,22 @@ CREATE TRIGGER provider_transactions_700_event AFTER INSERT OR UPDATE ON postbox
 
 ALTER TABLE postbox.provider_transactions ENABLE ALWAYS TRIGGER provider_transactions_700_event;
 
+CREATE TRIGGER refunds_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.refunds FOR EACH ROW EXECUTE FUNCTION postbox.refunds_200_check();
+
+ALTER TABLE postbox.refunds ENABLE ALWAYS TRIGGER refunds_200_check;
+
+CREATE TRIGGER refunds_200_no_truncate BEFORE TRUNCATE ON postbox.refunds FOR EACH STATEMENT EXECUTE FUNCTION postbox.refunds_200_check();
+
+ALTER TABLE postbox.refunds ENABLE ALWAYS TRIGGER refunds_200_no_truncate;
+
+CREATE TRIGGER refunds_500_audit AFTER INSERT OR UPDATE ON postbox.refunds FOR EACH ROW EXECUTE FUNCTION postbox.refunds_500_audit();
+
+ALTER TABLE postbox.refunds ENABLE ALWAYS TRIGGER refunds_500_audit;
+
+CREATE TRIGGER refunds_700_event AFTER INSERT OR UPDATE ON postbox.refunds FOR EACH ROW EXECUTE FUNCTION postbox.refunds_700_event();
+
+ALTER TABLE postbox.refunds ENABLE ALWAYS TRIGGER refunds_700_event;
+
 CREATE TRIGGER webhook_rejections_500_audit AFTER INSERT ON postbox.webhook_rejections FOR EACH ROW EXECUTE FUNCTION postbox.webhook_rejections_500_audit();
 
 ALTER TABLE postbox.webhook_rejections ENABLE ALWAYS TRIGGER webhook_rejections_500_audit;
@@ -2945,6 +3420,15 @@ ALTER TABLE ONLY postbox.deliveries
 ALTER TABLE ONLY postbox.delivery_failures
     ADD CONSTRAINT delivery_failures_merchant_id_event_id_handler_fkey FOREIGN KEY (merchant_id, event_id, handler) REFERENCES postbox.deliveries(merchant_id, event_id, handler) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.dispute_transitions
+    ADD CONSTRAINT dispute_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.disputes
+    ADD CONSTRAINT disputes_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.events
+    ADD CONSTRAINT events_dispute_exists FOREIGN KEY (merchant_id, dispute_id) REFERENCES postbox.disputes(merchant_id, id) ON DELETE RESTRICT NOT VALID;
+
 ALTER TABLE ONLY postbox.events
     ADD CONSTRAINT events_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
 
@@ -2956,6 +3440,9 @@ ALTER TABLE ONLY postbox.events
 
 ALTER TABLE ONLY postbox.events
     ADD CONSTRAINT events_merchant_id_webhook_id_fkey FOREIGN KEY (merchant_id, webhook_id) REFERENCES postbox.webhooks(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.events
+    ADD CONSTRAINT events_refund_exists FOREIGN KEY (merchant_id, refund_id) REFERENCES postbox.refunds(merchant_id, id) ON DELETE RESTRICT NOT VALID;
 
 ALTER TABLE ONLY postbox.events
     ADD CONSTRAINT events_topic_fkey FOREIGN KEY (topic) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
@@ -3045,13 +3532,28 @@ ALTER TABLE ONLY postbox.provider_currencies
     ADD CONSTRAINT provider_currencies_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.provider_transactions
+    ADD CONSTRAINT provider_transactions_dispute_exists FOREIGN KEY (merchant_id, dispute_id) REFERENCES postbox.disputes(merchant_id, id) ON DELETE RESTRICT NOT VALID;
+
+ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.provider_transactions
+    ADD CONSTRAINT provider_transactions_refund_exists FOREIGN KEY (merchant_id, refund_id) REFERENCES postbox.refunds(merchant_id, id) ON DELETE RESTRICT NOT VALID;
+
 ALTER TABLE ONLY postbox.rate_limits
     ADD CONSTRAINT rate_limits_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.refund_transitions
+    ADD CONSTRAINT refund_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.refunds
+    ADD CONSTRAINT refunds_merchant_id_operation_id_fkey FOREIGN KEY (merchant_id, operation_id) REFERENCES postbox.operations(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.refunds
+    ADD CONSTRAINT refunds_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.role_actors
     ADD CONSTRAINT role_actors_actor_type_fkey FOREIGN KEY (actor_type) REFERENCES postbox.actor_types(name) ON DELETE RESTRICT;
@@ -3083,6 +3585,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.deliveries TO postbox_api USI
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.delivery_failures TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.disputes TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.events TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.idempotency_keys TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -3113,6 +3617,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.provider_transactions TO post
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.rate_limits TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.refunds TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.webhook_rejections TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.webhooks TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -3128,6 +3634,8 @@ ALTER TABLE postbox.circuits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.deliveries ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.delivery_failures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.disputes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.events ENABLE ROW LEVEL SECURITY;
 
@@ -3161,6 +3669,8 @@ CREATE POLICY operator_acts_for_all ON postbox.deliveries TO postbox_operator US
 
 CREATE POLICY operator_acts_for_all ON postbox.delivery_failures TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.disputes TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.events TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.idempotency_keys TO postbox_operator USING (true) WITH CHECK (true);
@@ -3191,6 +3701,8 @@ CREATE POLICY operator_acts_for_all ON postbox.provider_transactions TO postbox_
 
 CREATE POLICY operator_acts_for_all ON postbox.rate_limits TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.refunds TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.webhooks TO postbox_operator USING (true) WITH CHECK (true);
@@ -3204,6 +3716,8 @@ ALTER TABLE postbox.provider_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.provider_transactions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.rate_limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.refunds ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.webhook_rejections ENABLE ROW LEVEL SECURITY;
 
@@ -3220,6 +3734,8 @@ CREATE POLICY worker_acts_for_all ON postbox.circuits TO postbox_worker USING (t
 CREATE POLICY worker_acts_for_all ON postbox.deliveries TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.delivery_failures TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.disputes TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.events TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -3250,6 +3766,8 @@ CREATE POLICY worker_acts_for_all ON postbox.provider_calls TO postbox_worker US
 CREATE POLICY worker_acts_for_all ON postbox.provider_transactions TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.rate_limits TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.refunds TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.webhook_rejections TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -3282,6 +3800,8 @@ GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_api;
 GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_payment_id uuid, p_currency text, p_provider text, p_account text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.current_epoch() FROM PUBLIC;
@@ -3310,6 +3830,12 @@ GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixe
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.disputes_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.disputes_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.disputes_700_event() FROM PUBLIC;
+
 GRANT SELECT,INSERT ON TABLE postbox.provider_transactions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
 
@@ -3322,6 +3848,21 @@ GRANT UPDATE(status) ON TABLE postbox.provider_transactions TO postbox_worker;
 GRANT UPDATE(available_on) ON TABLE postbox.provider_transactions TO postbox_worker;
 
 GRANT UPDATE(updated_at) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(refund_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(dispute_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.emit_child_money(t postbox.provider_transactions) FROM PUBLIC;
+
+GRANT SELECT ON TABLE postbox.disputes TO postbox_api;
+GRANT SELECT,INSERT,UPDATE ON TABLE postbox.disputes TO postbox_worker;
+GRANT SELECT ON TABLE postbox.disputes TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.emit_dispute_event(p_topic text, d postbox.disputes, p_previous_state text, p_more jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) FROM PUBLIC;
 
@@ -3344,6 +3885,9 @@ GRANT INSERT(currency) ON TABLE postbox.payments TO postbox_api;
 GRANT INSERT(amount) ON TABLE postbox.payments TO postbox_api;
 
 GRANT UPDATE(amount_captured) ON TABLE postbox.payments TO postbox_operator;
+
+GRANT UPDATE(amount_refund_pending) ON TABLE postbox.payments TO postbox_api;
+GRANT UPDATE(amount_refund_pending) ON TABLE postbox.payments TO postbox_operator;
 
 GRANT UPDATE(observe_at) ON TABLE postbox.payments TO postbox_operator;
 
@@ -3376,11 +3920,69 @@ GRANT INSERT(metadata) ON TABLE postbox.payments TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_previous_state text) FROM PUBLIC;
 
+GRANT SELECT ON TABLE postbox.refunds TO postbox_api;
+GRANT SELECT ON TABLE postbox.refunds TO postbox_worker;
+GRANT SELECT ON TABLE postbox.refunds TO postbox_operator;
+
+GRANT INSERT(merchant_id) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(merchant_id) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(merchant_id) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(id) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(id) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(id) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(payment_id) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(payment_id) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(payment_id) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT UPDATE(state) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(currency) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(currency) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(currency) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(amount) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(amount) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(amount) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(origin) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(origin) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(origin) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(operation_id) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(operation_id) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(operation_id) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(reason) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(reason) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(reason) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(provider) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(provider) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(provider) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT INSERT(provider_account) ON TABLE postbox.refunds TO postbox_api;
+GRANT INSERT(provider_account) ON TABLE postbox.refunds TO postbox_operator;
+GRANT INSERT(provider_account) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT UPDATE(provider_ref) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT UPDATE(provider_status) ON TABLE postbox.refunds TO postbox_worker;
+
+GRANT UPDATE(failure_reason) ON TABLE postbox.refunds TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.events_900_fan_out() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.ledger_account_kind(p_code text) FROM PUBLIC;
 
@@ -3454,7 +4056,17 @@ REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_e
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.refunds_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.refunds_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.refunds_700_event() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) TO postbox_api;
@@ -3532,6 +4144,9 @@ GRANT UPDATE(resolved_reason) ON TABLE postbox.deliveries TO postbox_operator;
 
 GRANT SELECT,INSERT ON TABLE postbox.delivery_failures TO postbox_worker;
 GRANT SELECT ON TABLE postbox.delivery_failures TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.dispute_transitions TO postbox_worker;
+GRANT SELECT ON TABLE postbox.dispute_transitions TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.events TO postbox_api;
 GRANT SELECT ON TABLE postbox.events TO postbox_worker;
@@ -3632,6 +4247,9 @@ GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.rate_limits TO postbox_worker;
 GRANT SELECT ON TABLE postbox.rate_limits TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_worker;
+GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_worker;
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_operator;

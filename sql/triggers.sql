@@ -11,6 +11,24 @@ create or replace trigger payments_500_audit after insert or update on payments
 create or replace trigger payments_700_event after insert or update on payments
   for each row execute function payments_700_event();
 
+-- refunds and disputes: the machines of what follows a confirmation
+create or replace trigger refunds_200_check before insert or update or delete on refunds
+  for each row execute function refunds_200_check();
+create or replace trigger refunds_200_no_truncate before truncate on refunds
+  for each statement execute function refunds_200_check();
+create or replace trigger refunds_500_audit after insert or update on refunds
+  for each row execute function refunds_500_audit();
+create or replace trigger refunds_700_event after insert or update on refunds
+  for each row execute function refunds_700_event();
+create or replace trigger disputes_200_check before insert or update or delete on disputes
+  for each row execute function disputes_200_check();
+create or replace trigger disputes_200_no_truncate before truncate on disputes
+  for each statement execute function disputes_200_check();
+create or replace trigger disputes_500_audit after insert or update on disputes
+  for each row execute function disputes_500_audit();
+create or replace trigger disputes_700_event after insert or update on disputes
+  for each row execute function disputes_700_event();
+
 -- operations: intent, outcome, wake-up
 create or replace trigger operations_200_check before insert or update or delete on operations
   for each row execute function operations_200_check();

@@ -245,6 +245,64 @@ WAY: dict[str, tuple[str, ...]] = {
 }
 
 
+# -- refunds and disputes ---------------------------------------------------------------------------------------
+
+# The way of a refund to each state; one that ended without the provider ever having it is not among them.
+REFUND_WAY: dict[str, tuple[str, ...]] = {
+    "requested": (),
+    "submitting": ("submitting",),
+    "outcome_unknown": ("submitting", "outcome_unknown"),
+    "pending": ("pending",),
+    "succeeded": ("pending", "succeeded"),
+    "failed": ("pending", "failed"),
+    "canceled": ("pending", "canceled"),
+}
+DISPUTE_WAY: dict[str, tuple[str, ...]] = {
+    "inquiry": ("inquiry",),
+    "open": ("open",),
+    "won": ("open", "won"),
+    "lost": ("open", "lost"),
+    "closed": ("inquiry", "closed"),
+}
+
+
+def refund(conn: Connection, p: Row, state: str = "requested", **columns: Any) -> Row:
+    """A refund of a payment in a state, made at the provider; `operation_id` makes it one that was asked of us."""
+    asked = columns.get("operation_id") is not None
+    row = {
+        "merchant_id": p["merchant_id"], "payment_id": p["id"], "currency": p["currency"], "amount": p["amount"],
+        "origin": "api" if asked else "provider", "provider": p["provider"], "provider_account": p["provider_account"],
+    }  # fmt: skip
+    with acting(conn, "api" if asked else "worker", merchant_id=str(p["merchant_id"])):
+        r = _insert(conn, "refunds", row | columns)
+    for to in REFUND_WAY[state]:
+        r = advance_refund(conn, r, to)
+    return r
+
+
+def advance_refund(conn: Connection, r: Row, to: str, *, actor_type: str = "worker") -> Row:
+    """One legal step of a refund with its facts."""
+    facts = {"pending": {"provider_ref": f"re_{r['id'].hex}"}, "failed": {"failure_reason": "lost_or_stolen_card"}}
+    with acting(conn, actor_type, merchant_id=str(r["merchant_id"])):
+        return _update(conn, "refunds", r, {"state": to, **facts.get(to, {})})
+
+
+def dispute(conn: Connection, p: Row, state: str = "open", **columns: Any) -> Row:
+    """A dispute of a payment in a state, as the provider told it; it holds no money unless told so."""
+    first, *way = DISPUTE_WAY[state]
+    row = {
+        "merchant_id": p["merchant_id"], "payment_id": p["id"], "state": first, "currency": p["currency"],
+        "amount": p["amount"], "disputed_at": "now", "provider": p["provider"], "reason": "fraudulent",
+        "provider_account": p["provider_account"], "provider_ref": f"du_{uuid.uuid4().hex}",
+        "provider_status": "needs_response",
+    }  # fmt: skip
+    with acting(conn, "worker", merchant_id=str(p["merchant_id"])):
+        d = _insert(conn, "disputes", row | columns)
+        for to in way:
+            d = _update(conn, "disputes", d, {"state": to})
+    return d
+
+
 # -- operations and evidence ------------------------------------------------------------------------------------
 
 

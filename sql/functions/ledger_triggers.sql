@@ -136,7 +136,11 @@ begin
   end if;
   if tg_op = 'INSERT' then
     perform emit_fact_event('fact.recorded', new);
+    perform emit_child_money(new);
     return null;
+  end if;
+  if old.refund_id is null and old.dispute_id is null then
+    perform emit_child_money(new);
   end if;
   if old.payment_id is null and new.payment_id is not null then
     perform emit_fact_event('fact.matched', new);
@@ -146,7 +150,7 @@ begin
   end if;
   return null;
 end $$;
-comment on function provider_transactions_700_event is 'A money line of the provider tells when it is stored, when it finds its payment, when it is available.';
+comment on function provider_transactions_700_event is 'A money line of the provider tells when it is stored, when it finds its payment, refund or dispute, when it is available.';
 
 -- The payload is the fact as it was then, so that what is posted for it never depends on when.
 create or replace function emit_fact_event(p_topic text, t provider_transactions) returns void
@@ -161,3 +165,25 @@ as $$
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 comment on function emit_fact_event is 'One event about a money line as it is now; only definer triggers may call it.';
+
+-- A refund's own line is the one that takes the money; what comes back of a failed one is told by its failure.
+create or replace function emit_child_money(t provider_transactions) returns void
+  language plpgsql volatile
+  set search_path = postbox, pg_temp
+as $$
+declare
+  r refunds;
+  d disputes;
+begin
+  if t.refund_id is not null and t.gross < 0 then
+    select * into strict r from refunds where merchant_id = t.merchant_id and id = t.refund_id;
+    perform emit_refund_event('refund.booked', r, r.state);
+  elsif t.dispute_id is not null and t.gross <> 0 then
+    select * into strict d from disputes where merchant_id = t.merchant_id and id = t.dispute_id;
+    perform emit_dispute_event(
+      case when t.gross < 0 then 'dispute.funds_withdrawn' else 'dispute.funds_reinstated' end, d, d.state,
+      jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref,
+        'moved', case when t.currency = d.currency then abs(t.gross) else d.amount end));
+  end if;
+end $$;
+comment on function emit_child_money is 'What a money line means for the refund or dispute it belongs to; only definer triggers may call it.';

@@ -68,6 +68,14 @@ begin
     raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
   end if;
 
+  -- what is asked for fits into what is left; what the provider did is true whether it fits or not
+  if new.amount_refund_pending <> old.amount_refund_pending and actor in ('api', 'operator')
+     and (new.amount_refund_pending < old.amount_refund_pending
+          or new.amount_captured - new.amount_refunded < new.amount_refund_pending) then
+    raise exception 'a request reserves no more than what is left to refund'
+      using errcode = 'check_violation', constraint = 'payments_refund_requests_fit';
+  end if;
+
   if new.state <> old.state then
     select * into edge from payment_transitions where from_state = old.state and to_state = new.state;
     if not found then
@@ -104,6 +112,13 @@ begin
       new.failure_retryable := null;
       new.cancel_reason := null;
     end if;
+  end if;
+  if new.confirmed_at is not null
+     and new.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned')
+     and new.state <> state_of_facts(new.method, new.amount_captured, new.amount_refunded, new.amount_disputed, new.amount_lost,
+           new.settled_at, new.state = 'returned') then
+    raise exception 'the facts of this payment do not say %', new.state
+      using errcode = 'check_violation', constraint = 'payments_state_follows_the_facts';
   end if;
   new.version := old.version + 1;
   new.updated_at := clock_timestamp();

@@ -1,4 +1,4 @@
-"""The 54 edges and the rights of roles, kept by hand: what the tests compare the database with."""
+"""The edges of payments, refunds and disputes and the rights of roles, kept by hand to compare the database with."""
 
 from __future__ import annotations
 
@@ -78,6 +78,36 @@ EDGES: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = {
     **{pair: (event, "observation", OBSERVERS) for pair, event in OBSERVATIONS.items()},
 }
 
+REFUND_STATES = ("requested", "submitting", "outcome_unknown", "pending", "succeeded", "failed", "canceled")
+REFUND_EDGES = {
+    ("requested", "submitting"): "refund.submission_started",
+    ("requested", "pending"): "refund.pending",
+    ("requested", "failed"): "refund.failed",
+    ("submitting", "outcome_unknown"): "refund.outcome_unknown",
+    ("submitting", "pending"): "refund.pending",
+    ("submitting", "failed"): "refund.failed",
+    ("outcome_unknown", "submitting"): "refund.resubmitted",
+    ("outcome_unknown", "pending"): "refund.pending",
+    ("outcome_unknown", "failed"): "refund.failed",
+    ("pending", "succeeded"): "refund.succeeded",
+    ("pending", "failed"): "refund.failed",
+    ("pending", "canceled"): "refund.canceled",
+    ("succeeded", "failed"): "refund.failed",
+}
+
+DISPUTE_STATES = ("inquiry", "open", "won", "lost", "closed")
+DISPUTE_EDGES = {
+    ("inquiry", "open"): "dispute.opened",
+    ("inquiry", "closed"): "dispute.closed",
+    ("open", "won"): "dispute.won",
+    ("open", "lost"): "dispute.lost",
+    ("open", "closed"): "dispute.closed",
+    ("lost", "won"): "dispute.won",
+    ("won", "open"): "dispute.reopened",
+    ("lost", "open"): "dispute.reopened",
+    ("closed", "open"): "dispute.reopened",
+}
+
 # Which actor types a database role may set.
 ROLE_ACTORS: dict[str, tuple[str, ...]] = {
     "postbox_owner": ("operator", "system"),
@@ -90,9 +120,9 @@ ROLE_ACTORS: dict[str, tuple[str, ...]] = {
 # Which columns of payments a role may update; None is all of them.
 UPDATES: dict[str, frozenset[str] | None] = {
     "postbox_owner": None,
-    "postbox_api": frozenset({"state", "cancel_reason"}),
+    "postbox_api": frozenset({"state", "cancel_reason", "amount_refund_pending"}),
     "postbox_worker": None,
-    "postbox_operator": frozenset({"state", "cancel_reason", "amount_captured", "observe_at"}),
+    "postbox_operator": frozenset({"state", "cancel_reason", "amount_captured", "amount_refund_pending", "observe_at"}),
     "postbox_compliance": frozenset(),
 }
 
@@ -101,10 +131,15 @@ INSERTS = ("postbox_owner", "postbox_api")
 
 DENIED = "42501"
 ACCEPTED = "accepted"
+# payments_state_follows_the_facts, and the CHECKs.
+AGAINST_THE_FACTS = "23514"
 
 
-def verdict(role: str, actor: str, start: str, to: str, columns: frozenset[str]) -> str:
-    """What an update of `columns` from state `start` to `to` comes to: accepted, or the SQLSTATE that refuses it."""
+def verdict(role: str, actor: str, start: str, to: str, columns: frozenset[str], *, settled: bool = False) -> str:
+    """What an update of `columns` from state `start` to `to` comes to: accepted, or the SQLSTATE that refuses it.
+
+    `settled`: the payment's money is available, so it is no longer just confirmed, whatever its state.
+    """
     granted = UPDATES[role]
     if granted is not None and not columns <= granted:
         return DENIED
@@ -114,7 +149,9 @@ def verdict(role: str, actor: str, start: str, to: str, columns: frozenset[str])
         return ACCEPTED
     if (start, to) not in EDGES:
         return "PB001"
-    return ACCEPTED if actor in EDGES[start, to][2] else "PB002"
+    if actor not in EDGES[start, to][2]:
+        return "PB002"
+    return AGAINST_THE_FACTS if to == "confirmed" and settled else ACCEPTED
 
 
 def topics(start: str, to: str, *, settled: bool) -> list[str]:

@@ -16,7 +16,9 @@ MINE = " where merchant_id = %(merchant_id)s and id = %(id)s"
 BROKEN = [
     ("confirmed", "amount_captured = amount + 1", "payments_captures_at_most_the_amount"),
     ("submitted", "amount_authorized = 0", "payments_authorizes_something"),
-    ("confirmed", "amount_refunded = amount + 1", "payments_refunds_at_most_the_captured"),
+    ("refunded", "amount_refunded = -1, state = 'confirmed'", "payments_refunded_is_not_negative"),
+    ("confirmed", "amount_refunded = amount", "payments_state_follows_the_facts"),
+    ("confirmed", "amount_disputed = 1", "payments_state_follows_the_facts"),
     ("confirmed", "amount_lost = -1", "payments_sums_are_not_negative"),
     ("submitted", "confirmed_at = now()", "payments_confirmed_at_follows_the_state"),
     ("submitting", "submitted_at = now(), provider_ref = 'pi_x'", "payments_submitted_at_follows_the_state"),

@@ -14,7 +14,10 @@ from tests.sql.refusal import ACCEPTED, answer
 
 RUNTIME = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
 APPEND_ONLY = ("audit_log", "events", "webhooks", "operation_attempts", "delivery_failures", "ledger_lines")
-INTERNAL = ("audit_write", "emit_payment_event", "emit_fact_event", "ledger_write", "changed_columns", "refuse_change")
+INTERNAL = (
+    "audit_write", "emit_payment_event", "emit_fact_event", "emit_child_money", "emit_refund_event",
+    "emit_dispute_event", "ledger_write", "changed_columns", "refuse_change",
+)  # fmt: skip
 ALL_TABLES = "select schemaname, tablename from pg_tables where schemaname in ('postbox', 'procrastinate')"
 
 
@@ -196,21 +199,22 @@ def test_no_runtime_role_replaces_a_function_or_drops_a_trigger(conn: Connection
         assert answer(conn, statement, role=role) == "42501"
 
 
-def test_the_api_may_not_set_the_facts_of_a_payment(conn: Connection) -> None:
+def test_the_api_may_not_set_the_facts_of_a_payment_but_reserve_what_it_asks_for(conn: Connection) -> None:
     rows = conn.execute(
         "select column_name from information_schema.column_privileges where grantee = 'postbox_api'"
         " and table_schema = 'postbox' and table_name = 'payments' and privilege_type = 'UPDATE'"
     )
-    assert {row["column_name"] for row in rows} == {"state", "cancel_reason"}
+    assert {row["column_name"] for row in rows} == {"state", "cancel_reason", "amount_refund_pending"}
 
 
 def test_only_the_worker_may_write_a_reference_of_the_provider(conn: Connection) -> None:
     """Or a tenant could learn from the global index that another tenant's reference exists."""
-    for privilege in ("INSERT", "UPDATE"):
-        may = [
-            role for role in RUNTIME
-            if conn.execute(
-                "select has_column_privilege(%s, 'postbox.payments', 'provider_ref', %s) as may", [role, privilege]
-            ).fetchone() == {"may": True}
-        ]  # fmt: skip
-        assert may == (["postbox_worker"] if privilege == "UPDATE" else [])
+    may = {
+        (table, role, privilege)
+        for table in ("payments", "refunds", "disputes") for role in RUNTIME for privilege in ("INSERT", "UPDATE")
+        if conn.execute(
+            "select has_column_privilege(%s, %s, 'provider_ref', %s) as may", [role, f"postbox.{table}", privilege]
+        ).fetchone() == {"may": True}
+    }  # fmt: skip
+    writes = {("payments", "UPDATE"), ("refunds", "UPDATE"), ("disputes", "INSERT"), ("disputes", "UPDATE")}
+    assert may == {(table, "postbox_worker", privilege) for table, privilege in writes}

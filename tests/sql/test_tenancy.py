@@ -126,7 +126,8 @@ def test_a_column_that_names_a_tenants_row_has_a_key_or_a_reason(conn: Connectio
     rows = conn.execute(
         f"with tenant as ({TENANT_TABLES})"
         " select t.relname || '.' || a.attname as name from tenant t join pg_attribute a on a.attrelid = t.oid"
-        " where a.attname in ('payment_id', 'operation_id', 'event_id', 'webhook_id', 'entry_id')"
+        " where a.attname in ('payment_id', 'operation_id', 'event_id', 'webhook_id', 'entry_id', 'refund_id',"
+        " 'dispute_id')"
         " and not exists (select from pg_constraint k where k.conrelid = t.oid and k.contype = 'f'"
         "                 and a.attnum = any(k.conkey))"
     )
@@ -137,6 +138,8 @@ def test_a_column_that_names_a_tenants_row_has_a_key_or_a_reason(conn: Connectio
 GLOBAL = {
     "merchants_pkey": "the tenant itself",
     "payments_provider_ref_is_global": "a provider's object is one payment's; only the worker writes the column",
+    "refunds_provider_ref_is_global": "a provider's refund is one refund's; only the worker writes the column",
+    "disputes_provider_ref_is_global": "a provider's dispute is one dispute's; only the worker writes the table",
     "api_keys_id_names_one_key": "a key id is looked up before its merchant is known; only operators write it",
     "provider_accounts_has_one_owner": "an account is one merchant's; only operators write it",
 }
@@ -181,6 +184,8 @@ def two(conn: Connection) -> Two:
     conn.execute("insert into api_key_uses values (%s, %s, now(), '203.0.113.7')", [b, key.id])
     factories.payment(conn, "authorized", merchant_id=a)
     p = factories.payment(conn, "authorized", merchant_id=b)
+    factories.refund(conn, p)
+    factories.dispute(conn, p)
     op = factories.operation(conn, p, "capture")
     call = factories.provider_call(conn, op)
     factories.finish_call(conn, call)

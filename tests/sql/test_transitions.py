@@ -61,9 +61,14 @@ def test_a_step_is_accepted_exactly_where_the_tables_say(conn: Connection, name:
     assert len(attempts) == len(ROLE_ACTORS) * len(ACTORS) * len(STATES)
     wrong = [
         a for a in attempts
-        if a.result != verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns[a.statement]))
+        if a.result != expected_of(p, a, columns[a.statement])
     ]  # fmt: skip
     assert wrong == []
+
+
+def expected_of(p: Row, a: Attempt, columns: dict[str, Any]) -> str:
+    settled = p["settled_at"] is not None
+    return verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns), settled=settled)
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -105,7 +110,7 @@ def rows_in_all(conn: Connection) -> Row:
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_step_without_its_facts_is_refused_no_later(conn: Connection, name: str) -> None:
-    """Only `state` is set, which every role but compliance may: the trigger refuses, or a CHECK misses the facts."""
+    """Only `state` is set, which every role but compliance may: the trigger or a CHECK misses the facts."""
     p = start(conn, name)
     attempts = attempt_all(conn, p, {to: matrix.update(p, {"state": to}) for to in STATES})
     wrong = [a for a in attempts if not is_refused_or_incomplete(a, p["state"])]
@@ -123,7 +128,7 @@ def test_on_conflict_do_update_moves_only_what_the_api_may_move(conn: Connection
     p = start(conn, name)
     columns = {to: columns_to(p, to) for to in STATES}
     for a in attempt_all(conn, p, {to: matrix.upsert(p, columns[to]) for to in STATES}):
-        expected = verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns[a.statement]))
+        expected = expected_of(p, a, columns[a.statement])
         if a.role not in INSERTS:
             expected = DENIED
         elif expected != DENIED and a.actor != "api":

@@ -28,9 +28,11 @@ def chains(p: Row) -> dict[str, tuple[Row, Row]]:
 
 def expected(role: str, actor: str, p: Row, steps: tuple[Row, Row]) -> str:
     first, second = steps
-    judged = verdict(role, actor, p["state"], first["state"], frozenset(first))
+    settled = p["settled_at"] is not None
+    judged = verdict(role, actor, p["state"], first["state"], frozenset(first), settled=settled)
     if judged == ACCEPTED:
-        judged = verdict(role, actor, first["state"], second["state"], frozenset(second))
+        settled = settled or first["state"] == "settled"
+        judged = verdict(role, actor, first["state"], second["state"], frozenset(second), settled=settled)
     if judged == ACCEPTED and first["state"] in ("failed", "canceled") and p["provider_ref"] is None:
         return "23514"  # nobody adopts what no provider has ever seen
     return judged

@@ -14,7 +14,7 @@ from app.config import ROOT
 from jobs.handlers import HANDLERS
 from tests import factories
 from tests.factories import Connection
-from tests.sql.edges import EDGES
+from tests.sql.edges import DISPUTE_EDGES, EDGES, REFUND_EDGES
 
 HANDLER_MODULES = ROOT / "jobs" / "handlers"
 
@@ -46,9 +46,9 @@ def test_every_topic_can_be_emitted_and_every_emitted_topic_is_known(conn: Conne
     topics = {row["topic"] for row in conn.execute("select topic from topics")}
     bodies = conn.execute("select prosrc from pg_proc where pronamespace = 'postbox'::regnamespace").fetchall()
     text = " ".join(row["prosrc"] for row in bodies)
-    named = set(re.findall(r"'((?:payment|operation|webhook|fact)\.[a-z_]+)'", text))
+    named = set(re.findall(r"'((?:payment|operation|webhook|fact|refund|dispute)\.[a-z_]+)'", text))
     audited_only = {"payment.created", "payment.observed", "operation.requested", "webhook.refused", "webhook.received"}
-    from_edges = {event for event, _, _ in EDGES.values()}
+    from_edges = {event for event, _, _ in EDGES.values()} | {*REFUND_EDGES.values(), *DISPUTE_EDGES.values()}
     assert topics <= from_edges | named
     assert from_edges | (named - audited_only) <= topics
 

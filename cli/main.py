@@ -23,6 +23,7 @@ COMMANDS = {
     "ledger": "cli.ledger:ledger",
     "merchants": "cli.merchants:merchants",
     "migrate": "cli.migrate:migrate",
+    "openapi": "cli.openapi:openapi",
     "pause": "cli.pauses:pause",
     "payments": "cli.payments:payments",
     "resume": "cli.pauses:resume",

@@ -10,6 +10,7 @@ from app.db import Database
 from app.db.wake import Waker
 from app.gateway import (
     balance,
+    document,
     errors,
     events,
     limits,
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = _gateway(settings)
     errors.register(app)
+    document.register(app)
     app.before_request(request_id.begin)
     app.before_request(metrics.begin)
     app.before_request(_open_pool)

@@ -8,9 +8,11 @@ from apiflask import APIBlueprint
 from marshmallow import RAISE
 
 from app.db import Tx
+from app.gateway import answers
 from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.context import gateway
+from app.gateway.contract import problems
 from app.gateway.problems import WrongMode
 from app.gateway.schemas import Page
 from app.gateway.transaction import reading
@@ -23,6 +25,8 @@ blueprint = APIBlueprint("balance", __name__, url_prefix="/v1/balance")
 
 
 @blueprint.get("")
+@blueprint.output(answers.Balance)
+@problems("wrong_mode")
 @reading(Scope.BALANCE_READ)
 def show(tx: Tx, caller: Caller) -> dict[str, Any]:
     """Pending and available by currency; a negative amount is owed to us."""
@@ -31,6 +35,8 @@ def show(tx: Tx, caller: Caller) -> dict[str, Any]:
 
 
 @blueprint.get("/entries")
+@blueprint.output(answers.BalanceEntries)
+@problems("wrong_mode")
 @reading(Scope.BALANCE_READ)
 @blueprint.input(Page, location="query", unknown=RAISE)
 def entries(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:

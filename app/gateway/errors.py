@@ -62,11 +62,14 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
 INTERNAL = Problem(500, "Internal error")
 
 # What the framework refuses, by status; a status not listed is named after its phrase.
-CODES = {413: "body_too_large", 415: problems.WrongMediaType.code, 422: errors.Invalid.code, 500: "internal_error"}
+CODES = {
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: problems.WrongMediaType.code,
+    422: errors.Invalid.code,
+    500: "internal_error",
+}
 DETAILS = {413: "The body is larger than this resource takes.", 500: "Something went wrong; the request id finds it."}
-
-# Members that an error may add to its problem.
-EXTENSIONS = ("state",)
 
 # Marshmallow's own messages that clients tell apart; everything else is `invalid`.
 MEMBER_CODES = {
@@ -91,7 +94,7 @@ def _domain(error: errors.PostboxError) -> Response:
     found = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
     if found is None:
         return _unexpected(error)
-    more = {name: error.extra[name] for name in EXTENSIONS if name in error.extra}
+    more = {name: error.extra[name] for name in problems.EXTENSIONS if name in error.extra}
     listed = error.errors if isinstance(error, errors.Invalid) else []
     return problem(found.status, error.code, found.title, error.detail, listed, found.headers, more)
 
@@ -137,7 +140,7 @@ def problem(
     more: Mapping[str, object],
 ) -> Response:
     body = {
-        "type": TYPE + code.replace("_", "-"),
+        "type": type_of(code),
         "title": title,
         "status": status,
         "detail": detail,
@@ -152,7 +155,33 @@ def problem(
 
 def instance() -> str:
     """The route as a template, never what was put into it; `/` where no route was found."""
-    return _CONVERTER.sub(r"{\1}", request.url_rule.rule) if request.url_rule else "/"
+    return template(request.url_rule.rule) if request.url_rule else "/"
+
+
+def template(rule: str) -> str:
+    """Flask's `<name>` as `{name}`, as RFC 6570 and OpenAPI write it."""
+    return _CONVERTER.sub(r"{\1}", rule)
+
+
+def type_of(code: str) -> str:
+    """The URI of a type of problem."""
+    return TYPE + code.replace("_", "-")
+
+
+def catalogue() -> dict[str, Problem]:
+    """Every code that an answer can carry, and how it is answered."""
+    ours = {kind.code: found for kind, found in PROBLEMS.items()}
+    framework = {code: Problem(status, HTTPStatus(status).phrase) for status, code in CODES.items() if code not in ours}
+    return {**ours, **framework, CODES[INTERNAL.status]: INTERNAL}
+
+
+def detail_of(code: str) -> str:
+    """What `detail` says unless there is more to say."""
+    kind = next((kind for kind in PROBLEMS if kind.code == code), None)
+    if kind is not None:
+        return kind().detail
+    status = catalogue()[code].status
+    return DETAILS.get(status) or HTTPStatus(status).description or HTTPStatus(status).phrase
 
 
 def request_id() -> str:

@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from marshmallow import RAISE
 
 from app.db import Tx
+from app.gateway import answers
 from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.schemas import ListEvents
@@ -21,6 +22,7 @@ blueprint = APIBlueprint("events", __name__, url_prefix="/v1/events")
 
 
 @blueprint.get("")
+@blueprint.output(answers.Events)
 @reading(Scope.EVENTS_READ)
 @blueprint.input(ListEvents, location="query", unknown=RAISE)
 def feed(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def end(response: Response) -> Response:
     `q` is the burst and `w` the seconds in which it refills, `r` what is left and `t` the seconds until it is full. An
     answer to a stranger carries none of it.
     """
-    buckets: list[Bucket] = g.get("buckets", [])
+    # A key whose secret is right and whose mode is not has spent a token, and is a stranger all the same.
+    buckets: list[Bucket] = [] if response.status_code == 401 else g.get("buckets", [])
     if buckets:
         names = [f'"{bucket.scope}-{g.rate_class}"' for bucket in buckets]
         response.headers["RateLimit-Policy"] = ", ".join(

@@ -8,20 +8,26 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from app.errors import DatabaseDown, PostboxError
+from app.gateway import answers
 from app.gateway.context import actor, gateway
+from app.gateway.contract import probe
 from app.gateway.metrics import scrape
 from app.services.health import pending_migrations, unsafe_settings
 
-blueprint = APIBlueprint("operations", __name__, enable_openapi=False)
+blueprint = APIBlueprint("operations", __name__)
 
 
 @blueprint.get("/healthz")
+@blueprint.output(answers.Alive)
+@probe
 def healthz() -> dict[str, str]:
     """The process answers; it asks nobody."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
+@blueprint.doc(responses=answers.beside(200, answers.Ready) | answers.beside(503, answers.Unready))
+@probe
 def readyz() -> tuple[dict[str, Any], int]:
     """Whether to send traffic here: the database answers, keeps what it commits, and has every file of this release."""
     edge = gateway()
@@ -41,6 +47,8 @@ def readyz() -> tuple[dict[str, Any], int]:
 
 
 @blueprint.get("/metrics")
+@blueprint.doc(responses=answers.PLAIN_TEXT)
+@probe
 def metrics() -> Response:
     """Prometheus text: this process's group of requests, and the queue as the database sees it."""
     return scrape()

@@ -8,9 +8,11 @@ from apiflask import APIBlueprint
 from marshmallow import RAISE
 
 from app.db import Tx
+from app.gateway import answers
 from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.context import gateway
+from app.gateway.contract import problems
 from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, ListPayments
 from app.gateway.transaction import reading, writing
 from app.model.public_id import PAYMENT, parse
@@ -26,6 +28,8 @@ PROVIDER = "stripe"
 
 
 @blueprint.post("")
+@blueprint.output(answers.Payment, 201)
+@problems("amount_refused")
 @writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CreatePayment)
 def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -35,6 +39,7 @@ def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str,
 
 
 @blueprint.get("")
+@blueprint.output(answers.Payments)
 @reading(Scope.PAYMENTS_READ)
 @blueprint.input(ListPayments, location="query", unknown=RAISE)
 def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.get("/<payment_id>")
+@blueprint.output(answers.Payment)
 @reading(Scope.PAYMENTS_READ)
 def show(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
     """One payment as it is now."""
@@ -56,6 +62,7 @@ def show(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
 
 
 @blueprint.get("/<payment_id>/timeline")
+@blueprint.output(answers.Timeline)
 @reading(Scope.PAYMENTS_READ)
 def timeline(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
     """What happened to one payment, oldest first."""
@@ -64,6 +71,8 @@ def timeline(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
 
 
 @blueprint.post("/<payment_id>/capture")
+@blueprint.output(answers.Operation, 202)
+@problems("amount_refused", "state_conflict", "operation_open")
 @writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CapturePayment)
 def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -73,6 +82,9 @@ def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) 
 
 
 @blueprint.post("/<payment_id>/cancel")
+@blueprint.output(answers.Payment)
+@blueprint.doc(responses=answers.beside(202, answers.Operation))
+@problems("state_conflict", "operation_open")
 @writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CancelPayment)
 def cancel(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from app.errors import PostboxError
 
+# Members that an error may add to its problem; answers.Problem has each.
+EXTENSIONS = ("state",)
+
 
 class MalformedBody(PostboxError):
     """The body is not the JSON we accept."""

@@ -14,6 +14,7 @@ from app.db.pool import Timeouts
 from app.gateway.auth import bearer_key
 from app.gateway.body import read_body
 from app.gateway.context import Gateway, actor, client_address, gateway
+from app.gateway.contract import of_kind
 from app.gateway.idempotency import fingerprint, required_key
 from app.gateway.limits import take
 from app.gateway.problems import WrongMediaType, WrongMode
@@ -61,7 +62,7 @@ def reading(scope: Scope) -> Callable[[Callable[..., Body]], Callable[..., Respo
             return edge.database.transact(actor(key.id), work).response()
 
         run.scope = scope  # type: ignore[attr-defined]
-        return run
+        return of_kind("reading", run)
 
     return decorate
 
@@ -100,7 +101,7 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
             return answer.response()
 
         run.scope = scope  # type: ignore[attr-defined]
-        return run
+        return of_kind("writing", run)
 
     return decorate
 

@@ -12,8 +12,11 @@ from flask import request
 
 from app.db import Tx
 from app.errors import NotFound, WebhookRefused
+from app.gateway import answers
 from app.gateway.body import read_body
 from app.gateway.context import actor, gateway
+from app.gateway.contract import reads_raw, webhook
+from app.gateway.schemas import StripeEvent
 from app.providers.protocol import WebhookEvent
 from app.services import webhooks
 
@@ -24,6 +27,9 @@ MAX_BYTES = 256 * 1024
 
 
 @blueprint.post("/stripe/<account>")
+@blueprint.output(answers.Received)
+@reads_raw(StripeEvent)
+@webhook
 def stripe(account: str) -> dict[str, bool]:
     """Take in one event of Stripe's."""
     raw = read_body(MAX_BYTES)

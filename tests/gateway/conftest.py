@@ -19,6 +19,7 @@ from app.gateway.context import EXTENSION
 from app.model.api_key import ApiKey
 from tests import factories
 from tests.fixtures.database import Clone
+from tests.gateway.documented import DocumentedClient
 
 _numbers = itertools.count()
 
@@ -60,6 +61,7 @@ class Api:
 @pytest.fixture
 def app(settings: Settings):
     app = create_app(settings)
+    app.test_client_class = DocumentedClient
     yield app
     edge = app.extensions[EXTENSION]
     edge.waker.close()

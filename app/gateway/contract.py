@@ -1,0 +1,105 @@
+"""What every kind of route can answer, as one table; the document is made of it and answers are held to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all routes of one kind have in common: who may ask, by which headers, and what can go wrong."""
+
+    # Names of security schemes, of which one is enough; none is for everybody.
+    security: tuple[str, ...]
+    problems: tuple[str, ...]
+    sends: tuple[str, ...] = ()  # request headers, beside those of every request
+    answers: tuple[str, ...] = ()  # headers of every answer to a known caller
+    answers_on_success: tuple[str, ...] = ()
+
+
+# Whatever is asked: the database may be away, and we may be wrong.
+_STORED = ("busy", "database_down", "internal_error")
+_LIMITED = ("RateLimit", "RateLimit-Policy")
+_KEYED = ("unauthenticated", "scope_missing", "rate_limited")
+_BODY = ("malformed_json", "body_too_large", "unsupported_media_type")
+
+KINDS: dict[str, Kind] = {
+    "reading": Kind(security=("apiKey",), problems=(*_KEYED, *_STORED), answers=_LIMITED),
+    "writing": Kind(
+        security=("apiKey",),
+        problems=(
+            *_KEYED,
+            *_BODY,
+            "idempotency_key_missing",
+            "idempotency_key_malformed",
+            "idempotency_key_reused",
+            "idempotency_key_in_use",
+            "wrong_mode",
+            *_STORED,
+        ),
+        sends=("Idempotency-Key",),
+        answers=_LIMITED,
+        answers_on_success=("Idempotency-Replayed",),
+    ),
+    "webhook": Kind(security=("webhookSignature",), problems=("webhook_refused", "body_too_large", *_STORED)),
+    "probe": Kind(security=(), problems=("internal_error",)),
+}
+
+# What a route can answer beside its kind's problems because of how it is made.
+BY_PATH_PARAMETER = ("not_found",)
+BY_INPUT = ("invalid",)
+
+_KIND, _PROBLEMS, _BODY_SCHEMA = "_postbox_kind", "_postbox_problems", "_postbox_body_schema"
+
+
+def of_kind(name: str, view: View) -> View:
+    """Say of which kind a view is; called by the decorators that make it one."""
+    assert name in KINDS, f"{name} is no kind of route"
+    view.__dict__[_KIND] = name
+    return view
+
+
+def kind_of(view: Callable[..., Any]) -> str | None:
+    return view.__dict__.get(_KIND)
+
+
+def probe(view: View) -> View:
+    """A view for machines that look after this process: no key, no tenant."""
+    return of_kind("probe", view)
+
+
+def webhook(view: View) -> View:
+    """A view that a provider calls, and signs."""
+    return of_kind("webhook", view)
+
+
+def problems(*codes: str) -> Callable[[View], View]:
+    """Say which problems a view can answer beside those of its kind; stands outermost or anywhere below."""
+
+    def mark(view: View) -> View:
+        view.__dict__[_PROBLEMS] = (*problems_of(view), *codes)
+        return view
+
+    return mark
+
+
+def problems_of(view: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(view.__dict__.get(_PROBLEMS, ()))
+
+
+def reads_raw(schema: type) -> Callable[[View], View]:
+    """Say what shape the body has that a view reads as bytes, without having the framework read it."""
+
+    def mark(view: View) -> View:
+        view.__dict__[_BODY_SCHEMA] = schema
+        return view
+
+    return mark
+
+
+def raw_schema_of(view: Callable[..., Any]) -> type | None:
+    return view.__dict__.get(_BODY_SCHEMA)

@@ -1,0 +1,51 @@
+"""The headers of requests and answers as the document describes them; what sends them is elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _text(description: str, example: str, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string", **schema}, "example": example}
+
+
+# Sent by callers. What is optional is replaced or ignored when it is not as it should be, so it has no pattern.
+SENT: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "required": True,
+        **_text(
+            "One per intended effect (draft-ietf-httpapi-idempotency-key-header-07): for seven days the same key and "
+            "body get the same answer.",
+            "0197f2a8-order-1",
+            pattern="^[!-~]{1,255}$",
+        ),
+    },
+    "X-Request-Id": _text(
+        "Your name for this request, 1 to 64 of A-Z a-z 0-9 . _ -; anything else is replaced.", "order-1-try-1"
+    ),
+}
+# Of every request.
+ALWAYS_SENT = ("X-Request-Id",)
+
+ANSWERED: dict[str, dict[str, Any]] = {
+    "X-Request-Id": _text("The request's id, yours or ours; logs and the audit carry it.", "order-1-try-1"),
+    "RateLimit": _text(
+        "What is left in each bucket (`r`), and the seconds until it is full (`t`).", '"key-read";r=399;t=1'
+    ),
+    "RateLimit-Policy": _text(
+        "The burst of each bucket (`q`), and the seconds in which it refills (`w`).", '"key-read";q=400;w=2'
+    ),
+    "Idempotency-Replayed": _text("`true` on an answer that was given before.", "true", enum=["true"]),
+    "Retry-After": {
+        "description": "Seconds after which the same request may be sent again.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+        "example": "1",
+    },
+    "WWW-Authenticate": _text("How to authenticate.", 'Bearer realm="postbox"'),
+    "Allow": _text("The methods that this resource has.", "GET, HEAD, OPTIONS"),
+}
+# Of every answer.
+ALWAYS_ANSWERED = ("X-Request-Id",)
+
+# What a status brings with it beside what the table of problems in errors.py says.
+BY_STATUS = {429: ("Retry-After",)}

@@ -43,6 +43,9 @@ class Timing:
     sweep_leases: float = 5.0
     sweep_jobs: float = 10.0
     sweep_clock: float = 5.0
+    sweep_reconcile: float = 0.5  # books are compared within a second of what happened to them
+    reconcile_sweep: float = 600.0  # every payment not at rest is looked at this often, whatever was lost
+    silence: float = 1.0  # times the deadlines that are rows of the database: those hold production's
     worker_heartbeat: float = 5.0
     worker_stalled: float = 20.0  # a killed worker's job is found and rescued well inside 60 s
     rescue_spread: float = 5.0  # times the rescues so far: what kills its worker is parted from who ran beside it

@@ -9,17 +9,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from app import errors
 from app.db import Tx
-from app.model.actor import Actor, ActorType, Role
 from app.model.operation import Kind, cancel_params
 from app.model.states import State
 from app.services import deliveries, operations
+from jobs.reconcile import arm_silent_once, compare_due_once
 from jobs.runtime import Runtime
+from jobs.sweep_pass import Swept, sweep_pass, sweep_walk
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,6 @@ PAGE_OF_DELIVERIES = 1_000
 FIRST_KEY = ("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000", "")
 
 
-@dataclass(frozen=True)
-class Swept:
-    """What one pass found, and how far it came if it walks by key: None at the end."""
-
-    found: int
-    walked_to: list[str] | None = None
-
-
 def promote_once(runtime: Runtime) -> int:
     """Enqueue deliveries whose due time has come."""
 
@@ -54,7 +46,7 @@ def promote_once(runtime: Runtime) -> int:
             pause_recheck=runtime.timing.pause_recheck,
         )
 
-    return _pass(runtime, "promote", work)
+    return sweep_pass(runtime, "promote", work)
 
 
 def rescue_once(runtime: Runtime) -> int:
@@ -76,7 +68,7 @@ def rescue_once(runtime: Runtime) -> int:
                 )
         return len(stalled)
 
-    return _pass(runtime, "rescue", work)
+    return sweep_pass(runtime, "rescue", work)
 
 
 def find_lost_jobs_once(runtime: Runtime) -> int:
@@ -103,7 +95,7 @@ def _walk(runtime: Runtime, name: str, lane: str) -> int:
         at = [str(page["merchant_id"]), str(page["event_id"]), page["handler"]]
         return Swept(int(page["rearmed"]), walked_to=at if more else None)
 
-    return _sweep(runtime, name, work)
+    return sweep_walk(runtime, name, work)
 
 
 def expire_leases_once(runtime: Runtime) -> int:
@@ -126,7 +118,7 @@ def expire_leases_once(runtime: Runtime) -> int:
             tx.run("deliveries.hurry", **ids)
         return len(expired)
 
-    return _pass(runtime, "leases", work)
+    return sweep_pass(runtime, "leases", work)
 
 
 def observe_due_once(runtime: Runtime) -> int:
@@ -138,7 +130,7 @@ def observe_due_once(runtime: Runtime) -> int:
             tx.one("payments.look_now", merchant_id=row["merchant_id"], payment_id=row["payment_id"])
         return len(due)
 
-    return _pass(runtime, "observe", work)
+    return sweep_pass(runtime, "observe", work)
 
 
 def expire_actions_once(runtime: Runtime) -> int:
@@ -159,7 +151,7 @@ def expire_actions_once(runtime: Runtime) -> int:
             )
         return len(expired)
 
-    return _pass(runtime, "actions", work)
+    return sweep_pass(runtime, "actions", work)
 
 
 def prune_keys_once(runtime: Runtime) -> int:
@@ -168,31 +160,12 @@ def prune_keys_once(runtime: Runtime) -> int:
     def work(tx: Tx) -> int:
         return tx.run("idempotency_keys.prune", keep=runtime.timing.idempotency_keep, limit=PAGE_OF_DELIVERIES)
 
-    return _pass(runtime, "idempotency_keys", work)
+    return sweep_pass(runtime, "idempotency_keys", work)
 
 
 def _lock_order(row: dict[str, Any]) -> tuple[UUID, UUID]:
     """Payments are locked by (merchant_id, id), whatever order a sweep found them in."""
     return row["merchant_id"], row["payment_id"]
-
-
-def _pass(runtime: Runtime, name: str, work: Callable[[Tx], int]) -> int:
-    """A pass that looks everywhere at once."""
-    return _sweep(runtime, name, lambda tx: Swept(work(tx)))
-
-
-def _sweep(runtime: Runtime, name: str, work: Callable[[Tx], Swept]) -> int:
-    """One bounded transaction under a try-lock of its own; who does not get the lock has nothing to do."""
-
-    def guarded(tx: Tx) -> int:
-        lock = tx.one("sweeps.try_lock", name=name)
-        if lock is None or not lock["locked"]:
-            return 0
-        swept = work(tx)
-        tx.run("sweeps.record", name=name, found=swept.found, walked_to=swept.walked_to)
-        return swept.found
-
-    return runtime.database.transact(Actor(ActorType.RECONCILER, f"sweep_{name}", Role.WORKER), guarded)
 
 
 def sweep_once(runtime: Runtime) -> dict[str, int]:
@@ -203,6 +176,8 @@ def sweep_once(runtime: Runtime) -> dict[str, int]:
         "lost": find_lost_jobs_once(runtime),
         "expired_actions": expire_actions_once(runtime),
         "observations": observe_due_once(runtime),
+        "armed": arm_silent_once(runtime),
+        "compared": compare_due_once(runtime),
         "pruned_keys": prune_keys_once(runtime),
         "promoted": promote_once(runtime),
     }
@@ -232,6 +207,8 @@ class Sweeper:
             (timing.sweep_jobs, lambda: find_lost_jobs_once(self._runtime)),
             (timing.sweep_clock, lambda: observe_due_once(self._runtime)),
             (timing.sweep_clock, lambda: expire_actions_once(self._runtime)),
+            (timing.sweep_reconcile, lambda: compare_due_once(self._runtime)),
+            (timing.reconcile_sweep, lambda: arm_silent_once(self._runtime)),
             (timing.settle_recheck, lambda: prune_keys_once(self._runtime)),
         ]
         due = [time.monotonic()] * len(passes)

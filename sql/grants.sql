@@ -42,6 +42,9 @@ grant delete on idempotency_keys to postbox_worker;
 grant insert, update on sweeps to postbox_worker;
 grant execute on function enqueue_delivery, emit_observation_due, emit_dispute_status_unknown, pauses_of to postbox_worker;
 grant execute on function state_of_facts, facts_of_children to postbox_worker, postbox_operator;
+-- discrepancies are found and closed by function only
+grant insert on reconcile_due to postbox_worker;
+grant execute on function reconcile, reconcile_payments to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
@@ -59,7 +62,11 @@ grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, p
 grant update (status, due_at, job_id, alone, failures, deferrals, rescues, deferred_since, deferred_for, dead_at, dead_reason,
   resolution, resolved_by, resolved_at, resolved_reason) on deliveries to postbox_operator;
 grant insert on fee_schedules, fee_schedule_fixed to postbox_operator;
-grant execute on function ledger_reverse to postbox_operator;
+grant insert on provider_prices to postbox_operator;
+grant execute on function ledger_reverse, write_off_discrepancy, compute_fee to postbox_operator;
+-- what a person says about a discrepancy; who found it and what it is about is the reconciler's
+grant update (status, acknowledged_by, acknowledged_at, closed_at, resolved_by, resolution_code, resolution_note) on discrepancies
+  to postbox_operator;
 grant execute on function enqueue_delivery, authenticate to postbox_operator;
 grant execute on all functions in schema procrastinate to postbox_operator;
 grant insert on all tables in schema procrastinate to postbox_operator;

@@ -12,6 +12,7 @@ declare
     'circuits',
     'deliveries',
     'delivery_failures',
+    'discrepancies',
     'disputes',
     'events',
     'idempotency_keys',
@@ -28,6 +29,7 @@ declare
     'provider_calls',
     'provider_transactions',
     'rate_limits',
+    'reconcile_due',
     'refunds',
     'webhook_rejections',
     'webhooks'

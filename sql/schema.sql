@@ -220,6 +220,77 @@ end $$;
 
 COMMENT ON FUNCTION postbox.deliveries_200_dead_letter() IS 'A dead letter changes only by an operator''s replay or discard, which is audited.';
 
+CREATE FUNCTION postbox.discrepancies_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.discrepancies'::regclass then
+    raise exception 'discrepancies_200_check guards postbox.discrepancies and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op in ('DELETE', 'TRUNCATE') then
+    raise exception 'a discrepancy is never deleted' using errcode = 'PB004';
+  end if;
+  if assert_actor_allowed() = 'operator' and (tg_op = 'INSERT' or new.status = 'auto_resolved') then
+    raise exception 'what meets and what does not is found by the reconciler' using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' then
+    return new;
+  end if;
+  if old.closed_at is not null then
+    raise exception 'a closed discrepancy stays as it was closed' using errcode = 'PB004';
+  end if;
+  if (new.merchant_id, new.id, new.type, new.subject, new.payment_id, new.ref, new.first_seen_at, new.evidence_at)
+     is distinct from (old.merchant_id, old.id, old.type, old.subject, old.payment_id, old.ref, old.first_seen_at, old.evidence_at) then
+    raise exception 'what a discrepancy is about never changes' using errcode = 'PB004';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.discrepancies_200_check() IS 'A discrepancy is closed once and never deleted; what it is about never changes.';
+
+CREATE FUNCTION postbox.discrepancies_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.discrepancies'::regclass then
+    raise exception 'discrepancies_500_audit records postbox.discrepancies and nothing else' using errcode = 'PB002';
+  end if;
+  perform audit_write(
+    new.merchant_id,
+    'discrepancy.' || case when tg_op = 'INSERT' then 'opened' when new.status <> old.status then new.status else 'changed' end,
+    'discrepancy', new.id::text, new.payment_id, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end,
+    null, new.resolution_note);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.discrepancies_500_audit() IS 'One audit entry per discrepancy that is opened, changed or closed.';
+
+CREATE FUNCTION postbox.discrepancies_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.discrepancies'::regclass then
+    raise exception 'discrepancies_700_event speaks for postbox.discrepancies and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'UPDATE' and (new.closed_at is null or old.closed_at is not null) then
+    return null;
+  end if;
+  insert into events (merchant_id, topic, payment_id, payload, correlation_id, causation_id)
+  values (new.merchant_id, case when tg_op = 'INSERT' then 'discrepancy.opened' else 'discrepancy.closed' end, new.payment_id,
+    jsonb_build_object('discrepancy_id', new.id, 'type', new.type, 'severity', new.severity, 'status', new.status, 'subject', new.subject,
+      'ref', new.ref, 'currency', new.currency, 'expected', new.expected, 'actual', new.actual, 'delta', new.delta,
+      'sla_due_at', new.sla_due_at, 'resolved_by', new.resolved_by, 'resolution_code', new.resolution_code),
+    coalesce(new.payment_id::text, new.subject), nullif(current_setting('postbox.causation_id', true), ''));
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.discrepancies_700_event() IS 'A discrepancy tells when it is opened and when it is closed, for those who notify.';
+
 CREATE FUNCTION postbox.disputes_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -324,12 +395,15 @@ CREATE TABLE postbox.provider_transactions (
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     refund_id uuid,
     dispute_id uuid,
+    exchanged boolean DEFAULT false NOT NULL,
     CONSTRAINT provider_transactions_net_is_gross_less_fee CHECK ((net = (gross - fee))),
     CONSTRAINT provider_transactions_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'available'::text])))
 )
 WITH (fillfactor='80');
 
 COMMENT ON TABLE postbox.provider_transactions IS 'One row per money line of a provider: a fact, kept as the provider told it.';
+
+COMMENT ON COLUMN postbox.provider_transactions.exchanged IS 'The provider converted it: its currency may then differ from the payment''s.';
 
 CREATE FUNCTION postbox.emit_child_money(t postbox.provider_transactions) RETURNS void
     LANGUAGE plpgsql
@@ -637,6 +711,20 @@ end $$;
 
 COMMENT ON FUNCTION postbox.events_900_fan_out() IS 'One delivery and one job per subscription of the topic.';
 
+CREATE FUNCTION postbox.events_900_reconcile() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.events'::regclass then
+    raise exception 'events_900_reconcile serves postbox.events and nothing else' using errcode = 'PB002';
+  end if;
+  perform reconcile_soon(new.merchant_id, new.payment_id);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.events_900_reconcile() IS 'An event about a payment''s state, money or children has its books compared.';
+
 CREATE FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO 'postbox', 'pg_temp'
@@ -729,6 +817,20 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.ledger_entries_200_check() IS 'An entry is written by a known actor, under its own transaction''s id.';
+
+CREATE FUNCTION postbox.ledger_entries_900_reconcile() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.ledger_entries'::regclass then
+    raise exception 'ledger_entries_900_reconcile serves postbox.ledger_entries and nothing else' using errcode = 'PB002';
+  end if;
+  perform reconcile_soon(new.merchant_id, new.payment_id);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_entries_900_reconcile() IS 'An entry about a payment has its books compared.';
 
 CREATE FUNCTION postbox.ledger_folds_200_closed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1358,6 +1460,228 @@ $$;
 
 COMMENT ON FUNCTION postbox.queue_backlog(p_most integer) IS 'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own partial index.';
 
+CREATE FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  now_at constant timestamptz := clock_timestamp();
+  subjects constant text[] := array(select 'payment/' || u.id from unnest(p_payment_ids) with ordinality u (id, place) order by u.place);
+  rows jsonb;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', f.merchant_id, 'payment_id', f.payment_id, 'subject', 'payment/' || f.payment_id,
+           'type', f.type, 'provider', p.provider, 'account', p.provider_account, 'ref', f.ref, 'currency', f.currency,
+           'expected', f.expected, 'actual', f.actual, 'evidence_at', f.evidence_at)), '[]') into rows
+  from reconcile_payments(p_merchant_ids, p_payment_ids, p_scale) f
+  join payments p on p.merchant_id = f.merchant_id and p.id = f.payment_id;
+
+  select r.opened, r.closed into opened, closed
+  from record_discrepancies(p_merchant_ids, subjects, null,
+    coalesce((select jsonb_agg(f) from jsonb_array_elements(rows) f where (f ->> 'evidence_at')::timestamptz <= now_at), '[]'), p_detected_by) r;
+
+  -- the next look: when silence will be too long, and for what is open again and again, ever more rarely
+  with next_look as (
+    select w.merchant_id, w.payment_id, least(
+      (select min((f ->> 'evidence_at')::timestamptz) from jsonb_array_elements(rows) f
+       where (f ->> 'payment_id')::uuid = w.payment_id and (f ->> 'evidence_at')::timestamptz > now_at),
+      (select now_at + greatest(interval '1 minute' * p_scale, least((now_at - min(d.first_seen_at)) / 4, interval '1 day' * p_scale))
+       from discrepancies d where d.merchant_id = w.merchant_id and d.subject = 'payment/' || w.payment_id and d.closed_at is null
+       having count(*) > 0)) as at
+    from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+  ),
+  gone as (
+    delete from reconcile_due d using next_look n
+    where d.merchant_id = n.merchant_id and d.payment_id = n.payment_id and n.at is null
+  )
+  insert into reconcile_due (merchant_id, payment_id, due_at)
+  select n.merchant_id, n.payment_id, n.at from next_look n where n.at is not null
+  on conflict (merchant_id, payment_id) do update set due_at = excluded.due_at
+  where reconcile_due.due_at is distinct from excluded.due_at;
+  return next;
+end $$;
+
+COMMENT ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) IS 'Compares the books of these payments, records what was found, and sets when each is looked at next. The caller holds their locks.';
+
+CREATE FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision DEFAULT 1) RETURNS TABLE(merchant_id uuid, payment_id uuid, type text, ref text, currency text, expected bigint, actual bigint, evidence_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+with wanted as (
+  select p.*, 'clearing:' || p.provider as clearing_code
+  from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, id)
+  join payments p on p.merchant_id = w.merchant_id and p.id = w.id
+),
+lines as (
+  select w.merchant_id, w.id, t.*
+  from wanted w
+  cross join lateral (
+    select count(distinct coalesce(x.source_ref, x.ref)) filter (where x.kind in ('charge', 'payment')) as charges,
+           coalesce(sum(x.gross) filter (where x.kind in ('charge', 'payment', 'partial_capture_reversal') and x.currency = w.currency), 0)::bigint as charged,
+           coalesce(-sum(x.gross) filter (where x.kind in ('refund', 'refund_failure') and x.currency = w.currency), 0)::bigint as refunded,
+           coalesce(-sum(x.gross) filter (where x.kind in ('dispute', 'dispute_reversal') and x.currency = w.currency), 0)::bigint as disputed,
+           coalesce(sum(x.fee) filter (where x.kind in ('charge', 'payment') and x.currency = w.currency), 0)::bigint as fee,
+           max(x.currency) filter (where x.kind in ('charge', 'payment') and x.currency <> w.currency and not x.exchanged) as foreign_currency,
+           bool_or(x.exchanged) as exchanged,
+           max(x.available_on) filter (where x.kind in ('charge', 'payment')) as available_on,
+           max(x.recorded_at) filter (where x.kind in ('charge', 'payment')) as charged_at,
+           max(x.recorded_at) filter (where x.kind in ('refund', 'refund_failure')) as refunded_at,
+           max(x.recorded_at) filter (where x.kind in ('dispute', 'dispute_reversal')) as disputed_at
+    from provider_transactions x
+    where x.merchant_id = w.merchant_id and x.payment_id = w.id
+  ) t
+),
+clearing as (
+  select w.merchant_id, w.id, held.amount, (
+    select max(e.recorded_at) from ledger_entries e
+    where held.amount <> 0 and e.merchant_id = w.merchant_id and e.payment_id = w.id) as moved_at
+  from wanted w
+  join ledger_accounts a on a.merchant_id = '00000000-0000-0000-0000-000000000000' and a.code = w.clearing_code
+  cross join lateral (
+    select coalesce(sum(l.amount), 0)::bigint as amount from ledger_lines l
+    where l.account_id = a.id and l.currency = w.currency and l.payment_id = w.id
+  ) held
+),
+entered as (
+  select w.merchant_id, w.id, (
+    select max(e.occurred_at) from events e
+    where e.merchant_id = w.merchant_id and e.payment_id = w.id and e.payment_version is not null
+      and e.topic <> 'payment.observation_due') as at
+  from wanted w
+),
+behind as (
+  select w.merchant_id, w.id, l.charged, coalesce(l.charged_at, e.at) as at
+  from wanted w
+  join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  join entered e on e.merchant_id = w.merchant_id and e.id = w.id
+  where w.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
+    and (w.provider_rank >= 50 or (l.charges > 0 and w.method = 'card'))
+),
+state_mismatch as (
+  select b.merchant_id, b.id, 'state_mismatch' as type, w.state as ref, w.currency, b.charged as expected, w.amount_captured as actual, b.at
+  from behind b join wanted w on w.merchant_id = b.merchant_id and w.id = b.id
+),
+silence as (
+  select w.merchant_id, w.id, d.type, case when d.counted_from in ('confirmed_at', 'available_on') then '' else d.state end as ref,
+         case when d.type in ('missing_at_provider', 'settlement_missing') then w.currency end as currency,
+         case when d.type in ('missing_at_provider', 'settlement_missing') then w.amount_captured end as expected,
+         case when d.type in ('missing_at_provider', 'settlement_missing') then 0 end::bigint as actual,
+         case d.counted_from when 'entered' then e.at
+                             when 'action_expires_at' then coalesce(w.action_expires_at, e.at)
+                             when 'capture_before' then coalesce(w.capture_before, e.at + interval '7 days' * p_scale)
+                             when 'confirmed_at' then w.confirmed_at
+                             else l.available_on end + d.silent_for * p_scale as at
+  from wanted w
+  join state_deadlines d on d.state = w.state and d.method = w.method
+  join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  join entered e on e.merchant_id = w.merchant_id and e.id = w.id
+  where case d.type
+    when 'missing_at_provider' then w.confirmed_at is not null and l.charges = 0
+    when 'settlement_missing' then w.settled_at is null and w.confirmed_at is not null and l.charges > 0
+    -- who is behind is told so instead
+    else not exists (select from behind b where b.merchant_id = w.merchant_id and b.id = w.id) end
+),
+amount_mismatch as (
+  select w.merchant_id, w.id, 'amount_mismatch', '', w.currency, w.amount_captured, l.charged, l.charged_at
+  from wanted w join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  where w.confirmed_at is not null and l.charges = 1 and l.foreign_currency is null and not l.exchanged
+    and l.charged <> w.amount_captured
+),
+currency_mismatch as (
+  select w.merchant_id, w.id, 'currency_mismatch', l.foreign_currency, w.currency, w.amount_captured, null::bigint, l.charged_at
+  from wanted w join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  where l.foreign_currency is not null
+),
+duplicate_charge as (
+  select w.merchant_id, w.id, 'duplicate_charge', '', w.currency, w.amount_captured, l.charged - l.refunded, l.charged_at
+  from wanted w join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  where l.charges > 1 and l.charged - l.refunded > w.amount_captured - w.amount_refunded
+  union all
+  select w.merchant_id, w.id, 'duplicate_charge', twin.id::text, w.currency, twin.amount_captured, w.amount_captured + twin.amount_captured,
+         greatest(w.confirmed_at, twin.confirmed_at)
+  from wanted w
+  cross join lateral (
+    select q.id, q.amount_captured, q.confirmed_at from payments q
+    where q.merchant_id = w.merchant_id and q.reference = w.reference and q.amount = w.amount and q.currency = w.currency
+      and q.confirmed_at is not null and q.amount_refunded = 0 and (q.created_at, q.id) < (w.created_at, w.id)
+      and q.created_at > w.created_at - interval '10 minutes' * p_scale
+    order by q.created_at limit 1
+  ) twin
+  where w.reference is not null and w.confirmed_at is not null and w.amount_refunded = 0
+),
+money_after_final as (
+  select w.merchant_id, w.id, 'money_after_final', '', w.currency, 0::bigint,
+         case when l.charges > 0 then l.charged - l.refunded - l.disputed else coalesce(nullif(w.amount_captured, 0), w.amount_authorized, w.amount) end,
+         coalesce(w.money_after_final_at, l.charged_at, w.updated_at)
+  from wanted w join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  where w.state in ('failed', 'canceled') and (w.money_after_final_at is not null or w.amount_captured > 0 or l.charges > 0)
+    and case when l.charges > 0 then l.charged - l.refunded - l.disputed <> 0
+             else not exists (
+               select from operations o
+               where o.merchant_id = w.merchant_id and o.payment_id = w.id and o.kind in ('cancel', 'close')
+                 and o.status = 'succeeded' and o.finished_at > w.money_after_final_at and w.amount_captured = 0) end
+),
+fee_mismatch as (
+  select w.merchant_id, w.id, 'fee_mismatch', '', w.currency, due.fee, l.fee, l.charged_at
+  from wanted w
+  join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  join provider_prices x on x.provider = w.provider and x.account = w.provider_account and x.method = w.method and x.currency = w.currency
+  cross join lateral (select compute_fee(l.charged, x.bps, x.fixed) as fee) due
+  -- a minor unit either way is rounding
+  where l.charges = 1 and l.foreign_currency is null and not l.exchanged and abs(l.fee - due.fee) > 1
+),
+refund_mismatch as (
+  select w.merchant_id, w.id, 'refund_mismatch', '', w.currency, w.amount_refunded, l.refunded, greatest(l.refunded_at, e.at)
+  from wanted w
+  join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  join entered e on e.merchant_id = w.merchant_id and e.id = w.id
+  where w.confirmed_at is not null and l.charges > 0 and not l.exchanged
+    and l.refunded not between w.amount_refunded and w.amount_refunded + w.amount_refund_pending
+),
+dispute_mismatch as (
+  select w.merchant_id, w.id, 'dispute_mismatch', '', w.currency, w.amount_disputed + w.amount_lost, l.disputed, greatest(l.disputed_at, e.at)
+  from wanted w
+  join lines l on l.merchant_id = w.merchant_id and l.id = w.id
+  join entered e on e.merchant_id = w.merchant_id and e.id = w.id
+  where w.confirmed_at is not null and l.charges > 0 and not l.exchanged
+    and l.disputed <> w.amount_disputed + w.amount_lost
+),
+explained as (
+  select * from state_mismatch union all select * from silence union all select * from amount_mismatch
+  union all select * from currency_mismatch union all select * from duplicate_charge union all select * from money_after_final
+  union all select * from fee_mismatch union all select * from refund_mismatch union all select * from dispute_mismatch
+),
+clearing_nonzero as (
+  select w.merchant_id, w.id, 'clearing_nonzero', '', w.currency, 0::bigint, c.amount, c.moved_at
+  from wanted w join clearing c on c.merchant_id = w.merchant_id and c.id = w.id
+  where c.amount <> 0 and not exists (
+    select from explained x
+    where x.merchant_id = w.merchant_id and x.id = w.id and x.type not in ('stale_state', 'settlement_missing', 'fee_mismatch'))
+)
+select f.merchant_id, f.id, f.type, f.ref, f.currency, f.expected, f.actual, f.at + t.grace * p_scale
+from (select * from explained union all select * from clearing_nonzero) f
+join discrepancy_types t on t.type = f.type
+$$;
+
+COMMENT ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) IS 'Compares three books per payment: ours, the provider''s money lines, the ledger. One row per disagreement, now or at the moment when silence will have lasted too long. p_scale multiplies every wait, as POSTBOX_TIME_SCALE does.';
+
+CREATE FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  -- half a second, so that what comes in one go is looked at once; a row that is due by then is left alone, unlocked
+  insert into reconcile_due (merchant_id, payment_id, due_at)
+  select p_merchant_id, p_payment_id, soon.at
+  from (select clock_timestamp() + interval '500 milliseconds' as at) soon
+  where not exists (
+    select from reconcile_due d where d.merchant_id = p_merchant_id and d.payment_id = p_payment_id and d.due_at <= soon.at)
+  on conflict (merchant_id, payment_id) do update set due_at = least(reconcile_due.due_at, excluded.due_at)
+$$;
+
+COMMENT ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) IS 'Something happened to this payment: its books are compared in half a second. The caller holds the payment''s lock.';
+
 CREATE FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1372,6 +1696,68 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) IS 'Audits something that is no row change of ours: an object of the provider that belongs to nobody here.';
+
+CREATE FUNCTION postbox.record_discrepancies(p_merchant_ids uuid[], p_subjects text[], p_types text[], p_found jsonb, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint)
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  actor constant text := acting_type() || ' ' || current_setting('postbox.actor_id', true);
+  o discrepancies;
+begin
+  opened := 0;
+  -- what was open and is found no more has met again
+  update discrepancies d set status = 'auto_resolved', closed_at = clock_timestamp(), resolved_by = actor, resolution_code = 'met'
+  from unnest(p_merchant_ids, p_subjects) looked (merchant_id, subject), discrepancy_types t
+  where d.merchant_id = looked.merchant_id and d.subject = looked.subject and d.closed_at is null
+    and t.type = d.type and t.closes_itself and (p_types is null or d.type = any (p_types))
+    and not exists (
+      select from jsonb_to_recordset(p_found) f (merchant_id uuid, subject text, type text, ref text)
+      where f.merchant_id = d.merchant_id and f.subject = d.subject and f.type = d.type and f.ref = d.ref);
+  get diagnostics closed = row_count;
+
+  -- the same, by other amounts
+  update discrepancies d set
+    expected = f.expected, actual = f.actual, currency = f.currency, occurrences = d.occurrences + 1, last_seen_at = clock_timestamp()
+  from jsonb_to_recordset(p_found) f (merchant_id uuid, subject text, type text, ref text, currency text, expected bigint, actual bigint)
+  where d.merchant_id = f.merchant_id and d.fingerprint = f.type || ' ' || f.subject || ' ' || f.ref and d.closed_at is null
+    and (d.expected, d.actual, d.currency) is distinct from (f.expected, f.actual, f.currency);
+
+  for o in
+    insert into discrepancies (merchant_id, type, severity, subject, payment_id, provider, account, ref, currency, expected, actual,
+      evidence_at, sla_due_at, detected_by, reopens)
+    select f.merchant_id, f.type, t.severity, f.subject, f.payment_id, f.provider, f.account, f.ref, f.currency, f.expected, f.actual,
+      f.evidence_at, clock_timestamp() + t.fix_within, p_detected_by, before.times
+    from jsonb_to_recordset(p_found) f (merchant_id uuid, subject text, type text, payment_id uuid, provider text, account text,
+      ref text, currency text, expected bigint, actual bigint, evidence_at timestamptz)
+    join discrepancy_types t on t.type = f.type
+    cross join lateral (
+      select count(*)::integer as times,
+             -- a person has closed exactly this one: it stays closed until its amounts change
+             coalesce(bool_or(d.status in ('resolved', 'written_off')
+               and (d.expected, d.actual, d.currency) is not distinct from (f.expected, f.actual, f.currency)), false) as settled
+      from discrepancies d
+      where d.merchant_id = f.merchant_id and d.fingerprint = f.type || ' ' || f.subject || ' ' || f.ref
+    ) before
+    where not before.settled
+    on conflict (merchant_id, fingerprint) where closed_at is null do nothing
+    returning *
+  loop
+    opened := opened + 1;
+    -- the provider is asked once more; it is the clock that asks, so that nothing outside is called from here
+    if exists (select from discrepancy_types t where t.type = o.type and t.asks_provider) and exists (
+      select from payments p where p.merchant_id = o.merchant_id and p.id = o.payment_id and p.provider_ref is not null)
+      and not exists (
+        select from deliveries d
+        where d.merchant_id = o.merchant_id and d.payment_id = o.payment_id and d.handler = 'observe_payment' and d.status <> 'done')
+    then
+      perform emit_observation_due(o.merchant_id, o.payment_id);
+    end if;
+  end loop;
+  return next;
+end $$;
+
+COMMENT ON FUNCTION postbox.record_discrepancies(p_merchant_ids uuid[], p_subjects text[], p_types text[], p_found jsonb, p_detected_by text) IS 'Opens what was found, closes what was looked at and found no more. Found twice, it changes nothing.';
 
 CREATE FUNCTION postbox.refunds_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1651,6 +2037,110 @@ end $$;
 
 COMMENT ON FUNCTION postbox.webhooks_700_event() IS 'A stored provider event is queued in the transaction that stored it.';
 
+CREATE TABLE postbox.discrepancies (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'open'::text NOT NULL,
+    subject text NOT NULL,
+    payment_id uuid,
+    provider text,
+    account text,
+    ref text DEFAULT ''::text NOT NULL,
+    fingerprint text GENERATED ALWAYS AS (((((type || ' '::text) || subject) || ' '::text) || ref)) STORED NOT NULL,
+    currency text,
+    expected bigint,
+    actual bigint,
+    delta bigint GENERATED ALWAYS AS ((actual - expected)) STORED,
+    evidence_at timestamp with time zone NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    sla_due_at timestamp with time zone NOT NULL,
+    occurrences integer DEFAULT 1 NOT NULL,
+    reopens integer DEFAULT 0 NOT NULL,
+    detected_by text NOT NULL,
+    acknowledged_by text,
+    acknowledged_at timestamp with time zone,
+    write_off_asked_by text,
+    write_off_asked_at timestamp with time zone,
+    closed_at timestamp with time zone,
+    resolved_by text,
+    approved_by text,
+    resolution_code text,
+    resolution_note text,
+    resolution_entry_id uuid,
+    CONSTRAINT discrepancies_a_person_says_why CHECK (((status <> ALL (ARRAY['resolved'::text, 'written_off'::text])) OR (resolution_note IS NOT NULL))),
+    CONSTRAINT discrepancies_acknowledged_by_somebody CHECK (((acknowledged_by IS NULL) = (acknowledged_at IS NULL))),
+    CONSTRAINT discrepancies_acknowledged_has_a_name CHECK (((status <> 'acknowledged'::text) OR (acknowledged_by IS NOT NULL))),
+    CONSTRAINT discrepancies_amounts_have_a_currency CHECK (((num_nonnulls(expected, actual) = 0) OR (currency IS NOT NULL))),
+    CONSTRAINT discrepancies_closed_says_when_who_and_why CHECK ((((status = ANY (ARRAY['open'::text, 'acknowledged'::text])) = (closed_at IS NULL)) AND ((closed_at IS NULL) = (resolved_by IS NULL)) AND ((closed_at IS NULL) = (resolution_code IS NULL)))),
+    CONSTRAINT discrepancies_counts_are_not_negative CHECK (((occurrences > 0) AND (reopens >= 0))),
+    CONSTRAINT discrepancies_detected_by_is_known CHECK ((detected_by = ANY (ARRAY['realtime'::text, 'clock'::text, 'poll'::text, 'daily'::text, 'operator'::text]))),
+    CONSTRAINT discrepancies_payment_is_its_subject CHECK (((payment_id IS NOT NULL) = (subject = ('payment/'::text || payment_id)))),
+    CONSTRAINT discrepancies_severity_is_known CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT discrepancies_status_is_known CHECK ((status = ANY (ARRAY['open'::text, 'acknowledged'::text, 'auto_resolved'::text, 'resolved'::text, 'written_off'::text]))),
+    CONSTRAINT discrepancies_texts_are_bounded CHECK (((length(subject) <= 400) AND (length(ref) <= 255) AND (length(resolution_note) <= 2000))),
+    CONSTRAINT discrepancies_write_off_is_asked_by_somebody CHECK (((write_off_asked_by IS NULL) = (write_off_asked_at IS NULL))),
+    CONSTRAINT discrepancies_written_off_by_two CHECK ((((status = 'written_off'::text) = (approved_by IS NOT NULL)) AND ((status = 'written_off'::text) = (resolution_entry_id IS NOT NULL)) AND (approved_by <> resolved_by)))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE postbox.discrepancies IS 'One row per disagreement between two books, from the moment it was found until it was closed, and by whom. Never deleted.';
+
+COMMENT ON COLUMN postbox.discrepancies.evidence_at IS 'From when it was one: what made it so was stored then, or silence became too long.';
+
+COMMENT ON COLUMN postbox.discrepancies.last_seen_at IS 'When it was found last with other amounts than before.';
+
+COMMENT ON COLUMN postbox.discrepancies.reopens IS 'How often the same was open before.';
+
+CREATE FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) RETURNS postbox.discrepancies
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  operator constant text := current_setting('postbox.actor_id', true);
+  d discrepancies;
+  held record;
+begin
+  if assert_actor_allowed() <> 'operator' or coalesce(btrim(p_reason), '') = '' then
+    raise exception 'money is written off by an operator who says why' using errcode = 'PB002';
+  end if;
+  select * into d from discrepancies where merchant_id = p_merchant_id and id = p_id;
+  perform from payments where merchant_id = d.merchant_id and id = d.payment_id for no key update;
+  select * into d from discrepancies where merchant_id = p_merchant_id and id = p_id for update;
+  if d.closed_at is not null then
+    raise exception 'a closed discrepancy stays as it was closed' using errcode = 'PB004';
+  end if;
+  -- a request is good for a day; a second one by the same person asks again
+  if d.write_off_asked_by is null or d.write_off_asked_by = operator or d.write_off_asked_at < clock_timestamp() - interval '1 day' then
+    update discrepancies set write_off_asked_by = operator, write_off_asked_at = clock_timestamp(), resolution_note = p_reason
+    where merchant_id = p_merchant_id and id = p_id returning * into d;
+    return d;
+  end if;
+  select a.code, sum(l.amount)::bigint as amount into held
+  from ledger_accounts a
+  join ledger_lines l on l.account_id = a.id and l.currency = d.currency and l.payment_id = d.payment_id
+  where a.merchant_id = platform and a.code = 'clearing:' || d.provider
+  group by a.code having sum(l.amount) <> 0;
+  if held.amount is null then
+    raise exception 'clearing holds nothing of it that could be written off'
+      using errcode = 'check_violation', constraint = 'discrepancies_write_off_moves_something';
+  end if;
+  perform set_config('postbox.reason', p_reason, true);
+  update discrepancies set
+    status = 'written_off', closed_at = clock_timestamp(), resolved_by = d.write_off_asked_by, approved_by = operator,
+    resolution_code = 'written_off', resolution_note = p_reason,
+    resolution_entry_id = ledger_write(d.merchant_id, 'written_off', 'discrepancy', d.id::text, d.payment_id, null, jsonb_build_array(
+      jsonb_build_object('account', 'losses', 'currency', d.currency, 'amount', held.amount),
+      jsonb_build_object('account', held.code, 'currency', d.currency, 'amount', -held.amount)))
+  where merchant_id = p_merchant_id and id = p_id returning * into d;
+  return d;
+end $$;
+
+COMMENT ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) IS 'J11: what clearing holds of a discrepancy is a loss. The first operator asks, a second one who is not the first posts it.';
+
 CREATE TABLE postbox.actor_types (
     name text NOT NULL
 );
@@ -1776,6 +2266,24 @@ CREATE TABLE postbox.delivery_failures (
 );
 
 COMMENT ON TABLE postbox.delivery_failures IS 'One row per raised failure of a delivery, kept after it was replayed.';
+
+CREATE TABLE postbox.discrepancy_types (
+    type text NOT NULL,
+    severity text NOT NULL,
+    fix_within interval NOT NULL,
+    grace interval DEFAULT '00:00:00'::interval NOT NULL,
+    closes_itself boolean DEFAULT true NOT NULL,
+    asks_provider boolean DEFAULT false NOT NULL,
+    meaning text NOT NULL,
+    CONSTRAINT discrepancy_types_severity_is_known CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT discrepancy_types_times_are_not_negative CHECK (((fix_within > '00:00:00'::interval) AND (grace >= '00:00:00'::interval)))
+);
+
+COMMENT ON TABLE postbox.discrepancy_types IS 'Every kind of discrepancy: its severity, how soon it is to be fixed, and how long it is waited for what is only late.';
+
+COMMENT ON COLUMN postbox.discrepancy_types.closes_itself IS 'Closed when the books meet again; the others wait for a person whatever happens.';
+
+COMMENT ON COLUMN postbox.discrepancy_types.asks_provider IS 'The payment''s object is fetched once more when one is opened.';
 
 CREATE TABLE postbox.dispute_transitions (
     from_state text NOT NULL,
@@ -2068,6 +2576,20 @@ CREATE TABLE postbox.provider_currencies (
 
 COMMENT ON TABLE postbox.provider_currencies IS 'What one provider takes in one currency, in our minor units: an amount outside is refused when the payment is created.';
 
+CREATE TABLE postbox.provider_prices (
+    provider text NOT NULL,
+    account text NOT NULL,
+    method text NOT NULL,
+    currency text NOT NULL,
+    bps integer NOT NULL,
+    fixed bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT provider_prices_bps_is_a_share CHECK (((bps >= 0) AND (bps <= 10000))),
+    CONSTRAINT provider_prices_fixed_is_not_negative CHECK ((fixed >= 0)),
+    CONSTRAINT provider_prices_method_is_known CHECK ((method = ANY (ARRAY['card'::text, 'us_bank_account'::text, 'ach'::text])))
+);
+
+COMMENT ON TABLE postbox.provider_prices IS 'What a provider has agreed to charge us: basis points of a charge, plus a fixed part. Without a row its fees are not compared.';
+
 CREATE UNLOGGED TABLE postbox.rate_limits (
     merchant_id uuid NOT NULL,
     scope text NOT NULL,
@@ -2083,6 +2605,15 @@ CREATE UNLOGGED TABLE postbox.rate_limits (
 WITH (fillfactor='20');
 
 COMMENT ON TABLE postbox.rate_limits IS 'One row per token bucket, made by the first request with a good key: at most two per key and two per merchant, so nothing sweeps them. Unlogged: after a crash every bucket is full again, which is a burst and no more.';
+
+CREATE TABLE postbox.reconcile_due (
+    merchant_id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    due_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000');
+
+COMMENT ON TABLE postbox.reconcile_due IS 'When each payment''s books are compared next: half a second after anything happened to it, else when silence becomes too long. No row: there is nothing to wait for.';
 
 CREATE TABLE postbox.refund_transitions (
     from_state text NOT NULL,
@@ -2108,6 +2639,19 @@ CREATE TABLE postbox.schema_migrations (
 );
 
 COMMENT ON TABLE postbox.schema_migrations IS 'Every file of sql/ that was applied here, and in which form.';
+
+CREATE TABLE postbox.state_deadlines (
+    state text NOT NULL,
+    method text NOT NULL,
+    type text NOT NULL,
+    counted_from text NOT NULL,
+    silent_for interval NOT NULL,
+    CONSTRAINT state_deadlines_counted_from_is_known CHECK ((counted_from = ANY (ARRAY['entered'::text, 'action_expires_at'::text, 'capture_before'::text, 'confirmed_at'::text, 'available_on'::text]))),
+    CONSTRAINT state_deadlines_method_is_known CHECK ((method = ANY (ARRAY['card'::text, 'us_bank_account'::text, 'ach'::text]))),
+    CONSTRAINT state_deadlines_silence_is_not_negative CHECK ((silent_for >= '00:00:00'::interval))
+);
+
+COMMENT ON TABLE postbox.state_deadlines IS 'How long a payment may rest in a state without a word: after that, silence itself is a discrepancy. In production''s time.';
 
 CREATE TABLE postbox.subscriptions (
     topic text NOT NULL,
@@ -2932,6 +3476,12 @@ ALTER TABLE ONLY postbox.deliveries
 ALTER TABLE ONLY postbox.delivery_failures
     ADD CONSTRAINT delivery_failures_pkey PRIMARY KEY (merchant_id, event_id, handler, id);
 
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE ONLY postbox.discrepancy_types
+    ADD CONSTRAINT discrepancy_types_pkey PRIMARY KEY (type);
+
 ALTER TABLE ONLY postbox.dispute_transitions
     ADD CONSTRAINT dispute_transitions_pkey PRIMARY KEY (from_state, to_state);
 
@@ -3025,6 +3575,9 @@ ALTER TABLE ONLY postbox.provider_calls
 ALTER TABLE ONLY postbox.provider_currencies
     ADD CONSTRAINT provider_currencies_pkey PRIMARY KEY (provider, currency);
 
+ALTER TABLE ONLY postbox.provider_prices
+    ADD CONSTRAINT provider_prices_pkey PRIMARY KEY (provider, account, method, currency);
+
 ALTER TABLE postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_is_about_one_thing CHECK ((num_nonnulls(refund_id, dispute_id) <= 1)) NOT VALID;
 
@@ -3037,6 +3590,9 @@ ALTER TABLE ONLY postbox.provider_transactions
 ALTER TABLE ONLY postbox.rate_limits
     ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (merchant_id, scope, id, class);
 
+ALTER TABLE ONLY postbox.reconcile_due
+    ADD CONSTRAINT reconcile_due_pkey PRIMARY KEY (merchant_id, payment_id);
+
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_pkey PRIMARY KEY (from_state, to_state);
 
@@ -3048,6 +3604,9 @@ ALTER TABLE ONLY postbox.role_actors
 
 ALTER TABLE ONLY postbox.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY postbox.state_deadlines
+    ADD CONSTRAINT state_deadlines_pkey PRIMARY KEY (state, method, type);
 
 ALTER TABLE ONLY postbox.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (topic, handler);
@@ -3083,6 +3642,16 @@ CREATE INDEX deliveries_of_open_payment ON postbox.deliveries USING btree (merch
 CREATE INDEX deliveries_runnable ON postbox.deliveries USING btree (lane, merchant_id, event_id, handler) WHERE ((status = 'pending'::text) AND (job_id IS NOT NULL));
 
 CREATE INDEX deliveries_waiting ON postbox.deliveries USING btree (due_at) WHERE ((status = 'pending'::text) AND (job_id IS NULL));
+
+CREATE INDEX discrepancies_by_fingerprint ON postbox.discrepancies USING btree (merchant_id, fingerprint);
+
+CREATE INDEX discrepancies_by_subject ON postbox.discrepancies USING btree (merchant_id, subject) WHERE (closed_at IS NULL);
+
+CREATE INDEX discrepancies_newest ON postbox.discrepancies USING btree (first_seen_at DESC);
+
+CREATE INDEX discrepancies_open_by_severity ON postbox.discrepancies USING btree (severity, sla_due_at) WHERE (closed_at IS NULL);
+
+CREATE UNIQUE INDEX discrepancies_open_once ON postbox.discrepancies USING btree (merchant_id, fingerprint) WHERE (closed_at IS NULL);
 
 CREATE INDEX disputes_by_merchant_newest ON postbox.disputes USING btree (merchant_id, created_at DESC, id DESC);
 
@@ -3144,6 +3713,8 @@ CREATE INDEX provider_transactions_by_source ON postbox.provider_transactions US
 
 CREATE INDEX provider_transactions_pending ON postbox.provider_transactions USING btree (provider, account, available_on) WHERE (status = 'pending'::text);
 
+CREATE INDEX reconcile_due_by_time ON postbox.reconcile_due USING btree (due_at);
+
 CREATE INDEX refunds_by_merchant_newest ON postbox.refunds USING btree (merchant_id, created_at DESC, id DESC);
 
 CREATE UNIQUE INDEX refunds_by_operation ON postbox.refunds USING btree (merchant_id, operation_id) WHERE (operation_id IS NOT NULL);
@@ -3194,6 +3765,22 @@ CREATE TRIGGER delivery_failures_200_no_truncate BEFORE TRUNCATE ON postbox.deli
 
 ALTER TABLE postbox.delivery_failures ENABLE ALWAYS TRIGGER delivery_failures_200_no_truncate;
 
+CREATE TRIGGER discrepancies_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.discrepancies FOR EACH ROW EXECUTE FUNCTION postbox.discrepancies_200_check();
+
+ALTER TABLE postbox.discrepancies ENABLE ALWAYS TRIGGER discrepancies_200_check;
+
+CREATE TRIGGER discrepancies_200_no_truncate BEFORE TRUNCATE ON postbox.discrepancies FOR EACH STATEMENT EXECUTE FUNCTION postbox.discrepancies_200_check();
+
+ALTER TABLE postbox.discrepancies ENABLE ALWAYS TRIGGER discrepancies_200_no_truncate;
+
+CREATE TRIGGER discrepancies_500_audit AFTER INSERT OR UPDATE ON postbox.discrepancies FOR EACH ROW EXECUTE FUNCTION postbox.discrepancies_500_audit();
+
+ALTER TABLE postbox.discrepancies ENABLE ALWAYS TRIGGER discrepancies_500_audit;
+
+CREATE TRIGGER discrepancies_700_event AFTER INSERT OR UPDATE ON postbox.discrepancies FOR EACH ROW EXECUTE FUNCTION postbox.discrepancies_700_event();
+
+ALTER TABLE postbox.discrepancies ENABLE ALWAYS TRIGGER discrepancies_700_event;
+
 CREATE TRIGGER disputes_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.disputes FOR EACH ROW EXECUTE FUNCTION postbox.disputes_200_check();
 
 ALTER TABLE postbox.disputes ENABLE ALWAYS TRIGGER disputes_200_check;
@@ -3221,6 +3808,10 @@ ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_200_no_truncate;
 CREATE TRIGGER events_900_fan_out AFTER INSERT ON postbox.events FOR EACH ROW EXECUTE FUNCTION postbox.events_900_fan_out();
 
 ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_fan_out;
+
+CREATE TRIGGER events_900_reconcile AFTER INSERT ON postbox.events FOR EACH ROW WHEN (((new.payment_id IS NOT NULL) AND (new.topic ~ '^(payment|fact|refund|dispute)\.'::text) AND (new.topic <> 'payment.observation_due'::text))) EXECUTE FUNCTION postbox.events_900_reconcile();
+
+ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_reconcile;
 
 CREATE TRIGGER fee_schedule_fixed_200_append_only BEFORE DELETE OR UPDATE ON postbox.fee_schedule_fixed FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -3269,6 +3860,10 @@ ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_200_chec
 CREATE TRIGGER ledger_entries_200_no_truncate BEFORE TRUNCATE ON postbox.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_200_no_truncate;
+
+CREATE TRIGGER ledger_entries_900_reconcile AFTER INSERT ON postbox.ledger_entries FOR EACH ROW WHEN ((new.payment_id IS NOT NULL)) EXECUTE FUNCTION postbox.ledger_entries_900_reconcile();
+
+ALTER TABLE postbox.ledger_entries ENABLE ALWAYS TRIGGER ledger_entries_900_reconcile;
 
 CREATE CONSTRAINT TRIGGER ledger_folds_200_closed AFTER INSERT ON postbox.ledger_folds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION postbox.ledger_folds_200_closed();
 
@@ -3420,6 +4015,18 @@ ALTER TABLE ONLY postbox.deliveries
 ALTER TABLE ONLY postbox.delivery_failures
     ADD CONSTRAINT delivery_failures_merchant_id_event_id_handler_fkey FOREIGN KEY (merchant_id, event_id, handler) REFERENCES postbox.deliveries(merchant_id, event_id, handler) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_merchant_id_resolution_entry_id_fkey FOREIGN KEY (merchant_id, resolution_entry_id) REFERENCES postbox.ledger_entries(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_type_fkey FOREIGN KEY (type) REFERENCES postbox.discrepancy_types(type) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.dispute_transitions
     ADD CONSTRAINT dispute_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
 
@@ -3531,6 +4138,9 @@ ALTER TABLE ONLY postbox.provider_calls
 ALTER TABLE ONLY postbox.provider_currencies
     ADD CONSTRAINT provider_currencies_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.provider_prices
+    ADD CONSTRAINT provider_prices_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_dispute_exists FOREIGN KEY (merchant_id, dispute_id) REFERENCES postbox.disputes(merchant_id, id) ON DELETE RESTRICT NOT VALID;
 
@@ -3558,6 +4168,12 @@ ALTER TABLE ONLY postbox.refunds
 ALTER TABLE ONLY postbox.role_actors
     ADD CONSTRAINT role_actors_actor_type_fkey FOREIGN KEY (actor_type) REFERENCES postbox.actor_types(name) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.state_deadlines
+    ADD CONSTRAINT state_deadlines_state_fkey FOREIGN KEY (state) REFERENCES postbox.payment_states(state) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.state_deadlines
+    ADD CONSTRAINT state_deadlines_type_fkey FOREIGN KEY (type) REFERENCES postbox.discrepancy_types(type) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.subscriptions
     ADD CONSTRAINT subscriptions_topic_fkey FOREIGN KEY (topic) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
 
@@ -3584,6 +4200,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.circuits TO postbox_api USING
 CREATE POLICY api_acts_for_one_merchant ON postbox.deliveries TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.delivery_failures TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.discrepancies TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.disputes TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
@@ -3617,6 +4235,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.provider_transactions TO post
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.rate_limits TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.reconcile_due TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.refunds TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.webhook_rejections TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -3634,6 +4254,8 @@ ALTER TABLE postbox.circuits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.deliveries ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.delivery_failures ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.discrepancies ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.disputes ENABLE ROW LEVEL SECURITY;
 
@@ -3669,6 +4291,8 @@ CREATE POLICY operator_acts_for_all ON postbox.deliveries TO postbox_operator US
 
 CREATE POLICY operator_acts_for_all ON postbox.delivery_failures TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.discrepancies TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.disputes TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.events TO postbox_operator USING (true) WITH CHECK (true);
@@ -3701,6 +4325,8 @@ CREATE POLICY operator_acts_for_all ON postbox.provider_transactions TO postbox_
 
 CREATE POLICY operator_acts_for_all ON postbox.rate_limits TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.reconcile_due TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.refunds TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_operator USING (true) WITH CHECK (true);
@@ -3716,6 +4342,8 @@ ALTER TABLE postbox.provider_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.provider_transactions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.rate_limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.reconcile_due ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.refunds ENABLE ROW LEVEL SECURITY;
 
@@ -3734,6 +4362,8 @@ CREATE POLICY worker_acts_for_all ON postbox.circuits TO postbox_worker USING (t
 CREATE POLICY worker_acts_for_all ON postbox.deliveries TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.delivery_failures TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.discrepancies TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.disputes TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -3766,6 +4396,8 @@ CREATE POLICY worker_acts_for_all ON postbox.provider_calls TO postbox_worker US
 CREATE POLICY worker_acts_for_all ON postbox.provider_transactions TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.rate_limits TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.reconcile_due TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.refunds TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -3827,8 +4459,15 @@ REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FR
 
 REVOKE ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.disputes_200_check() FROM PUBLIC;
 
@@ -3980,6 +4619,8 @@ GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uu
 
 REVOKE ALL ON FUNCTION postbox.events_900_fan_out() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.events_900_reconcile() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_operator;
@@ -3996,6 +4637,8 @@ GRANT ALL ON FUNCTION postbox.ledger_close() TO postbox_worker;
 REVOKE ALL ON FUNCTION postbox.ledger_entries_200_balanced() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.ledger_entries_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.ledger_entries_900_reconcile() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.ledger_folds_200_closed() FROM PUBLIC;
 
@@ -4052,9 +4695,21 @@ REVOKE ALL ON FUNCTION postbox.provider_transactions_700_event() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.queue_backlog(p_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.queue_backlog(p_most integer) TO postbox_api;
 
+REVOKE ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.record_discrepancies(p_merchant_ids uuid[], p_subjects text[], p_types text[], p_found jsonb, p_detected_by text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.refunds_200_check() FROM PUBLIC;
 
@@ -4083,6 +4738,26 @@ REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.webhooks_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.webhooks_700_event() FROM PUBLIC;
+
+GRANT SELECT ON TABLE postbox.discrepancies TO postbox_worker;
+GRANT SELECT ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(acknowledged_by) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(acknowledged_at) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(closed_at) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(resolved_by) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(resolution_code) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(resolution_note) ON TABLE postbox.discrepancies TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_worker;
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_operator;
@@ -4144,6 +4819,9 @@ GRANT UPDATE(resolved_reason) ON TABLE postbox.deliveries TO postbox_operator;
 
 GRANT SELECT,INSERT ON TABLE postbox.delivery_failures TO postbox_worker;
 GRANT SELECT ON TABLE postbox.delivery_failures TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.discrepancy_types TO postbox_worker;
+GRANT SELECT ON TABLE postbox.discrepancy_types TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.dispute_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.dispute_transitions TO postbox_operator;
@@ -4245,8 +4923,14 @@ GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_api;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_worker;
 GRANT SELECT ON TABLE postbox.provider_currencies TO postbox_operator;
 
+GRANT SELECT ON TABLE postbox.provider_prices TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.provider_prices TO postbox_operator;
+
 GRANT SELECT ON TABLE postbox.rate_limits TO postbox_worker;
 GRANT SELECT ON TABLE postbox.rate_limits TO postbox_operator;
+
+GRANT SELECT,INSERT ON TABLE postbox.reconcile_due TO postbox_worker;
+GRANT SELECT ON TABLE postbox.reconcile_due TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_operator;
@@ -4257,6 +4941,9 @@ GRANT SELECT ON TABLE postbox.role_actors TO postbox_operator;
 GRANT SELECT ON TABLE postbox.schema_migrations TO postbox_api;
 GRANT SELECT ON TABLE postbox.schema_migrations TO postbox_worker;
 GRANT SELECT ON TABLE postbox.schema_migrations TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.state_deadlines TO postbox_worker;
+GRANT SELECT ON TABLE postbox.state_deadlines TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.subscriptions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.subscriptions TO postbox_operator;

@@ -75,6 +75,10 @@ create or replace trigger events_200_no_truncate before truncate on events
   for each statement execute function refuse_change();
 create or replace trigger events_900_fan_out after insert on events
   for each row execute function events_900_fan_out();
+-- what is told about a discrepancy itself, or asked by the clock, changes no book
+create or replace trigger events_900_reconcile after insert on events
+  for each row when (new.payment_id is not null and new.topic ~ '^(payment|fact|refund|dispute)\.' and new.topic <> 'payment.observation_due')
+  execute function events_900_reconcile();
 
 -- deliveries and their failures: never lost
 create or replace trigger deliveries_200_no_delete before delete on deliveries
@@ -127,6 +131,8 @@ create or replace trigger ledger_entries_200_append_only before update or delete
   for each row execute function refuse_change();
 create or replace trigger ledger_entries_200_check before insert on ledger_entries
   for each row execute function ledger_entries_200_check();
+create or replace trigger ledger_entries_900_reconcile after insert on ledger_entries
+  for each row when (new.payment_id is not null) execute function ledger_entries_900_reconcile();
 create or replace trigger ledger_entries_200_no_truncate before truncate on ledger_entries
   for each statement execute function refuse_change();
 create or replace trigger ledger_lines_200_append_only before update or delete on ledger_lines
@@ -141,6 +147,16 @@ create or replace trigger ledger_balances_200_no_delete before delete on ledger_
   for each row execute function refuse_change();
 create or replace trigger ledger_balances_200_no_truncate before truncate on ledger_balances
   for each statement execute function refuse_change();
+
+-- discrepancies: opened and closed aloud, never deleted
+create or replace trigger discrepancies_200_check before insert or update or delete on discrepancies
+  for each row execute function discrepancies_200_check();
+create or replace trigger discrepancies_200_no_truncate before truncate on discrepancies
+  for each statement execute function discrepancies_200_check();
+create or replace trigger discrepancies_500_audit after insert or update on discrepancies
+  for each row execute function discrepancies_500_audit();
+create or replace trigger discrepancies_700_event after insert or update on discrepancies
+  for each row execute function discrepancies_700_event();
 
 -- a constraint trigger cannot be replaced: one that is there stays, its function is replaced under it
 do $$

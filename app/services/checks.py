@@ -38,6 +38,7 @@ INVARIANTS = {
     "clearing_is_zero": "our books and the provider's meet: clearing is zero per payment beyond its grace",
     "credits_follow_the_state": "what is confirmed is credited, what is settled leaves nothing in pending",
     "facts_are_booked": "every money line of the provider is in the books",
+    "discrepancies_are_what_is_found": "what is open is what comparing a payment's books finds",
 }
 
 
@@ -77,6 +78,7 @@ def violations(
             quiesced=quiesced,
             grace=0.0 if quiesced else grace(timing),
             clearing_grace=clearing_grace(timing),
+            silence=timing.silence,
             limit=ROWS_PER_INVARIANT,
         )
         found += [

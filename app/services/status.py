@@ -19,6 +19,7 @@ def overview(tx: Tx) -> dict[str, Any]:
         "payments": tx.all("status.payments"),
         "circuits": tx.all("status.circuits"),
         "pauses": pauses.current(tx),
+        "discrepancies": tx.all("status.discrepancies"),
         "sweeps": tx.all("status.sweeps"),
         "lately": tx.one("status.lately"),
     }
@@ -43,5 +44,10 @@ def attention(found: dict[str, Any]) -> list[str]:
         f"the circuit of {row['provider']}/{row['account']} is open: {row['reason']}"
         for row in found["circuits"]
         if row["state"] == "open"
+    ]
+    lines += [
+        f"{row['severity']} discrepancies: {row['open']}, past their deadline: {row['overdue']}"
+        for row in found["discrepancies"]
+        if row["severity"] == "critical" or row["overdue"]
     ]
     return lines

@@ -378,3 +378,33 @@ where (t.gross, t.fee) <> (0, 0) and (%(payment_id)s::uuid is null or t.payment_
     join events v on v.merchant_id = d.merchant_id and v.id = d.event_id
     where d.handler = 'post_fact' and d.status <> 'done' and v.topic = 'fact.recorded' and v.payload ->> 'ref' = t.ref)
 limit %(limit)s;
+
+-- name: discrepancies_are_what_is_found
+-- Payments whose open discrepancies are not what their books say now, though no comparison is due that would tell.
+with quiet as (
+  select p.merchant_id, p.id from payments p
+  where (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
+    and not exists (
+      select from reconcile_due d
+      where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.due_at <= statement_timestamp())
+),
+found as (
+  select f.*, f.type || ' payment/' || f.payment_id || ' ' || f.ref as fingerprint
+  from (select array_agg(merchant_id) as merchant_ids, array_agg(id) as ids from quiet) q
+  cross join lateral reconcile_payments(q.merchant_ids, q.ids, %(silence)s) f
+)
+select f.merchant_id, f.payment_id, format('%%s since %%s is not open', f.type, f.evidence_at) as detail
+from found f
+where f.evidence_at < statement_timestamp() - make_interval(secs => %(grace)s)
+  and not exists (
+    select from discrepancies d
+    where d.merchant_id = f.merchant_id and d.fingerprint = f.fingerprint
+      and (d.closed_at is null or d.status in ('resolved', 'written_off')))
+union all
+select d.merchant_id, d.payment_id, format('%%s %%s is open and no longer true', d.type, d.id)
+from discrepancies d
+join quiet q on q.merchant_id = d.merchant_id and q.id = d.payment_id
+join discrepancy_types t on t.type = d.type and t.closes_itself
+where d.closed_at is null
+  and not exists (select from found f where f.merchant_id = d.merchant_id and f.fingerprint = d.fingerprint)
+limit %(limit)s;

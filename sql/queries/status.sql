@@ -38,3 +38,11 @@ select (select max(received_at) from webhooks) as last_webhook_at,
 -- When each sweep last ran, and what it found.
 select name, last_run_at, extract(epoch from clock_timestamp() - last_run_at)::float8 as ago_s, last_found, runs, found
 from sweeps order by name;
+
+-- name: discrepancies
+-- Books that do not meet, by severity, worst first: how many, since when the oldest, and how many past their deadline.
+select severity, count(*) as open, count(*) filter (where sla_due_at < clock_timestamp()) as overdue,
+       extract(epoch from clock_timestamp() - min(first_seen_at))::float8 as oldest_s
+from discrepancies where closed_at is null
+group by severity
+order by array_position(array['critical', 'high', 'medium', 'low'], severity);

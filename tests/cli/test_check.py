@@ -31,7 +31,7 @@ def forgotten(kind: str) -> str:
 
 
 # What only --quiesced allows no grace.
-QUIESCED = ("dead_letters_are_handled", "clearing_is_zero")
+QUIESCED = ("dead_letters_are_handled", "clearing_is_zero", "discrepancies_are_what_is_found")
 # What breaks -> the SQL a superuser breaks it with, triggers and foreign keys off. The names are the story's.
 DAMAGES = {
     "audit_counts_every_version": [
@@ -154,6 +154,13 @@ DAMAGES = {
         ' {"account": "merchant:available", "currency": "usd", "amount": -1}]\'), ledger_close()',
     ],
     "facts_are_booked": [f"{LEDGER_OPEN}; {forgotten('fact_recorded')}"],
+    "discrepancies_are_what_is_found": [
+        "delete from reconcile_due; insert into provider_prices values ('stripe', 'default', 'card', 'usd', 1, 0)",
+        "delete from reconcile_due; alter table discrepancies disable trigger user;"
+        " insert into discrepancies"
+        " (merchant_id, type, severity, subject, payment_id, evidence_at, sla_due_at, detected_by)"
+        " select merchant_id, 'stale_state', 'medium', 'payment/' || id, id, now(), now(), 'clock' from payments",
+    ],
     "idempotency_keys_hold_an_answer": ["update idempotency_keys set status = null, body = null"],
 }  # fmt: skip
 

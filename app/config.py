@@ -53,6 +53,8 @@ class Timing:
     wake_every: float = 0.020
     idempotency_lock: float = 1.0
     idempotency_keep: float = 604_800.0
+    session_idle: float = 1_800.0  # OWASP: half an hour for what is worth money
+    session_longest: float = 43_200.0  # a long day; then everybody proves again who they are
     # asking the provider after an unknown outcome: at once, then at these distances
     resolve_schedule: tuple[float, ...] = (0.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0)
 
@@ -101,6 +103,7 @@ class Settings:
     database_url: str = field(repr=False)
     migration_url: str = field(repr=False)
     key_pepper: str = field(repr=False)
+    operator_key: str = field(default="", repr=False, kw_only=True)
     stripe_api_key: str = field(repr=False)
     stripe_api_base: str | None = None
     stripe_account: str = "default"
@@ -177,6 +180,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         database_url=url,
         migration_url=secret(env, "POSTBOX_MIGRATION_URL") or url,
         key_pepper=secret(env, "POSTBOX_KEY_PEPPER"),
+        operator_key=secret(env, "POSTBOX_OPERATOR_KEY"),
         stripe_api_key=stripe_key,
         stripe_api_base=env.get("STRIPE_API_BASE", "").strip() or None,
         stripe_account=env.get("STRIPE_ACCOUNT", "").strip() or "default",

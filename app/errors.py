@@ -32,6 +32,30 @@ class ScopeMissing(PostboxError):
     code = "scope_missing"
 
 
+class SignInRefused(PostboxError):
+    """Name, password or code is wrong."""
+
+    code = "sign_in_refused"
+
+
+class SignInBlocked(PostboxError):
+    """Too many attempts to sign in; the next one has to wait."""
+
+    code = "sign_in_blocked"
+
+
+class NotSignedIn(PostboxError):
+    """Nobody is signed in, or the session has ended."""
+
+    code = "not_signed_in"
+
+
+class RoleRefused(PostboxError):
+    """Your role does not allow this."""
+
+    code = "role_refused"
+
+
 class Invalid(PostboxError):
     """The request is well-formed but its content is refused."""
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "merchants": "cli.merchants:merchants",
     "migrate": "cli.migrate:migrate",
     "openapi": "cli.openapi:openapi",
+    "operators": "cli.operators:operators",
     "pause": "cli.pauses:pause",
     "payments": "cli.payments:payments",
     "resume": "cli.pauses:resume",

@@ -13,6 +13,7 @@ grant execute on function ledger_account_name to postbox_worker, postbox_operato
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
 grant execute on function authenticate, take_token, webhook_owner, payment_webhooks, queue_backlog, outcomes_unknown
   to postbox_api;
+grant execute on function begin_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
   to postbox_api;
@@ -71,6 +72,13 @@ grant execute on function enqueue_delivery, authenticate to postbox_operator;
 grant execute on all functions in schema procrastinate to postbox_operator;
 grant insert on all tables in schema procrastinate to postbox_operator;
 grant usage on all sequences in schema procrastinate to postbox_operator;
+-- people: what proves who they are is read by the sign-in alone, which is a function; sessions end, they are not rewritten
+revoke select on operator_credentials, operator_sessions, sign_in_failures from postbox_worker, postbox_operator;
+grant insert, update (disabled_at) on operators to postbox_operator;
+grant select (operator_id, totp_step, changed_at), insert, update on operator_credentials to postbox_operator;
+grant select on operator_sessions to postbox_operator;
+grant insert (token_hmac, operator_id, address), update (seen_at, ended_at) on operator_sessions to postbox_operator;
+grant execute on function end_sign_in to postbox_operator;
 
 -- postbox_compliance: the reports and nothing else
 grant usage on schema report_v1 to postbox_compliance, postbox_operator;

@@ -180,6 +180,25 @@ $$;
 
 COMMENT ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) IS 'The merchant, stored HMAC and scopes of an API key that may be used now and from there; no row for any other.';
 
+CREATE FUNCTION postbox.begin_sign_in(p_name text, p_address inet) RETURNS TABLE(wait double precision, operator_id uuid, password_hash text, totp_secret text, changed_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  v_wait double precision := count_sign_in('name', p_name, 5);
+begin
+  if v_wait = 0 then
+    v_wait := count_sign_in('address', sign_in_network(p_address), 29);
+  end if;
+  return query
+    select v_wait, c.operator_id, c.password_hash, c.totp_secret, c.changed_at
+    from (select v_wait) as one (w)
+    left join operators o on o.name = p_name and o.disabled_at is null and v_wait = 0
+    left join operator_credentials c on c.operator_id = o.id;
+end $$;
+
+COMMENT ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) IS 'One row: how long to wait, and if that is nothing what the person must prove; nulls for a name that is nobody''s.';
+
 CREATE FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -197,6 +216,34 @@ CREATE FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigi
     RETURN ((div((((p_amount)::numeric * (p_bps)::numeric) + (5000)::numeric), (10000)::numeric))::bigint + p_fixed);
 
 COMMENT ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) IS 'Our fee on an amount of at least 0, in minor units: basis points rounded half up, plus the fixed part.';
+
+CREATE FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) RETURNS double precision
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  v_bucket constant text := left(encode(sha256(convert_to(p_of, 'UTF8')), 'hex'), 4);
+  v_at timestamptz;
+  v_row sign_in_failures;
+begin
+  insert into sign_in_failures values (p_scope, v_bucket, 0, clock_timestamp(), clock_timestamp()) on conflict do nothing;
+  select * into strict v_row from sign_in_failures f where f.scope = p_scope and f.bucket = v_bucket for no key update;
+  v_at := clock_timestamp();
+  if v_row.free_at > v_at then
+    return extract(epoch from v_row.free_at - v_at);
+  end if;
+  if v_row.failed_at < v_at - interval '1 day' then
+    v_row.failures := 0;
+  end if;
+  update sign_in_failures f
+  set failures = least(v_row.failures + 1, 1000000), failed_at = v_at,
+      free_at = v_at + case when v_row.failures < p_free then interval '0'
+                                  else make_interval(secs => least(900, 2 ^ least(v_row.failures - p_free, 20))) end
+  where f.scope = p_scope and f.bucket = v_bucket;
+  return 0;
+end $$;
+
+COMMENT ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) IS 'Counts one attempt as a failure until it proves otherwise; or the seconds until there may be another.';
 
 CREATE FUNCTION postbox.deliveries_200_dead_letter() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -681,6 +728,19 @@ $$;
 
 COMMENT ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) IS 'One event about a refund as it is now; only definer triggers may call it.';
 
+CREATE FUNCTION postbox.end_sign_in(p_name text, p_address inet) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  update sign_in_failures f set failures = 0, free_at = clock_timestamp()
+  where f.scope = 'name' and f.bucket = left(encode(sha256(convert_to(p_name, 'UTF8')), 'hex'), 4);
+  update sign_in_failures f set failures = greatest(0, failures - 1), free_at = clock_timestamp()
+  where f.scope = 'address'
+    and f.bucket = left(encode(sha256(convert_to(sign_in_network(p_address), 'UTF8')), 'hex'), 4);
+$$;
+
+COMMENT ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) IS 'The attempt signed in: the name''s failures are forgotten, the address gets this one back.';
+
 CREATE FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) RETURNS bigint
     LANGUAGE sql
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1113,6 +1173,52 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.operations_700_event() IS 'A requested capture, cancel or refund wakes its handler.';
+
+CREATE FUNCTION postbox.operators_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  action text;
+  named text;
+begin
+  if tg_relid <> 'postbox.operators'::regclass and tg_relid <> 'postbox.operator_credentials'::regclass
+     and tg_relid <> 'postbox.operator_sessions'::regclass then
+    raise exception 'operators_500_audit records postbox.operators, their credentials and sessions' using errcode = 'PB002';
+  end if;
+  if assert_actor_allowed() <> 'operator' then
+    raise exception 'who operates Postbox is decided by operators' using errcode = 'PB002';
+  end if;
+  if tg_table_name = 'operators' then
+    if tg_op = 'UPDATE' and (new.id, new.name, new.created_at) is distinct from (old.id, old.name, old.created_at) then
+      raise exception 'a name stays one person''s' using errcode = 'PB004';
+    end if;
+    perform audit_write(platform,
+      case when tg_op = 'INSERT' then 'operator.created'
+           when old.disabled_at is null and new.disabled_at is not null then 'operator.disabled'
+           else 'operator.changed' end,
+      'operator', new.name, null, null,
+      case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', to_jsonb(new))
+           else changed_columns(to_jsonb(old), to_jsonb(new)) end);
+    return null;
+  end if;
+  select o.name into strict named from operators o where o.id = new.operator_id;
+  if tg_table_name = 'operator_credentials' then
+    action := case when tg_op = 'INSERT' then 'operator.enrolled'
+                   when new.totp_secret <> old.totp_secret then 'operator.reset'
+                   when new.password_hash <> old.password_hash then 'operator.rehashed' end;
+  else
+    action := case when tg_op = 'INSERT' then 'operator.signed_in'
+                   when old.ended_at is null and new.ended_at is not null then 'operator.signed_out' end;
+  end if;
+  if action is not null then
+    perform audit_write(platform, action, 'operator', named, null, null, '{}'::jsonb);
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.operators_500_audit() IS 'One audit entry per change of a person and per sign-in and sign-out; never a hash, a secret or a token.';
 
 CREATE FUNCTION postbox.outcomes_unknown(p_most integer) RETURNS TABLE(payments bigint, oldest double precision)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -1867,6 +1973,12 @@ end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
 
+CREATE FUNCTION postbox.sign_in_network(p_address inet) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    RETURN COALESCE((network(set_masklen(p_address, CASE family(p_address) WHEN 6 THEN 64 ELSE 32 END)))::text, 'nowhere'::text);
+
+COMMENT ON FUNCTION postbox.sign_in_network(p_address inet) IS 'What counts as one address: an IPv6 customer has a whole /64.';
+
 CREATE FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN (p_returned OR ((p_method <> 'card'::text) AND (p_lost > 0))) THEN 'returned'::text WHEN (p_lost > 0) THEN 'charged_back'::text WHEN (p_disputed > 0) THEN 'disputed'::text WHEN ((p_captured > 0) AND (p_refunded >= p_captured)) THEN 'refunded'::text WHEN (p_settled_at IS NOT NULL) THEN 'settled'::text ELSE 'confirmed'::text END;
@@ -2498,6 +2610,42 @@ WITH (fillfactor='70');
 
 COMMENT ON TABLE postbox.operations IS 'One row per intended effect at a provider, with the parameters every attempt is rebuilt from.';
 
+CREATE TABLE postbox.operator_credentials (
+    operator_id uuid NOT NULL,
+    password_hash text NOT NULL,
+    totp_secret text NOT NULL,
+    totp_step bigint DEFAULT 0 NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT operator_credentials_password_is_argon2id CHECK ((password_hash ~~ '$argon2id$%'::text))
+);
+
+COMMENT ON TABLE postbox.operator_credentials IS 'How a person proves who they are: an Argon2id hash, and a TOTP secret under a key that is not in the database.';
+
+CREATE TABLE postbox.operator_sessions (
+    token_hmac bytea NOT NULL,
+    operator_id uuid NOT NULL,
+    address inet,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT operator_sessions_token_hmac_is_sha256 CHECK ((octet_length(token_hmac) = 32))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.operator_sessions IS 'One row per sign-in that worked; the token itself is only in the browser. How long one lasts is a setting.';
+
+CREATE TABLE postbox.operators (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT operators_name_is_a_short_word CHECK ((name ~ '^[a-z0-9][a-z0-9._@+-]{0,63}$'::text)),
+    CONSTRAINT operators_role_is_known CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text, 'compliance'::text])))
+);
+
+COMMENT ON TABLE postbox.operators IS 'One row per person. The name is what the audit says, so it is never given to another; who leaves is disabled.';
+
 CREATE TABLE postbox.payment_states (
     state text NOT NULL,
     rank smallint NOT NULL,
@@ -2639,6 +2787,20 @@ CREATE TABLE postbox.schema_migrations (
 );
 
 COMMENT ON TABLE postbox.schema_migrations IS 'Every file of sql/ that was applied here, and in which form.';
+
+CREATE UNLOGGED TABLE postbox.sign_in_failures (
+    scope text NOT NULL,
+    bucket text NOT NULL,
+    failures integer NOT NULL,
+    failed_at timestamp with time zone NOT NULL,
+    free_at timestamp with time zone NOT NULL,
+    CONSTRAINT sign_in_failures_are_counted CHECK ((failures >= 0)),
+    CONSTRAINT sign_in_failures_bucket_is_four_hex_digits CHECK ((bucket ~ '^[0-9a-f]{4}$'::text)),
+    CONSTRAINT sign_in_failures_scope_is_known CHECK ((scope = ANY (ARRAY['name'::text, 'address'::text])))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE postbox.sign_in_failures IS 'Attempts in a row that did not sign in, by name and by address, known or not. Both are hashed into 65,536 buckets, so that a stranger''s inventions are bounded. Unlogged: after a crash everybody may try again.';
 
 CREATE TABLE postbox.state_deadlines (
     state text NOT NULL,
@@ -3542,6 +3704,15 @@ ALTER TABLE ONLY postbox.operation_attempts
 ALTER TABLE ONLY postbox.operations
     ADD CONSTRAINT operations_pkey PRIMARY KEY (merchant_id, id);
 
+ALTER TABLE ONLY postbox.operator_credentials
+    ADD CONSTRAINT operator_credentials_pkey PRIMARY KEY (operator_id);
+
+ALTER TABLE ONLY postbox.operator_sessions
+    ADD CONSTRAINT operator_sessions_pkey PRIMARY KEY (token_hmac);
+
+ALTER TABLE ONLY postbox.operators
+    ADD CONSTRAINT operators_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY postbox.pauses
     ADD CONSTRAINT pauses_pkey PRIMARY KEY (kind, name);
 
@@ -3604,6 +3775,9 @@ ALTER TABLE ONLY postbox.role_actors
 
 ALTER TABLE ONLY postbox.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY postbox.sign_in_failures
+    ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (scope, bucket);
 
 ALTER TABLE ONLY postbox.state_deadlines
     ADD CONSTRAINT state_deadlines_pkey PRIMARY KEY (state, method, type);
@@ -3684,6 +3858,12 @@ CREATE INDEX operations_leases ON postbox.operations USING btree (lease_expires_
 CREATE UNIQUE INDEX operations_one_open_per_payment ON postbox.operations USING btree (merchant_id, payment_id) WHERE ((kind = ANY (ARRAY['submit'::text, 'capture'::text, 'cancel'::text])) AND (status = ANY (ARRAY['pending'::text, 'in_flight'::text, 'unknown'::text])));
 
 CREATE INDEX operations_open ON postbox.operations USING btree (status, created_at) WHERE (status = ANY (ARRAY['pending'::text, 'in_flight'::text, 'unknown'::text]));
+
+CREATE INDEX operator_sessions_by_age ON postbox.operator_sessions USING btree (created_at);
+
+CREATE INDEX operator_sessions_open ON postbox.operator_sessions USING btree (operator_id) WHERE (ended_at IS NULL);
+
+CREATE UNIQUE INDEX operators_name_is_one_person ON postbox.operators USING btree (name);
 
 CREATE INDEX payments_action_expires ON postbox.payments USING btree (action_expires_at) WHERE (state = 'requires_action'::text);
 
@@ -3921,6 +4101,22 @@ CREATE TRIGGER operations_700_event AFTER INSERT ON postbox.operations FOR EACH 
 
 ALTER TABLE postbox.operations ENABLE ALWAYS TRIGGER operations_700_event;
 
+CREATE TRIGGER operator_credentials_500_audit AFTER INSERT OR UPDATE ON postbox.operator_credentials FOR EACH ROW EXECUTE FUNCTION postbox.operators_500_audit();
+
+ALTER TABLE postbox.operator_credentials ENABLE ALWAYS TRIGGER operator_credentials_500_audit;
+
+CREATE TRIGGER operator_sessions_500_audit AFTER INSERT OR UPDATE ON postbox.operator_sessions FOR EACH ROW EXECUTE FUNCTION postbox.operators_500_audit();
+
+ALTER TABLE postbox.operator_sessions ENABLE ALWAYS TRIGGER operator_sessions_500_audit;
+
+CREATE TRIGGER operators_200_no_delete BEFORE DELETE ON postbox.operators FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.operators ENABLE ALWAYS TRIGGER operators_200_no_delete;
+
+CREATE TRIGGER operators_500_audit AFTER INSERT OR UPDATE ON postbox.operators FOR EACH ROW EXECUTE FUNCTION postbox.operators_500_audit();
+
+ALTER TABLE postbox.operators ENABLE ALWAYS TRIGGER operators_500_audit;
+
 CREATE TRIGGER pauses_500_audit AFTER INSERT OR DELETE OR UPDATE ON postbox.pauses FOR EACH ROW EXECUTE FUNCTION postbox.pauses_500_audit();
 
 ALTER TABLE postbox.pauses ENABLE ALWAYS TRIGGER pauses_500_audit;
@@ -4101,6 +4297,12 @@ ALTER TABLE ONLY postbox.operation_attempts
 
 ALTER TABLE ONLY postbox.operations
     ADD CONSTRAINT operations_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.operator_credentials
+    ADD CONSTRAINT operator_credentials_operator_id_fkey FOREIGN KEY (operator_id) REFERENCES postbox.operators(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.operator_sessions
+    ADD CONSTRAINT operator_sessions_operator_id_fkey FOREIGN KEY (operator_id) REFERENCES postbox.operators(id) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.payment_transitions
     ADD CONSTRAINT payment_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
@@ -4455,11 +4657,16 @@ REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) FROM 
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) TO postbox_api;
+
 REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
 
@@ -4613,6 +4820,9 @@ GRANT UPDATE(failure_reason) ON TABLE postbox.refunds TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_operator;
@@ -4666,6 +4876,8 @@ REVOKE ALL ON FUNCTION postbox.operations_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_700_event() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.operators_500_audit() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.outcomes_unknown(p_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.outcomes_unknown(p_most integer) TO postbox_api;
 
@@ -4718,6 +4930,8 @@ REVOKE ALL ON FUNCTION postbox.refunds_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.refunds_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.sign_in_network(p_address inet) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_worker;
@@ -4902,6 +5116,31 @@ GRANT INSERT(params) ON TABLE postbox.operations TO postbox_operator;
 
 GRANT INSERT(params_sha256) ON TABLE postbox.operations TO postbox_api;
 GRANT INSERT(params_sha256) ON TABLE postbox.operations TO postbox_operator;
+
+GRANT INSERT,UPDATE ON TABLE postbox.operator_credentials TO postbox_operator;
+
+GRANT SELECT(operator_id) ON TABLE postbox.operator_credentials TO postbox_operator;
+
+GRANT SELECT(totp_step) ON TABLE postbox.operator_credentials TO postbox_operator;
+
+GRANT SELECT(changed_at) ON TABLE postbox.operator_credentials TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.operator_sessions TO postbox_operator;
+
+GRANT INSERT(token_hmac) ON TABLE postbox.operator_sessions TO postbox_operator;
+
+GRANT INSERT(operator_id) ON TABLE postbox.operator_sessions TO postbox_operator;
+
+GRANT INSERT(address) ON TABLE postbox.operator_sessions TO postbox_operator;
+
+GRANT UPDATE(seen_at) ON TABLE postbox.operator_sessions TO postbox_operator;
+
+GRANT UPDATE(ended_at) ON TABLE postbox.operator_sessions TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.operators TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.operators TO postbox_operator;
+
+GRANT UPDATE(disabled_at) ON TABLE postbox.operators TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.payment_states TO postbox_api;
 GRANT SELECT ON TABLE postbox.payment_states TO postbox_worker;

@@ -108,6 +108,16 @@ create or replace trigger audit_log_200_append_only before update or delete on a
 create or replace trigger audit_log_200_no_truncate before truncate on audit_log
   for each statement execute function refuse_change();
 
+-- operators: who they are, how they prove it, where they are signed in
+create or replace trigger operators_500_audit after insert or update on operators
+  for each row execute function operators_500_audit();
+create or replace trigger operators_200_no_delete before delete on operators
+  for each row execute function refuse_change();
+create or replace trigger operator_credentials_500_audit after insert or update on operator_credentials
+  for each row execute function operators_500_audit();
+create or replace trigger operator_sessions_500_audit after insert or update on operator_sessions
+  for each row execute function operators_500_audit();
+
 -- provider_transactions: a money line tells what became of it
 create or replace trigger provider_transactions_700_event after insert or update on provider_transactions
   for each row execute function provider_transactions_700_event();

@@ -16,6 +16,7 @@ from app.gateway import (
     limits,
     metrics,
     operations,
+    ops,
     payments,
     request_id,
     security_headers,
@@ -24,7 +25,14 @@ from app.gateway import (
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.providers.stripe import StripeProvider
 
-BLUEPRINTS = (payments.blueprint, balance.blueprint, events.blueprint, webhooks.blueprint, operations.blueprint)
+BLUEPRINTS = (
+    payments.blueprint,
+    balance.blueprint,
+    events.blueprint,
+    webhooks.blueprint,
+    operations.blueprint,
+    *ops.BLUEPRINTS,
+)
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:

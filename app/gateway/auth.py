@@ -6,6 +6,9 @@ from app.errors import Unauthenticated
 from app.model.api_key import ApiKey, parse_key
 
 CHALLENGE = 'Bearer realm="postbox"'
+# `__Host-`: set by us alone, over TLS alone, for the whole host and no other.
+SESSION_COOKIE = "__Host-postbox_session"
+SESSION_CHALLENGE = f'Cookie realm="postbox operators", cookie-name="{SESSION_COOKIE}"'
 
 
 def bearer_key(authorization: str | None) -> ApiKey:

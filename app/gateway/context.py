@@ -42,3 +42,13 @@ def actor(identity: str) -> Actor:
 def client_address() -> str | None:
     """Where the request came from; behind a proxy only what the proxy setting makes of its headers."""
     return request.remote_addr or None
+
+
+def sign_in_door() -> Actor:
+    """Who counts an attempt to sign in: nobody yet."""
+    return actor("door:/ops/v1/session")
+
+
+def operator(name: str, *, reason: str | None = None) -> Actor:
+    """A person at work under this name."""
+    return Actor(ActorType.OPERATOR, name, Role.OPERATOR, reason=reason, request_id=g.request_id)

@@ -45,6 +45,19 @@ KINDS: dict[str, Kind] = {
         answers=_LIMITED,
         answers_on_success=("Idempotency-Replayed",),
     ),
+    "signing_in": Kind(
+        security=(),
+        problems=("cross_site", "sign_in_refused", "sign_in_blocked", "operators_off", *_BODY, *_STORED),
+        sends=("Origin",),
+        answers_on_success=("Set-Cookie",),
+    ),
+    "signing_out": Kind(
+        security=("session",),
+        problems=("cross_site", "not_signed_in", "operators_off", *_STORED),
+        sends=("Origin", "X-CSRF-Token"),
+        answers_on_success=("Set-Cookie",),
+    ),
+    "signed_in": Kind(security=("session",), problems=("not_signed_in", "role_refused", "operators_off", *_STORED)),
     "webhook": Kind(security=("webhookSignature",), problems=("webhook_refused", "body_too_large", *_STORED)),
     "probe": Kind(security=(), problems=("internal_error",)),
 }

@@ -12,6 +12,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 
 from app.config import Settings
 from app.gateway import answers, contract, errors, headers
+from app.gateway.auth import SESSION_COOKIE
 from app.gateway.contract import Kind
 from app.gateway.examples import example_of
 
@@ -24,6 +25,12 @@ to the next.
 
 SECURITY_SCHEMES = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, `pb_test_...` or `pb_live_...`."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SESSION_COOKIE,
+        "description": "An operator's session. A change also needs our `Origin` and the session's `X-CSRF-Token`.",
+    },
     "webhookSignature": {
         "type": "apiKey",
         "in": "header",
@@ -79,7 +86,7 @@ def complete(app: APIFlask, spec: dict[str, Any]) -> dict[str, Any]:
     for operation, view, arguments in operations(app, spec):
         kind = contract.KINDS[_kind_of(operation, view)]
         # the roles that are required, as OpenAPI 3.1 has it for schemes without scopes of their own
-        needed = [view.scope.value] if hasattr(view, "scope") else []
+        needed = [getattr(view, word).value for word in ("scope", "right") if hasattr(view, word)]
         operation["security"] = [{name: needed} for name in kind.security]
         if raw := contract.raw_schema_of(view):
             schemas.update(_schemas_of(raw))

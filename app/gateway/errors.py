@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import traceback
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import errors
 from app.gateway import problems
-from app.gateway.auth import CHALLENGE
+from app.gateway.auth import CHALLENGE, SESSION_CHALLENGE
 from app.gateway.card_numbers import holds_card_number
 from app.gateway.schemas import CARD_NUMBER
 
@@ -40,6 +41,12 @@ class Problem:
 PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.Unauthenticated: Problem(401, "Not authenticated", {"WWW-Authenticate": CHALLENGE}),
     errors.ScopeMissing: Problem(403, "Scope missing"),
+    errors.SignInRefused: Problem(401, "Sign-in refused", {"WWW-Authenticate": SESSION_CHALLENGE}),
+    errors.SignInBlocked: Problem(429, "Sign-in blocked"),
+    errors.NotSignedIn: Problem(401, "Not signed in", {"WWW-Authenticate": SESSION_CHALLENGE}),
+    errors.RoleRefused: Problem(403, "Role refused"),
+    problems.CrossSite: Problem(403, "Cross-site request refused"),
+    problems.OperatorsOff: Problem(503, "Operator API off"),
     problems.WrongMode: Problem(403, "Wrong mode"),
     errors.NotFound: Problem(404, "Not found"),
     problems.RateLimited: Problem(429, "Too many requests"),  # limits.end says when to come back
@@ -96,7 +103,10 @@ def _domain(error: errors.PostboxError) -> Response:
         return _unexpected(error)
     more = {name: error.extra[name] for name in problems.EXTENSIONS if name in error.extra}
     listed = error.errors if isinstance(error, errors.Invalid) else []
-    return problem(found.status, error.code, found.title, error.detail, listed, found.headers, more)
+    headers = dict(found.headers)
+    if "wait" in error.extra:
+        headers["Retry-After"] = str(math.ceil(float(str(error.extra["wait"]))))
+    return problem(found.status, error.code, found.title, error.detail, listed, headers, more)
 
 
 def _http(error: HTTPException) -> Response:

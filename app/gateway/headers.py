@@ -20,6 +20,14 @@ SENT: dict[str, dict[str, Any]] = {
             pattern="^[!-~]{1,255}$",
         ),
     },
+    "Origin": {
+        "required": True,
+        **_text("The origin of the page, as every browser sends it; it must be this one.", "https://postbox.example"),
+    },
+    "X-CSRF-Token": {
+        "required": True,
+        **_text("The `csrf_token` of the session.", "0" * 64, pattern="^[0-9a-f]{64}$"),
+    },
     "X-Request-Id": _text(
         "Your name for this request, 1 to 64 of A-Z a-z 0-9 . _ -; anything else is replaced.", "order-1-try-1"
     ),
@@ -36,6 +44,7 @@ ANSWERED: dict[str, dict[str, Any]] = {
         "The burst of each bucket (`q`), and the seconds in which it refills (`w`).", '"key-read";q=400;w=2'
     ),
     "Idempotency-Replayed": _text("`true` on an answer that was given before.", "true", enum=["true"]),
+    "Set-Cookie": _text("The session's cookie, set or taken away.", "__Host-postbox_session=...; Secure; HttpOnly"),
     "Retry-After": {
         "description": "Seconds after which the same request may be sent again.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},

@@ -36,3 +36,15 @@ class WrongMode(PostboxError):
     """The API key is of the other mode: live and test payments do not mix."""
 
     code = "wrong_mode"
+
+
+class CrossSite(PostboxError):
+    """The request does not come from our own pages: Origin or X-CSRF-Token is missing or another's."""
+
+    code = "cross_site"
+
+
+class OperatorsOff(PostboxError):
+    """This deployment has no operator API: POSTBOX_OPERATOR_KEY is not set."""
+
+    code = "operators_off"

@@ -81,7 +81,7 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
             key, edge = bearer_key(request.headers.get("Authorization")), gateway()
             take(edge, key, "write")
             idempotency_key = required_key(request.headers.get("Idempotency-Key"))
-            print_ = fingerprint(request.method, request.path, _json_body())
+            print_ = fingerprint(request.method, request.path, json_body())
 
             def work(tx: Tx) -> Answer:
                 caller = _let_in(tx, key, scope, edge)
@@ -119,7 +119,7 @@ def _refuse_other_mode(caller: Caller, livemode: bool) -> None:
         raise WrongMode()
 
 
-def _json_body() -> Any:
+def json_body() -> Any:
     """The body, strictly read; an absent one is an empty object. The schema reads the same bytes again."""
     raw = read_body(MAX_BYTES)
     if not raw:

@@ -18,7 +18,7 @@ import requests
 from rich.console import Console
 
 from app.config import ROOT, SANDBOX_API_KEY
-from cli.dev import demo, merchant, processes
+from cli.dev import demo, merchant, operator, processes
 from cli.dev.database import DATABASE, LOGIN, DatabaseKeeper, create_database, is_own_url
 from cli.dev.postgres import Cluster, ClusterError, ensure_cluster
 from cli.dev.postgres_process import wait
@@ -110,7 +110,9 @@ def _serve(stack: ExitStack, console: Console, port: int, *, with_demo: bool, st
     url = f"http://127.0.0.1:{port}"
     with steps.step("Demo merchant"):
         api_key = known if merchant.key_works(url, known) else merchant.create(env, ROOT)
-    write_env_file(ENV_FILE, _for_scripts(env, url, api_key))
+    with steps.step("Demo operator"):
+        person = operator.known_or_new(read_env_file(ENV_FILE), env, ROOT)
+    write_env_file(ENV_FILE, _for_scripts(env, url, api_key) | person)
     if with_demo and plan.own_sandbox:
         demo.run(url, api_key, env["STRIPE_API_BASE"], console)
     elif with_demo:
@@ -118,6 +120,12 @@ def _serve(stack: ExitStack, console: Console, port: int, *, with_demo: bool, st
     console.print(f"Postbox serves on {url} until Ctrl-C. In another terminal:", highlight=False)
     console.print(
         f"   set -a; . {_short(ENV_FILE)}; set +a; {_short(Path(processes.POSTBOX))} status",
+        style="dim",
+        soft_wrap=True,
+    )
+    console.print(
+        f"To sign in to {url}/ops/v1: the name {operator.NAME}, its password in {_short(ENV_FILE)}, "
+        f"and the code of {_short(Path(processes.POSTBOX))} operators code",
         style="dim",
         soft_wrap=True,
     )
@@ -147,6 +155,7 @@ def _environment(plan: Plan) -> dict[str, str]:
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
     env["PYTHONUNBUFFERED"] = "1"
     env.setdefault("POSTBOX_KEY_PEPPER", known.key_pepper)
+    env.setdefault("POSTBOX_OPERATOR_KEY", known.operator_key)
     if plan.own_sandbox:
         env["STRIPE_API_KEY"] = SANDBOX_API_KEY
         env["STRIPE_API_BASE"] = f"http://127.0.0.1:{processes.choose_port(STATE / 'sandbox.port')}"
@@ -159,7 +168,7 @@ def _database_urls(cluster: Cluster) -> dict[str, str]:
 
 
 def _for_scripts(env: Mapping[str, str], url: str, api_key: str) -> dict[str, str]:
-    names = ("DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_KEY_PEPPER", "STRIPE_API_BASE")
+    names = ("DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_KEY_PEPPER", "POSTBOX_OPERATOR_KEY", "STRIPE_API_BASE")
     return {
         "POSTBOX_URL": url,
         "POSTBOX_API_KEY": api_key,

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -24,14 +25,14 @@ def key_works(url: str, api_key: str) -> bool:
 
 def create(env: Mapping[str, str], cwd: Path) -> str:
     """Create a merchant and a key, and return the key."""
-    made = _postbox(["merchants", "create", "Demo merchant", "--json"], env, cwd)
-    return str(_postbox(["keys", "create", made["id"], "--json"], env, cwd)["key"])
+    made = postbox(["merchants", "create", "Demo merchant", "--json"], env, cwd)
+    return str(postbox(["keys", "create", made["id"], "--json"], env, cwd)["key"])
 
 
-def _postbox(arguments: list[str], env: Mapping[str, str], cwd: Path) -> dict[str, str]:
+def postbox(arguments: list[str], env: Mapping[str, str], cwd: Path) -> Any:
+    """What a command prints with --json. Raises MerchantError."""
     ran = subprocess.run([POSTBOX, *arguments], env=env, cwd=cwd, capture_output=True, text=True)
     if ran.returncode:
         told = (ran.stderr.strip() or ran.stdout.strip() or "no message").splitlines()[-1]
         raise MerchantError(f"postbox {' '.join(arguments)} failed: {told.removeprefix('Error: ')}")
-    found: dict[str, str] = json.loads(ran.stdout)
-    return found
+    return json.loads(ran.stdout)

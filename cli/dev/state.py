@@ -20,10 +20,11 @@ class AlreadyRunning(StateError):
 
 @dataclass(frozen=True)
 class Secrets:
-    """Made once per .postbox: what keys are hashed with, and what the sandbox signs webhooks with."""
+    """Made once per .postbox: what keys are hashed with, what the sandbox signs with, what operators are kept under."""
 
     key_pepper: str
     webhook_secret: str
+    operator_key: str
 
 
 def hold(root: Path) -> IO[str]:
@@ -52,7 +53,10 @@ def load_secrets(root: Path) -> Secrets:
         write_private(path, json.dumps(made))
     try:
         found = json.loads(path.read_text())
-        return Secrets(found["key_pepper"], found["webhook_secret"])
+        if "operator_key" not in found:  # the directory is new, or of an earlier release
+            found["operator_key"] = secrets.token_urlsafe(32)
+            write_private(path, json.dumps(found))
+        return Secrets(found["key_pepper"], found["webhook_secret"], found["operator_key"])
     except (ValueError, KeyError, TypeError) as e:
         raise StateError(f"{path} is broken: restore it, or remove it and make new API keys") from e
 

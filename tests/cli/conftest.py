@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from cli.main import main
 from tests.fixtures.cluster import UNSAFE
-from tests.fixtures.database import KEY_PEPPER, Clone
+from tests.fixtures.database import KEY_PEPPER, OPERATOR_KEY, Clone
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def postbox(database: Clone) -> Postbox:
         "DATABASE_URL": database.url,
         "POSTBOX_MIGRATION_URL": database.admin_url,
         "POSTBOX_KEY_PEPPER": KEY_PEPPER,
+        "POSTBOX_OPERATOR_KEY": OPERATOR_KEY,
         "POSTBOX_OPERATOR": "ann",
     }
 

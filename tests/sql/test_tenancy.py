@@ -75,6 +75,7 @@ def test_the_api_reads_no_view_that_runs_with_its_owners_eyes(conn: Connection) 
 BEYOND = {
     "authenticate": "comes before a merchant is known, and asks for the id of a key",
     "take_token": "comes before a merchant is known, and tells the holder of a key what is left of its own buckets",
+    "begin_sign_in": "comes before a person is known, and asks for a name",
     "webhook_owner": "the receiver finds the merchant it acts for",
     "payment_webhooks": "looks at the acting merchant's payment only",
     "queue_backlog": "sums over all merchants, by handler",

@@ -1,0 +1,21 @@
+"""The shape of what operators are shown, member by member with an example."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from app.gateway.answers import Answer, one_of, text
+from app.model.operator_role import OperatorRole, Right
+
+
+class Session(Answer):
+    object = one_of("session")
+    operator = text("ann")
+    role = one_of(*OperatorRole)
+    rights = fields.List(one_of(*Right))
+    csrf_token = text("0" * 64)
+
+
+class SessionEnded(Answer):
+    object = one_of("session")
+    ended = fields.Boolean(metadata={"examples": [True]})

@@ -1,0 +1,123 @@
+"""/ops/v1/session: signing in, who is signed in, signing out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, g
+
+from app.db import Tx
+from app.errors import SignInRefused
+from app.gateway.auth import SESSION_COOKIE
+from app.gateway.context import client_address, gateway, operator, sign_in_door
+from app.gateway.contract import of_kind
+from app.gateway.ops import answers
+from app.gateway.ops.door import let_in, operator_key, refuse_forged, refuse_other_origins, session_token
+from app.gateway.ops.passwords import verify
+from app.gateway.ops.schemas import SignIn
+from app.gateway.representation import render
+from app.gateway.transaction import Answer, json_body
+from app.model import password, second_factor
+from app.model.operator_role import RIGHTS, OperatorRole, Right
+from app.services import sign_in
+
+log = logging.getLogger("postbox.gateway.ops")
+
+blueprint = APIBlueprint("ops_session", __name__, url_prefix="/ops/v1/session")
+
+# Its code is compared for a name that is nobody's.
+_NOBODYS_SECRET = second_factor.new_secret()
+
+
+def _from_our_page(view: Callable[..., Response]) -> Callable[..., Response]:
+    """Strict JSON from a page of ours, before anything is counted or checked."""
+
+    @wraps(view)
+    def run(**arguments: Any) -> Response:
+        refuse_other_origins()
+        json_body()
+        return view(**arguments)
+
+    return of_kind("signing_in", run)
+
+
+@blueprint.post("")
+@blueprint.output(answers.Session)
+@_from_our_page
+@blueprint.input(SignIn)
+def begin(json_data: dict[str, Any]) -> Response:
+    """Sign in with a name, a password and the code of an authenticator app.
+
+    The answer to a wrong name, password or code is the same, and takes as long.
+    """
+    edge, address, name = gateway(), client_address(), json_data["name"].lower()
+    key = operator_key(edge)
+    proven = edge.database.transact(sign_in_door(), lambda tx: sign_in.begin(tx, name, address))
+    hashed = verify(proven["password_hash"] or password.NOBODYS, json_data["password"])
+    secret = second_factor.unseal(proven["totp_secret"] or second_factor.seal(_NOBODYS_SECRET, key), key)
+    step = second_factor.step_of(secret or _NOBODYS_SECRET, json_data["code"], time.time())
+    if hashed is None or step is None or proven["operator_id"] is None or secret is None:
+        log.warning("request %s: sign-in refused, from %s", g.request_id, address)
+        raise SignInRefused()
+    token = sign_in.new_token()
+
+    def work(tx: Tx) -> dict[str, Any]:
+        return sign_in.complete(
+            tx,
+            proven,
+            name=name,
+            step=step,
+            password_hash=hashed,
+            address=address,
+            hmac=sign_in.token_hmac(token, key),
+        )
+
+    person = edge.database.transact(operator(name), work)
+    answer = Answer(200, render(_shown(person["name"], OperatorRole(person["role"]), token, key))).response()
+    answer.set_cookie(SESSION_COOKIE, token, secure=True, httponly=True, samesite="Strict", path="/")
+    return answer
+
+
+@blueprint.get("")
+@blueprint.output(answers.Session)
+@partial(of_kind, "signed_in")
+def show() -> Response:
+    """Who is signed in, what they may do, and the token that their changes must carry."""
+    edge, token = gateway(), session_token()
+    key = operator_key(edge)
+    person = edge.database.transact(operator("session"), lambda tx: let_in(tx, token, edge, Right.OWN_SESSION))
+    return Answer(200, render(_shown(person.name, person.role, token, key))).response()
+
+
+@blueprint.delete("")
+@blueprint.output(answers.SessionEnded)
+@partial(of_kind, "signing_out")
+def end() -> Response:
+    """Sign out."""
+    edge, token = gateway(), session_token()
+    key = operator_key(edge)
+    refuse_forged(token, key)
+
+    def work(tx: Tx) -> None:
+        let_in(tx, token, edge, Right.OWN_SESSION)
+        sign_in.end(tx, sign_in.token_hmac(token, key))
+
+    edge.database.transact(operator("session"), work)
+    answer = Answer(200, render({"object": "session", "ended": True})).response()
+    answer.delete_cookie(SESSION_COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
+    return answer
+
+
+def _shown(name: str, role: OperatorRole, token: str, key: str) -> dict[str, Any]:
+    return {
+        "object": "session",
+        "operator": name,
+        "role": role.value,
+        "rights": sorted(right.value for right in RIGHTS[role]),
+        "csrf_token": sign_in.csrf_token(token, key),
+    }

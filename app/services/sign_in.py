@@ -1,0 +1,88 @@
+"""Signing in and being signed in, as the database sees it: attempts, codes that work once, sessions by their hash.
+
+What is costly, checking a password, is the edge's and happens between `begin` and `complete`, outside of both.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from uuid import UUID
+
+from app.config import Timing
+from app.db import Tx
+from app.db.pool import Row
+from app.errors import NotSignedIn, SignInBlocked, SignInRefused
+from app.model.operator_role import RIGHTS, OperatorRole, Right
+
+TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is signed in."""
+
+    id: UUID
+    name: str
+    role: OperatorRole
+
+    def may(self, right: Right) -> bool:
+        return right in RIGHTS[self.role]
+
+
+def new_token() -> str:
+    """What a browser holds: 256 random bits."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def token_hmac(token: str, operator_key: str) -> bytes:
+    """What the database holds of a token, 32 bytes."""
+    return hmac.new(operator_key.encode(), b"session:" + token.encode(), sha256).digest()
+
+
+def csrf_token(token: str, operator_key: str) -> str:
+    """What a page sends with every change: it can be read by our own pages only, and needs no place to be kept."""
+    return hmac.new(operator_key.encode(), b"csrf:" + token.encode(), sha256).hexdigest()
+
+
+def begin(tx: Tx, name: str, address: str | None) -> Row:
+    """Count an attempt, and what must be proven; all None for nobody. Raises SignInBlocked, known name or not."""
+    row = tx.one("operators.begin_sign_in", name=name, address=address)
+    assert row is not None, "the function answers one row"
+    if row["wait"] > 0:
+        # Only the counters: nobody has said yet who they are.
+        raise SignInBlocked(wait=row["wait"])
+    return row
+
+
+def complete(tx: Tx, proven: Row, *, name: str, step: int, password_hash: str, address: str | None, hmac: bytes) -> Row:
+    """Open a session for what was proven; the code of this step is used up. Raises SignInRefused."""
+    row = tx.one(
+        "operators.use_code",
+        operator_id=proven["operator_id"],
+        step=step,
+        password_hash=password_hash,
+        changed_at=proven["changed_at"],
+    )
+    if row is None:
+        raise SignInRefused()
+    tx.run("operators.end_sign_in", name=name, address=address)
+    tx.run("operators.open_session", token_hmac=hmac, operator_id=proven["operator_id"], address=address)
+    return row
+
+
+def find(tx: Tx, hmac: bytes, timing: Timing) -> Person:
+    """Who is signed in with this token, and seen now. Raises NotSignedIn."""
+    row = tx.one("operators.session", token_hmac=hmac, idle=timing.session_idle, longest=timing.session_longest)
+    if row is None:
+        raise NotSignedIn()
+    if row["stale"]:
+        tx.run("operators.touch_session", token_hmac=hmac)
+    return Person(row["id"], row["name"], OperatorRole(row["role"]))
+
+
+def end(tx: Tx, hmac: bytes) -> None:
+    """Sign out."""
+    tx.run("operators.end_session", token_hmac=hmac)

@@ -97,6 +97,19 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Shed:
+    """From where on a web process refuses writes before it does any work for them; reads and webhooks go on."""
+
+    # Seconds that a delivery may have been runnable: workers that are five minutes behind are behind for good, and who
+    # is refused now can still go elsewhere with the payment.
+    queue_age: float = 300.0
+    # Requests that wait for a connection: as many as there are connections, so a whole turn of them.
+    pool_waiters: int = 8
+    # Requests that wait for a thread: four turns of eight, a quarter of a second of what a process does.
+    requests: int = 32
+
+
+@dataclass(frozen=True)
 class Settings:
     """One process's settings; secrets are kept out of repr."""
 
@@ -111,6 +124,7 @@ class Settings:
     time_scale: float = 1.0
     timing: Timing = field(default_factory=Timing)
     rates: Rates = field(default_factory=Rates)
+    shed: Shed = field(default_factory=Shed)
     api_pool_size: int = 8
     worker_concurrency: int = 16
     carrying: bool = True
@@ -192,6 +206,11 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
             key_write=_rate(env, "POSTBOX_RATE_KEY_WRITE", Rates.key_write),
             merchant_read=_rate(env, "POSTBOX_RATE_MERCHANT_READ", Rates.merchant_read),
             merchant_write=_rate(env, "POSTBOX_RATE_MERCHANT_WRITE", Rates.merchant_write),
+        ),
+        shed=Shed(
+            queue_age=_number(env, "POSTBOX_SHED_QUEUE_AGE", Shed.queue_age, at_least=1),
+            pool_waiters=int(_number(env, "POSTBOX_SHED_POOL_WAITERS", Shed.pool_waiters, at_least=1)),
+            requests=int(_number(env, "POSTBOX_SHED_REQUESTS", Shed.requests, at_least=1)),
         ),
         api_pool_size=int(_number(env, "POSTBOX_API_POOL_SIZE", 8, at_least=1)),
         worker_concurrency=int(_number(env, "POSTBOX_WORKER_CONCURRENCY", 16, at_least=1)),

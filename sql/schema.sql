@@ -1080,6 +1080,26 @@ $$;
 
 COMMENT ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) IS 'Notes that a key was used, unless that was noted within the last minute; its bucket is locked.';
 
+CREATE FUNCTION postbox.oldest_runnable(p_most integer) RETURNS double precision
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  with recursive firsts as (
+    (select d.lane, d.merchant_id, greatest(d.due_at, d.created_at) as since, 1 as number from deliveries d
+     where d.status = 'pending' and d.job_id is not null
+     order by d.lane, d.merchant_id, d.event_id, d.handler limit 1)
+    union all
+    select following.* from firsts f cross join lateral (
+      select d.lane, d.merchant_id, greatest(d.due_at, d.created_at), f.number + 1 from deliveries d
+      where d.status = 'pending' and d.job_id is not null and (d.lane, d.merchant_id) > (f.lane, f.merchant_id)
+      order by d.lane, d.merchant_id, d.event_id, d.handler limit 1) as following
+    where f.number < p_most
+  )
+  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(firsts.since))), 0)::float8 from firsts
+$$;
+
+COMMENT ON FUNCTION postbox.oldest_runnable(p_most integer) IS 'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at most so many of them, each one step in the index however long the queue.';
+
 CREATE FUNCTION postbox.operation_attempts_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -4867,6 +4887,9 @@ GRANT ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid
 REVOKE ALL ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.oldest_runnable(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.oldest_runnable(p_most integer) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.operation_attempts_700_event() FROM PUBLIC;
 

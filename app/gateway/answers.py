@@ -211,10 +211,11 @@ class Unready(Schema):
     status = fields.String(required=True, validate=validate.OneOf(["unready"]), metadata={"examples": ["unready"]})
     reason = fields.String(
         required=True,
-        validate=validate.OneOf(["database_down", "database_not_migrated", "migrations_pending"]),
+        validate=validate.OneOf(["database_down", "database_not_migrated", "database_unsafe", "migrations_pending"]),
         metadata={"examples": ["migrations_pending"]},
     )
     pending = fields.List(fields.String(), metadata={"examples": [["migrations/0009_rate_limits.sql"]]})
+    settings = fields.List(fields.String(), metadata={"examples": [["fsync"]]})
 
 
 class Refused(Answer):

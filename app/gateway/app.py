@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apiflask import APIFlask
+from flask import Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings, SettingsError, load_settings
@@ -23,6 +24,8 @@ from app.gateway import (
     webhooks,
 )
 from app.gateway.context import EXTENSION, Gateway, gateway
+from app.gateway.door import Door, caller_of
+from app.gateway.queue_age import QueueAge
 from app.providers.stripe import StripeProvider
 
 BLUEPRINTS = (
@@ -50,6 +53,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     document.register(app)
     app.before_request(request_id.begin)
     app.before_request(metrics.begin)
+    app.before_request(_knock)
     app.before_request(_open_pool)
     # After-request functions run in reverse: the metrics see what the client gets.
     app.after_request(metrics.end)
@@ -82,8 +86,15 @@ def _gateway(settings: Settings) -> Gateway:
         settings,
         database,
         Waker(database, every=settings.timing.wake_every),
+        Door(settings.shed, database, QueueAge(database)),
         providers={(stripe.name, stripe.account): stripe},
     )
+
+
+def _knock() -> Response | None:
+    # patient_worker asks before it gives a request a thread; this is for what came another way, and costs microseconds.
+    found = gateway().door.refusal(request.method, request.path, caller_of(request.environ))
+    return errors.refuse(found.error, found.headers) if found else None
 
 
 def _open_pool() -> None:

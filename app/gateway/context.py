@@ -10,6 +10,7 @@ from flask import current_app, g, request
 from app.config import Settings
 from app.db import Database
 from app.db.wake import Waker
+from app.gateway.door import Door
 from app.gateway.queue_state import QueueState
 from app.model.actor import Actor, ActorType, Role
 from app.providers.protocol import Provider
@@ -24,6 +25,7 @@ class Gateway:
     settings: Settings
     database: Database
     waker: Waker
+    door: Door
     queue: QueueState = field(default_factory=QueueState)
     providers: Mapping[tuple[str, str], Provider] = field(default_factory=dict)
 

@@ -25,7 +25,7 @@ class Kind:
 _STORED = ("busy", "database_down", "internal_error")
 _LIMITED = ("RateLimit", "RateLimit-Policy")
 _KEYED = ("unauthenticated", "scope_missing", "rate_limited")
-_BODY = ("malformed_json", "body_too_large", "unsupported_media_type")
+_BODY = ("bad_request", "malformed_json", "body_too_large", "unsupported_media_type")
 
 KINDS: dict[str, Kind] = {
     "reading": Kind(security=("apiKey",), problems=(*_KEYED, *_STORED), answers=_LIMITED),
@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
             "idempotency_key_reused",
             "idempotency_key_in_use",
             "wrong_mode",
+            "overloaded",
             *_STORED,
         ),
         sends=("Idempotency-Key",),
@@ -58,7 +59,9 @@ KINDS: dict[str, Kind] = {
         answers_on_success=("Set-Cookie",),
     ),
     "signed_in": Kind(security=("session",), problems=("not_signed_in", "role_refused", "operators_off", *_STORED)),
-    "webhook": Kind(security=("webhookSignature",), problems=("webhook_refused", "body_too_large", *_STORED)),
+    "webhook": Kind(
+        security=("webhookSignature",), problems=("webhook_refused", "bad_request", "body_too_large", *_STORED)
+    ),
     "probe": Kind(security=(), problems=("internal_error",)),
 }
 

@@ -50,6 +50,7 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     problems.WrongMode: Problem(403, "Wrong mode"),
     errors.NotFound: Problem(404, "Not found"),
     problems.RateLimited: Problem(429, "Too many requests"),  # limits.end says when to come back
+    problems.Overloaded: Problem(503, "Overloaded"),  # the door says when to come back
     problems.MalformedBody: Problem(400, "Malformed JSON"),
     problems.WrongMediaType: Problem(415, "Unsupported media type"),
     errors.KeyMissing: Problem(400, "Idempotency-Key missing"),
@@ -70,6 +71,7 @@ INTERNAL = Problem(500, "Internal error")
 
 # What the framework refuses, by status; a status not listed is named after its phrase.
 CODES = {
+    400: "bad_request",
     405: "method_not_allowed",
     413: "body_too_large",
     415: problems.WrongMediaType.code,
@@ -107,6 +109,12 @@ def _domain(error: errors.PostboxError) -> Response:
     if "wait" in error.extra:
         headers["Retry-After"] = str(math.ceil(float(str(error.extra["wait"]))))
     return problem(found.status, error.code, found.title, error.detail, listed, headers, more)
+
+
+def refuse(error: errors.PostboxError, headers: Mapping[str, str]) -> Response:
+    """The answer to what the door does not let in."""
+    found = PROBLEMS[type(error)]
+    return problem(found.status, error.code, found.title, error.detail, [], headers, {})
 
 
 def _http(error: HTTPException) -> Response:
@@ -149,18 +157,24 @@ def problem(
     headers: Mapping[str, str],
     more: Mapping[str, object],
 ) -> Response:
-    body = {
+    body = {**members(status, code, title, detail, listed, instance(), request_id()), **more}
+    return Response(json.dumps(body), status, headers=dict(headers), content_type=CONTENT_TYPE)
+
+
+def members(
+    status: int, code: str, title: str, detail: str, listed: list[dict[str, str]], instance: str, request_id: str
+) -> dict[str, object]:
+    """The members that every problem has."""
+    return {
         "type": type_of(code),
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": instance(),
+        "instance": instance,
         "code": code,
         "errors": listed,
-        "request_id": request_id(),
-        **more,
+        "request_id": request_id,
     }
-    return Response(json.dumps(body), status, headers=dict(headers), content_type=CONTENT_TYPE)
 
 
 def instance() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -11,12 +12,23 @@ from typing import Any
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 
 # Threads, because a request mostly waits for Postgres; processes, because the rest of it holds the interpreter lock.
-worker_class = "gthread"
+# Our own kind of gthread: a request gets its thread when all of it is here, so that a slow client holds none.
+worker_class = "app.gateway.patient_worker.PatientWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # One connection per thread: more threads would queue for the pool, more connections would idle.
 threads = int(os.environ.get("POSTBOX_WEB_THREADS") or os.environ.get("POSTBOX_API_POOL_SIZE") or "8")
 
-# A request takes at most its statement timeouts and one wait for the pool; a thread stuck beyond is lost.
+# Open connections per process, most of them idle or slow, at a few KB each; beyond it the slowest goes. Each is a file.
+worker_connections = 2_000
+_SPARE_FILES = 256
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if _soft != resource.RLIM_INFINITY and _soft < worker_connections + _SPARE_FILES:
+    _wanted = worker_connections + _SPARE_FILES if _hard == resource.RLIM_INFINITY else _hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_wanted, worker_connections + _SPARE_FILES), _hard))
+    worker_connections = min(worker_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES)
+
+# The loop of a process beats; one that is silent for so long is replaced. What a request may take is bounded elsewhere:
+# to arrive and to be sent by patient_worker, to wait for a connection and for each statement by app.db.pool.
 timeout = 30
 # Platforms kill 30 s after SIGTERM; what is running by then has long been answered.
 graceful_timeout = 25

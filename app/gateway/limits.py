@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from flask import Response, g
+import time
 
-from app.gateway.context import Gateway, actor, client_address
-from app.gateway.metrics import REFUSED
+from flask import Response, g, request
+
+from app.gateway.context import Gateway, actor, client_address, gateway
+from app.gateway.counters import REFUSED
+from app.gateway.door import caller_of
 from app.gateway.problems import RateLimited
 from app.model.api_key import ApiKey
 from app.services import rate_limits
 from app.services.rate_limits import Bucket
 
+# What an answer says about the buckets.
+TOLD = ("RateLimit-Policy", "RateLimit", "Retry-After")
+
 
 def take(edge: Gateway, key: ApiKey, class_: str) -> None:
     """Spend one token before anything else is done. Raises RateLimited, Unauthenticated."""
     settings = edge.settings
+    g.took_at = time.monotonic()
     buckets = rate_limits.take(
         edge.database,
         actor(key.id),
@@ -50,4 +57,17 @@ def end(response: Response) -> Response:
         )
     if not all(bucket.allowed for bucket in buckets):
         response.headers["Retry-After"] = str(max(bucket.seconds_to_next for bucket in buckets))
+        _remember(response, buckets)
     return response
+
+
+def _remember(response: Response, buckets: list[Bucket]) -> None:
+    """Until a token can be there nobody needs to ask the database again: the door says the same."""
+    refusing = [bucket for bucket in buckets if not bucket.allowed]
+    gateway().door.remember(
+        caller_of(request.environ),
+        g.rate_class,
+        scopes=tuple(bucket.scope for bucket in refusing),
+        until=g.took_at + max(bucket.empty_for for bucket in refusing),
+        headers={name: response.headers[name] for name in TOLD},
+    )

@@ -32,6 +32,12 @@ class RateLimited(PostboxError):
     code = "rate_limited"
 
 
+class Overloaded(PostboxError):
+    """More is waiting than can be done soon; nothing was done. Reads and webhooks go on."""
+
+    code = "overloaded"
+
+
 class WrongMode(PostboxError):
     """The API key is of the other mode: live and test payments do not mix."""
 

@@ -8,6 +8,8 @@ from app.db.pool import Row
 
 # A backlog beyond this is reported as this: counting more would cost what the workers need.
 COUNTED_ROWS = 20_000
+# Steps in an index per look at the queue's age: twice what several hundred merchants have, for two lanes.
+COUNTED_MERCHANTS = 2_000
 
 
 def pending_migrations(tx: Tx) -> list[str]:
@@ -26,6 +28,13 @@ def unknown_outcomes(tx: Tx) -> Row:
     row = tx.one("health.unknown_outcomes", most=COUNTED_ROWS)
     assert row is not None, "an aggregate always returns a row"
     return row
+
+
+def oldest_runnable(tx: Tx) -> float:
+    """Seconds for which some delivery could have run and did not; 0.0 when none waits."""
+    row = tx.one("health.oldest_runnable", most=COUNTED_MERCHANTS)
+    assert row is not None, "a function always returns a row"
+    return float(row["seconds"])
 
 
 def unsafe_settings(tx: Tx) -> list[str]:

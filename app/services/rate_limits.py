@@ -33,6 +33,11 @@ class Bucket:
         return max(0, -(-(MICRO - self.left) // (MICRO * self.rate.per_second)))
 
     @property
+    def empty_for(self) -> float:
+        """Seconds for which it cannot allow anything, whoever asks."""
+        return max(0, MICRO - self.left) / (MICRO * self.rate.per_second)
+
+    @property
     def seconds_to_full(self) -> int:
         """Until it is as it was before anybody came, rounded up."""
         return -(-(MICRO * self.rate.burst - self.left) // (MICRO * self.rate.per_second))

@@ -56,3 +56,24 @@ as $$
   ) as counted
 $$;
 comment on function outcomes_unknown is 'How many payments of all merchants have no definite answer, bounded, and for how many seconds the oldest.';
+
+create or replace function oldest_runnable(p_most integer) returns double precision
+  language sql stable security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  with recursive firsts as (
+    (select d.lane, d.merchant_id, greatest(d.due_at, d.created_at) as since, 1 as number from deliveries d
+     where d.status = 'pending' and d.job_id is not null
+     order by d.lane, d.merchant_id, d.event_id, d.handler limit 1)
+    union all
+    select following.* from firsts f cross join lateral (
+      select d.lane, d.merchant_id, greatest(d.due_at, d.created_at), f.number + 1 from deliveries d
+      where d.status = 'pending' and d.job_id is not null and (d.lane, d.merchant_id) > (f.lane, f.merchant_id)
+      order by d.lane, d.merchant_id, d.event_id, d.handler limit 1) as following
+    where f.number < p_most
+  )
+  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(firsts.since))), 0)::float8 from firsts
+$$;
+comment on function oldest_runnable is
+  'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at '
+  'most so many of them, each one step in the index however long the queue.';

@@ -6,6 +6,10 @@ select handler, pending, dead, oldest from queue_backlog(%(most)s) order by hand
 -- Payments whose outcome is unknown, over all merchants, bounded.
 select payments, oldest from outcomes_unknown(%(most)s);
 
+-- name: oldest_runnable
+-- For how many seconds the oldest delivery that could run has been waiting for a worker, over all merchants, bounded.
+select oldest_runnable(%(most)s) as seconds;
+
 -- name: unsafe_settings
 -- Settings of this server, as this login gets them, with which a crash can lose or tear what was committed.
 select name from pg_settings

@@ -64,6 +64,7 @@ def app(settings: Settings):
     app.test_client_class = DocumentedClient
     yield app
     edge = app.extensions[EXTENSION]
+    edge.door.close()
     edge.waker.close()
     edge.database.close()
     for provider in edge.providers.values():

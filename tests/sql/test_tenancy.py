@@ -80,6 +80,7 @@ BEYOND = {
     "payment_webhooks": "looks at the acting merchant's payment only",
     "queue_backlog": "sums over all merchants, by handler",
     "outcomes_unknown": "sums over all merchants",
+    "oldest_runnable": "one age over all merchants",
 }
 
 

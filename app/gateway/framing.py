@@ -1,0 +1,107 @@
+"""Tells when the bytes of a request are all there, and judges nothing: what it says is for the parser to refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Our longest honest head: a request line, a key, an Idempotency-Key and a tracing header or ten; proxies add a few.
+MAX_HEAD_BYTES = 32 * 1024
+# A webhook, the largest body we take (app.gateway.webhooks), and the frames of a chunked one.
+MAX_BODY_BYTES = 256 * 1024
+MAX_FRAMED_BYTES = MAX_BODY_BYTES + 32 * 1024
+
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class HeadTooLarge(Exception):
+    """The head goes on beyond MAX_HEAD_BYTES."""
+
+
+class BodyTooLarge(Exception):
+    """The body is, or says it is, larger than anything we take."""
+
+
+@dataclass
+class Incoming:
+    """The bytes of one request as they come in; `head` and `headers` are there once the head is."""
+
+    buffer: bytearray = field(default_factory=bytearray)
+    line: bytes = b""
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    # of the whole request, once it is whole; what follows in the buffer belongs to the next one
+    size: int = 0
+    _head_bytes: int = 0
+    _looked: int = 0
+    _chunk_at: int = 0
+
+    def is_whole(self) -> bool:
+        """Whether the first request in the buffer has ended. Raises HeadTooLarge, BodyTooLarge."""
+        if not self._head_bytes and not self._read_head():
+            return False
+        if b"transfer-encoding" in self.headers:
+            return self._chunks_ended()
+        told = self.headers.get(b"content-length", b"0")
+        # What is no number is refused by the parser; it needs no body for that.
+        length = int(told) if told.isdigit() and len(told) < 16 else 0
+        if length > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        self.size = self._head_bytes + length
+        return len(self.buffer) >= self.size
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """The method and the path, as they were sent."""
+        method, _, rest = self.line.decode("latin-1").partition(" ")
+        return method, rest.partition(" ")[0].partition("?")[0]
+
+    @property
+    def goes_on(self) -> bool:
+        """The client may send another request on this connection."""
+        return self.line.endswith(b"HTTP/1.1") and self.headers.get(b"connection", b"").lower() != b"close"
+
+    @property
+    def wants_continue(self) -> bool:
+        """The client waits for a word before it sends its body."""
+        return self.headers.get(b"expect", b"").lower() == b"100-continue"
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def _read_head(self) -> bool:
+        end = self.buffer.find(END_OF_HEAD, max(0, self._looked - len(END_OF_HEAD)))
+        self._looked = len(self.buffer)
+        if (end if end >= 0 else len(self.buffer)) > MAX_HEAD_BYTES:
+            raise HeadTooLarge
+        if end < 0:
+            return False
+        self.line, *lines = bytes(self.buffer[:end]).split(b"\r\n")
+        for line in lines:
+            name, _, value = line.partition(b":")
+            self.headers[name.strip().lower()] = value.strip()
+        self._head_bytes = self._chunk_at = end + len(END_OF_HEAD)
+        return True
+
+    def _chunks_ended(self) -> bool:
+        """Walk over chunks (RFC 9112, 7.1) as far as they are there; what is malformed needs no more bytes."""
+        while True:
+            end = self.buffer.find(b"\r\n", self._chunk_at)
+            if len(self.buffer) - self._head_bytes > MAX_FRAMED_BYTES:
+                raise BodyTooLarge
+            if end < 0:
+                return False
+            try:
+                size = int(bytes(self.buffer[self._chunk_at : end]).partition(b";")[0], 16)
+            except ValueError:
+                return True
+            if size == 0:
+                # the last one: trailers, if any, and an empty line
+                self.size = self.buffer.find(END_OF_HEAD, end) + len(END_OF_HEAD)
+                return self.size >= len(END_OF_HEAD)
+            if size < 0:
+                return True
+            if size > MAX_BODY_BYTES:
+                raise BodyTooLarge
+            following = end + 2 + size + 2
+            if len(self.buffer) < following:
+                return False
+            self._chunk_at = following

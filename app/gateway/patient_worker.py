@@ -1,0 +1,275 @@
+"""gunicorn's threaded worker, made patient: a request gets a thread when all of it is here, and never before."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import selectors
+import socket
+import time
+from typing import Any
+
+from gunicorn.http import errors as refusals
+from gunicorn.http import get_parser, wsgi
+from gunicorn.http.unreader import Unreader
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+from app.gateway import raw
+from app.gateway.context import EXTENSION
+from app.gateway.door import Door, Refusal, caller
+from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
+
+# A whole request has so long from its first byte, or from the connection's: 256 KB at 200 kbit/s, whoever sends it.
+REQUEST_SECONDS = 10.0
+# After an answer that ends the connection the client has so long to read it and hang up; a reset would destroy it.
+LINGER_SECONDS = 2.0
+# A client that does not read its answer holds a thread for so long; almost every answer fits the kernel's buffer.
+SEND_SECONDS = 5
+# What is read at once: a request of ours in one piece.
+READ_BYTES = 64 * 1024
+# New connections taken per turn of the loop, so that a flood of them does not keep it from those it has.
+ACCEPTS_PER_TURN = 64
+
+# What the parser refuses, as (status, code, title); everything else of it is a bad request.
+REFUSED: dict[type[Exception], tuple[int, str, str]] = {
+    HeadTooLarge: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),
+    BodyTooLarge: (413, "body_too_large", "Request Entity Too Large"),
+    TimeoutError: (408, "request_timeout", "Request Timeout"),
+    refusals.LimitRequestLine: (414, "uri_too_long", "Request-URI Too Long"),
+    refusals.LimitRequestHeaders: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),
+    refusals.ExpectationFailed: (417, "expectation_failed", "Expectation Failed"),
+    refusals.UnsupportedTransferCoding: (501, "not_implemented", "Not Implemented"),
+}
+# A header that we would have sent wrongly is our mistake, not the client's.
+OURS = (refusals.InvalidResponseHeader, refusals.InvalidResponseHeaderName, refusals.ConfigurationProblem)
+BAD = (400, "bad_request", "Bad Request")
+DETAILS = {
+    400: "The request is not HTTP as RFC 9112 has it.",
+    408: f"The whole request has to arrive within {REQUEST_SECONDS:g} s.",
+    413: "The body is larger than this resource takes.",
+}
+
+
+class Received(Unreader):  # type: ignore[misc]
+    """What was received of a request, and then its end: whatever the parser believes, no thread waits for a client."""
+
+    def __init__(self, received: bytes) -> None:
+        super().__init__()
+        self.buf.write(received)
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        return b""
+
+
+class Nameless(wsgi.Response):  # type: ignore[misc]
+    """An answer that does not say which server gave it."""
+
+    def default_headers(self) -> list[str]:
+        return [line for line in super().default_headers() if not line.startswith("Server:")]
+
+
+class PatientWorker(ThreadWorker):  # type: ignore[misc]
+    """Reads requests in the poller, one loop for all connections, and hands whole ones to the threads.
+
+    Stock gthread gives a thread to every connection whose first byte is there: one byte a second holds it for ever, and
+    a client that does not hang up holds the loop itself for two seconds. Here a slow client costs a buffer, for
+    REQUEST_SECONDS; when there is no room for another connection, the one that has been coming in longest goes.
+    """
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        assert not cfg.is_ssl, "TLS ends at the proxy in front"
+
+    def init_process(self) -> None:
+        # every deadline is the same distance away, so each of these is in the order of its deadlines
+        self.incoming: dict[TConn, Incoming] = {}
+        self.lingering: dict[TConn, None] = {}
+        wsgi.Response = Nameless
+        super().init_process()
+
+    # --- connections
+
+    def accept(self, listener: Any) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                client, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            self.nr_conns += 1
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(SEND_SECONDS))
+            self._read_on(TConn(self.cfg, client, address, listener.getsockname()), b"")
+            if self.nr_conns >= self.worker_connections:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """End the request that has been coming in longest, so that a newcomer is never refused for the slow."""
+        if self.keepalived_conns and not (self.incoming or self.lingering):
+            self.lingering[self.keepalived_conns.popleft()] = None
+        slowest = next(iter(self.incoming), None) or next(iter(self.lingering), None)
+        if slowest is not None:
+            self._end(slowest)
+
+    def _end(self, conn: TConn) -> None:
+        self.incoming.pop(conn, None)
+        self.lingering.pop(conn, None)
+        self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _forget(self, conn: TConn) -> None:
+        with contextlib.suppress(OSError, KeyError, ValueError):  # it may not be there any more
+            self.poller.unregister(conn.sock)
+
+    # --- reading, in the loop
+
+    def _read_on(self, conn: TConn, already: bytes) -> None:
+        """Wait for a whole request on this connection; `already` came with the one before."""
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + (REQUEST_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
+        incoming = self.incoming[conn] = Incoming(bytearray(already))
+        self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+        if already:
+            self._take(conn, incoming)
+
+    def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
+        """A connection that was kept alive begins its next request."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._read_on(conn, b"")
+        self._on_readable(conn, client)
+
+    def _on_readable(self, conn: TConn, client: Any) -> None:
+        incoming = self.incoming.get(conn)
+        try:
+            received = conn.sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self._end(conn)
+        elif incoming is not None:
+            incoming.buffer += received
+            self._take(conn, incoming)
+
+    def _take(self, conn: TConn, incoming: Incoming) -> None:
+        """Hand the request to a thread if it is whole."""
+        had_head = bool(incoming.line)
+        try:
+            whole = incoming.is_whole()
+        except (HeadTooLarge, BodyTooLarge) as error:
+            self._refuse(conn, error, incoming)
+            return
+        if whole:
+            refusal = self._at_the_door(conn, incoming)
+            del self.incoming[conn]
+            self._forget(conn)
+            if refusal is None:
+                self._hand_over(conn, incoming)
+            else:
+                self._turn_away(conn, incoming, refusal)
+        elif incoming.wants_continue and not had_head:
+            self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
+        conn.initialized = True
+        conn.sock.setblocking(True)
+        if conn.parser is None:
+            conn.parser = get_parser(self.cfg, conn.sock, conn.client)
+        conn.parser.unreader = Received(bytes(incoming.buffer))
+        self.enqueue_req(conn)
+
+    # --- answering without a thread
+
+    def _at_the_door(self, conn: TConn, incoming: Incoming) -> Refusal | None:
+        """Why the application does not let this request in, if it does not."""
+        method, path = incoming.target
+        who = caller(
+            conn.client[0] if isinstance(conn.client, tuple) else "",
+            incoming.header(b"x-forwarded-for"),
+            incoming.header(b"authorization"),
+        )
+        door: Door = self.wsgi.extensions[EXTENSION].door
+        return door.refusal(method, path, who, waiting=self.tpool._work_queue.qsize())
+
+    def _turn_away(self, conn: TConn, incoming: Incoming, refusal: Refusal) -> None:
+        keep = incoming.goes_on and self.alive
+        method, path = incoming.target
+        given_id = incoming.header(b"x-request-id")
+        self._send(conn, raw.refusal(self.wsgi, refusal, method, path, given_id=given_id, keep=keep))
+        if keep:
+            self._read_on(conn, bytes(incoming.buffer[incoming.size :]))
+        else:
+            self._linger(conn)
+
+    def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
+        self._send(conn, _problem(error, incoming.header(b"x-request-id")))
+        self._linger(conn)
+
+    def _send(self, conn: TConn, answer: bytes) -> None:
+        """What fits the kernel's buffer, which is all of it unless the client does not read."""
+        try:
+            conn.sock.send(answer)
+        except OSError:
+            return
+
+    def _linger(self, conn: TConn) -> None:
+        """Say that this was all, and wait for the client to hang up."""
+        self.incoming.pop(conn, None)
+        self._forget(conn)
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            conn.timeout = time.monotonic() + LINGER_SECONDS
+            self.lingering[conn] = None
+            self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+        except OSError:
+            self._end(conn)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what the parser refused; its own words hold parts of headers, so they reach neither log nor client."""
+        if isinstance(exc, refusals.ParseException) and not isinstance(exc, OURS):
+            self.log.warning("refused a request from %s: %s", addr[0], type(exc).__name__)
+            client.sendall(_problem(exc, ""))
+        else:
+            super().handle_error(req, client, addr, exc)
+
+    # --- after an answer, in the loop
+
+    def finish_request(self, conn: TConn, fs: Any) -> None:
+        kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
+        if not kept:
+            self._linger(conn)
+        elif following := conn.parser.unreader.take_buffered():
+            # the next request was sent along, or a part of it
+            self._read_on(conn, following)
+        else:
+            super().finish_request(conn, fs)
+
+    def murder_pending(self) -> None:
+        """End what is late: nothing was sent, or not all of it, or the client does not hang up."""
+        now = time.monotonic()
+        for conn in [conn for conn in self.lingering if conn.timeout <= now]:
+            self._end(conn)
+        for conn, incoming in list(self.incoming.items()):
+            if conn.timeout > now:
+                break
+            if incoming.buffer:
+                self._refuse(conn, TimeoutError(), incoming)
+            else:
+                self._end(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.incoming:
+            conn.timeout = min(conn.timeout, deadline)
+
+
+def _problem(error: Exception, given_id: str) -> bytes:
+    status, code, title = next((REFUSED[kind] for kind in type(error).__mro__ if kind in REFUSED), BAD)
+    return raw.problem(status, code, title, DETAILS.get(status, title + "."), given_id=given_id)
+
+
+def _timeval(seconds: int) -> bytes:
+    """A struct timeval."""
+    return seconds.to_bytes(8, "little") + bytes(8)

@@ -1,0 +1,67 @@
+"""The bytes of a problem that is answered before the application is asked: the same members, the same headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from app.gateway import errors, metrics, request_id, security_headers
+from app.gateway.door import Refusal
+
+
+def problem(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    instance: str = "/",
+    given_id: str = "",
+    headers: Mapping[str, str] | None = None,
+    keep: bool = False,
+) -> bytes:
+    """A whole HTTP/1.1 answer; `keep` says that the connection goes on."""
+    identity = request_id.harmless(given_id)
+    body = errors.members(status, code, title, detail, [], instance, identity)
+    content = json.dumps(body).encode()
+    named = {
+        "Content-Type": errors.CONTENT_TYPE,
+        "Content-Length": str(len(content)),
+        "Date": formatdate(usegmt=True),
+        "Connection": "keep-alive" if keep else "close",
+        request_id.HEADER: identity,
+        "Content-Security-Policy": security_headers.DATA_POLICY,
+        **security_headers.ALWAYS,
+        **(headers or {}),
+    }
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in named.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
+
+
+def refusal(app: Flask, found: Refusal, method: str, path: str, *, given_id: str, keep: bool) -> bytes:
+    """What the application would answer to what its door does not let in."""
+    known, instance = errors.PROBLEMS[type(found.error)], _template(app, method, path)
+    metrics.count(method if method in metrics.METHODS else "other", instance, known.status)
+    return problem(
+        known.status,
+        found.error.code,
+        known.title,
+        found.error.detail,
+        instance=instance,
+        given_id=given_id,
+        headers=found.headers,
+        keep=keep,
+    )
+
+
+def _template(app: Flask, method: str, path: str) -> str:
+    try:
+        rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
+    except HTTPException:
+        return "/"
+    return errors.template(rule.rule)

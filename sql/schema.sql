@@ -1151,6 +1151,49 @@ end $$;
 
 COMMENT ON FUNCTION postbox.operations_200_check() IS 'An operation keeps its intent, is never deleted, and never changes once it has an outcome.';
 
+CREATE FUNCTION postbox.operations_200_intent() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  payment record;
+begin
+  if tg_relid <> 'postbox.operations'::regclass then
+    raise exception 'operations_200_intent guards postbox.operations and nothing else' using errcode = 'PB002';
+  end if;
+  if new.attempt <> 1 or new.step <> (case new.kind when 'submit' then 'create' else new.kind end) then
+    raise exception 'a % begins with its first step, not with attempt % of %', new.kind, new.attempt, new.step
+      using errcode = 'check_violation', constraint = 'operations_begins_with_its_first_step';
+  end if;
+
+  select state, amount_authorized into payment
+  from payments where merchant_id = new.merchant_id and id = new.payment_id for no key update;
+  -- a payment that is not there is refused by the foreign key or by row level security
+  if not found then
+    return new;
+  end if;
+  -- a refund is guarded where it is reserved
+  if payment.state <> all (case
+       when new.kind = 'submit' then array['initiated', 'submitting']
+       when new.kind = 'capture' then array['authorized']
+       when new.kind = 'cancel' then array['requires_action', 'authorized']
+       when new.kind = 'close' and new.target_ref is null then array['failed']
+       else array[payment.state] end) then
+    raise exception 'there is no % of a payment that is %', new.kind, payment.state using errcode = 'PB001';
+  end if;
+  if new.kind = 'capture' and new.amount > payment.amount_authorized then
+    raise exception 'at most % is authorized', payment.amount_authorized
+      using errcode = 'check_violation', constraint = 'operations_capture_is_authorized';
+  end if;
+  if new.kind = 'capture' and (new.params -> 'amount_to_capture') is distinct from to_jsonb(new.amount) then
+    raise exception 'what is sent is not what is intended'
+      using errcode = 'check_violation', constraint = 'operations_capture_sends_its_amount';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.operations_200_intent() IS 'Refuses an operation that its payment''s state, or what is authorized of it, does not allow: PB001, or the name of the rule.';
+
 CREATE FUNCTION postbox.operations_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -3721,8 +3764,14 @@ ALTER TABLE ONLY postbox.merchants
 ALTER TABLE ONLY postbox.operation_attempts
     ADD CONSTRAINT operation_attempts_pkey PRIMARY KEY (merchant_id, operation_id, step, n);
 
+ALTER TABLE postbox.operations
+    ADD CONSTRAINT operations_amount_iff_part_of_the_payment CHECK (((kind = ANY (ARRAY['capture'::text, 'refund'::text])) = (amount IS NOT NULL))) NOT VALID;
+
 ALTER TABLE ONLY postbox.operations
     ADD CONSTRAINT operations_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE postbox.operations
+    ADD CONSTRAINT operations_step_is_of_its_kind CHECK (((step = kind) OR ((kind = 'submit'::text) AND (step = ANY (ARRAY['create'::text, 'confirm'::text]))))) NOT VALID;
 
 ALTER TABLE ONLY postbox.operator_credentials
     ADD CONSTRAINT operator_credentials_pkey PRIMARY KEY (operator_id);
@@ -4108,6 +4157,10 @@ ALTER TABLE postbox.operation_attempts ENABLE ALWAYS TRIGGER operation_attempts_
 CREATE TRIGGER operations_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.operations FOR EACH ROW EXECUTE FUNCTION postbox.operations_200_check();
 
 ALTER TABLE postbox.operations ENABLE ALWAYS TRIGGER operations_200_check;
+
+CREATE TRIGGER operations_200_intent BEFORE INSERT ON postbox.operations FOR EACH ROW EXECUTE FUNCTION postbox.operations_200_intent();
+
+ALTER TABLE postbox.operations ENABLE ALWAYS TRIGGER operations_200_intent;
 
 CREATE TRIGGER operations_200_no_truncate BEFORE TRUNCATE ON postbox.operations FOR EACH STATEMENT EXECUTE FUNCTION postbox.operations_200_check();
 
@@ -4894,6 +4947,8 @@ GRANT ALL ON FUNCTION postbox.oldest_runnable(p_most integer) TO postbox_api;
 REVOKE ALL ON FUNCTION postbox.operation_attempts_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.operations_200_intent() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_500_audit() FROM PUBLIC;
 

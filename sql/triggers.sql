@@ -32,6 +32,8 @@ create or replace trigger disputes_700_event after insert or update on disputes
 -- operations: intent, outcome, wake-up
 create or replace trigger operations_200_check before insert or update or delete on operations
   for each row execute function operations_200_check();
+create or replace trigger operations_200_intent before insert on operations
+  for each row execute function operations_200_intent();
 create or replace trigger operations_200_no_truncate before truncate on operations
   for each statement execute function operations_200_check();
 create or replace trigger operations_500_audit after insert or update on operations

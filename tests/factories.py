@@ -18,7 +18,16 @@ from psycopg.types.json import Jsonb
 from app.config import PLATFORM_MERCHANT_ID
 from app.model.actor import Actor, ActorType, Role
 from app.model.api_key import ApiKey, new_key
-from app.model.operation import FIRST_STEP, Kind, attempt_key, params_sha256, submit_params
+from app.model.operation import (
+    FIRST_STEP,
+    Kind,
+    attempt_key,
+    cancel_params,
+    capture_params,
+    our_metadata,
+    params_sha256,
+    submit_params,
+)
 
 Connection = psycopg.Connection[dict[str, Any]]
 Row = dict[str, Any]
@@ -310,13 +319,28 @@ def operation(conn: Connection, p: Row, kind: str, *, actor_type: str | None = N
     """A pending operation on a payment; submit and close are the worker's, the others somebody's request."""
     actor = actor_type or ("worker" if kind in ("submit", "close") else "api")
     identity = str(columns.pop("id", uuid.uuid4()))
-    params = columns.pop("params", None) or submit_params(p, identity)
+    if kind == "capture":
+        columns.setdefault("amount", p["amount_authorized"])
+    if kind == "refund":
+        columns.setdefault("amount", p["amount"])
+    params = columns.pop("params", None) or _params(p, kind, identity, columns)
     row = {
         "merchant_id": p["merchant_id"], "id": identity, "payment_id": p["id"], "kind": kind,
         "step": FIRST_STEP[Kind(kind)], "params": Jsonb(params), "params_sha256": params_sha256(params),
     }  # fmt: skip
     with acting(conn, actor, merchant_id=str(p["merchant_id"])):
         return _insert(conn, "operations", row | columns)
+
+
+def _params(p: Row, kind: str, identity: str, columns: Row) -> Row:
+    """What the product would send."""
+    if kind == "submit":
+        return submit_params(p, identity)
+    if kind == "capture":
+        return capture_params(p, identity, amount=columns["amount"])
+    if kind == "refund":
+        return {"amount": columns["amount"], "metadata": our_metadata(p, identity)}
+    return cancel_params(p, identity, reason=columns.get("reason") or "requested")
 
 
 def provider_call(conn: Connection, op: Row, **columns: Any) -> Row:

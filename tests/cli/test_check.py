@@ -74,8 +74,8 @@ DAMAGES = {
     "one_open_operation": [
         "drop index operations_one_open_per_payment;"
         " insert into operations (merchant_id, payment_id, kind, status, step, params, params_sha256)"
-        " select merchant_id, payment_id, k, 'pending', k, '{}', 'x' from operations, unnest(array['capture',"
-        " 'cancel']) k",
+        " select merchant_id, payment_id, 'cancel', 'pending', 'cancel', '{}', 'x' from operations,"
+        " generate_series(1, 2)",
     ],
     "leases_end": [
         "update operations set status = 'in_flight', outcome = null, finished_at = null, lease_token ="
@@ -166,9 +166,7 @@ DAMAGES = {
 
 
 def damage(database: Clone, sql: str, names: dict[str, object]) -> None:
-    """As a superuser, with triggers and foreign keys off; guards are ENABLE ALWAYS, so they are disabled one"
-    " by one."""
-    " disabled."
+    """As a superuser, with triggers and foreign keys off; guards are ENABLE ALWAYS, so they are disabled one by one."""
     conn = database.connect(admin=True)
     conn.execute("set session_replication_role = replica")
     guarded = ("payments", "operations", "provider_calls", "operation_attempts", "webhooks")

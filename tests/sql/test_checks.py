@@ -83,7 +83,7 @@ def test_a_reference_of_the_provider_belongs_to_one_payment(conn: Connection) ->
     ],
 )
 def test_the_columns_of_an_operation_agree(conn: Connection, change: str, sentence: str) -> None:
-    op = factories.operation(conn, factories.payment(conn), "submit")
+    op = factories.operation(conn, factories.payment(conn, "authorized"), "capture")
     assert answer(conn, f"update operations set {change}" + MINE, op) == sentence
 
 

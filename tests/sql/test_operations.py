@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -25,10 +26,12 @@ def refused(conn: Connection, p: Row, kind: str, **columns: Any) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("second", ["submit", "capture", "cancel"])
-@pytest.mark.parametrize("first", ["capture", "cancel"])
-def test_a_payment_has_one_open_lifecycle_operation(conn: Connection, first: str, second: str) -> None:
-    p = factories.payment(conn, "authorized")
+@pytest.mark.parametrize(
+    "state, first, second",
+    [("initiated", "submit", "submit"), *(("authorized", *pair) for pair in product(("capture", "cancel"), repeat=2))],
+)
+def test_a_payment_has_one_open_lifecycle_operation(conn: Connection, state: str, first: str, second: str) -> None:
+    p = factories.payment(conn, state)
     factories.operation(conn, p, first)
     assert refused(conn, p, second) == "operations_one_open_per_payment"
 
@@ -57,9 +60,12 @@ def test_an_operation_begins_as_pending(conn: Connection) -> None:
     assert [refused(conn, p, "submit", **columns) for columns in (over, leased)] == ["PB004", "PB004"]
 
 
-@pytest.mark.parametrize("kind, woken", [("capture", 1), ("cancel", 1), ("refund", 1), ("submit", 0)])
-def test_what_somebody_asks_for_wakes_its_handler(conn: Connection, kind: str, woken: int) -> None:
-    p = factories.payment(conn, "authorized")
+@pytest.mark.parametrize(
+    "state, kind, woken",
+    [("authorized", "capture", 1), ("authorized", "cancel", 1), ("confirmed", "refund", 1), ("initiated", "submit", 0)],
+)
+def test_what_somebody_asks_for_wakes_its_handler(conn: Connection, state: str, kind: str, woken: int) -> None:
+    p = factories.payment(conn, state)
     op = factories.operation(conn, p, kind)
     rows = conn.execute("select topic from events where operation_id = %s", [op["id"]]).fetchall()
     assert rows == [{"topic": "operation.requested"}] * woken

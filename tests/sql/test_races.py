@@ -154,7 +154,8 @@ def ask_naively(p: Row, kind: str) -> Any:
         assert found.rowcount == 0
         meet()
         params: Row = {"merchant_id": p["merchant_id"], "operation_id": uuid.uuid4(), "payment_id": p["id"]}
-        params |= {"kind": kind, "step": kind, "amount": None, "reason": None, "params": "{}"}
+        params |= {"kind": kind, "step": kind, "reason": None, "params": '{"amount_to_capture": 600}'}
+        params |= {"amount": 600 if kind == "capture" else None}
         conn.execute(QUERIES["operations.request"], params | {"params_sha256": hashlib.sha256(b"{}").hexdigest()})
         return "asked"
 

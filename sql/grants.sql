@@ -79,6 +79,7 @@ grant select (operator_id, totp_step, changed_at), insert, update on operator_cr
 grant select on operator_sessions to postbox_operator;
 grant insert (token_hmac, operator_id, address), update (seen_at, ended_at) on operator_sessions to postbox_operator;
 grant execute on function end_sign_in to postbox_operator;
+grant insert on access_log to postbox_operator;
 
 -- postbox_compliance: the reports and nothing else
 grant usage on schema report_v1 to postbox_compliance, postbox_operator;

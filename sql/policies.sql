@@ -6,6 +6,7 @@
 do $$
 declare
   tenant_tables constant text[] := array[
+    'access_log',
     'api_key_uses',
     'api_keys',
     'audit_log',

@@ -2316,6 +2316,24 @@ end $$;
 
 COMMENT ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) IS 'J11: what clearing holds of a discrepancy is a loss. The first operator asks, a second one who is not the first posts it.';
 
+CREATE TABLE postbox.access_log (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    operator text NOT NULL,
+    role text NOT NULL,
+    address inet,
+    request_id text,
+    route text NOT NULL,
+    entity text,
+    result text NOT NULL,
+    row_count integer NOT NULL,
+    CONSTRAINT access_log_row_count_is_not_negative CHECK ((row_count >= 0)),
+    CONSTRAINT access_log_shows_rows_only_when_answered CHECK (((result = 'ok'::text) OR (row_count = 0)))
+);
+
+COMMENT ON TABLE postbox.access_log IS 'One row per request of an operator that reads, and per merchant whose rows it showed; the platform''s where they were nobody''s. Append-only.';
+
 CREATE TABLE postbox.actor_types (
     name text NOT NULL
 );
@@ -2947,6 +2965,41 @@ CREATE TABLE postbox.webhooks (
 );
 
 COMMENT ON TABLE postbox.webhooks IS 'One row per provider event, for ever: a redelivery finds it and changes nothing. The body is evidence, never an instruction.';
+
+CREATE VIEW report_v1.access_log WITH (security_barrier='true') AS
+ SELECT seen_at,
+    operator,
+    role,
+    host(address) AS address,
+    route,
+    entity,
+    merchant_id,
+    result,
+    row_count,
+    request_id
+   FROM postbox.access_log a;
+
+COMMENT ON VIEW report_v1.access_log IS 'One row per request of an operator that reads, and per merchant whose rows it showed.';
+
+COMMENT ON COLUMN report_v1.access_log.seen_at IS 'When.';
+
+COMMENT ON COLUMN report_v1.access_log.operator IS 'Who, by the name that the audit knows.';
+
+COMMENT ON COLUMN report_v1.access_log.role IS 'In which role.';
+
+COMMENT ON COLUMN report_v1.access_log.address IS 'From where.';
+
+COMMENT ON COLUMN report_v1.access_log.route IS 'What was asked, as a template.';
+
+COMMENT ON COLUMN report_v1.access_log.entity IS 'About what: the identifier that was put into the route or searched for.';
+
+COMMENT ON COLUMN report_v1.access_log.merchant_id IS 'Whose rows were shown; the platform where they were nobody''s.';
+
+COMMENT ON COLUMN report_v1.access_log.result IS 'ok, or why nothing was shown.';
+
+COMMENT ON COLUMN report_v1.access_log.row_count IS 'How many of this merchant''s rows.';
+
+COMMENT ON COLUMN report_v1.access_log.request_id IS 'The request, as the logs know it.';
 
 CREATE VIEW report_v1.dead_letters WITH (security_barrier='true') AS
  SELECT
@@ -3671,6 +3724,9 @@ COMMENT ON COLUMN report_v1.webhook_log.outcome IS 'pending, done, dead, unroute
 
 COMMENT ON COLUMN report_v1.webhook_log.body_sha256 IS 'SHA-256 of the body as received, hex.';
 
+ALTER TABLE ONLY postbox.access_log
+    ADD CONSTRAINT access_log_pkey PRIMARY KEY (merchant_id, id);
+
 ALTER TABLE ONLY postbox.actor_types
     ADD CONSTRAINT actor_types_pkey PRIMARY KEY (name);
 
@@ -3866,6 +3922,10 @@ ALTER TABLE ONLY postbox.webhook_rejections
 ALTER TABLE ONLY postbox.webhooks
     ADD CONSTRAINT webhooks_pkey PRIMARY KEY (merchant_id, id);
 
+CREATE INDEX access_log_by_operator ON postbox.access_log USING btree (operator, seen_at);
+
+CREATE INDEX access_log_by_time ON postbox.access_log USING btree (seen_at, id);
+
 CREATE UNIQUE INDEX api_keys_id_names_one_key ON postbox.api_keys USING btree (id);
 
 CREATE UNIQUE INDEX api_keys_rotated_once ON postbox.api_keys USING btree (merchant_id, replaces) WHERE (replaces IS NOT NULL);
@@ -3981,6 +4041,14 @@ CREATE INDEX webhooks_by_payment ON postbox.webhooks USING btree (payment_id) WH
 CREATE INDEX webhooks_by_payment_ref ON postbox.webhooks USING btree (payment_ref) WHERE (payment_ref IS NOT NULL);
 
 CREATE UNIQUE INDEX webhooks_stored_once ON postbox.webhooks USING btree (merchant_id, provider, account, provider_event_id);
+
+CREATE TRIGGER access_log_200_append_only BEFORE DELETE OR UPDATE ON postbox.access_log FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.access_log ENABLE ALWAYS TRIGGER access_log_200_append_only;
+
+CREATE TRIGGER access_log_200_no_truncate BEFORE TRUNCATE ON postbox.access_log FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.access_log ENABLE ALWAYS TRIGGER access_log_200_no_truncate;
 
 CREATE TRIGGER api_keys_500_audit AFTER INSERT OR UPDATE ON postbox.api_keys FOR EACH ROW EXECUTE FUNCTION postbox.tenants_500_audit();
 
@@ -4266,6 +4334,9 @@ CREATE TRIGGER webhooks_700_event AFTER INSERT ON postbox.webhooks FOR EACH ROW 
 
 ALTER TABLE postbox.webhooks ENABLE ALWAYS TRIGGER webhooks_700_event;
 
+ALTER TABLE ONLY postbox.access_log
+    ADD CONSTRAINT access_log_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.api_key_uses
     ADD CONSTRAINT api_key_uses_key_exists FOREIGN KEY (merchant_id, key_id) REFERENCES postbox.api_keys(merchant_id, id) ON DELETE RESTRICT;
 
@@ -4464,6 +4535,10 @@ ALTER TABLE ONLY postbox.webhooks
 ALTER TABLE ONLY postbox.webhooks
     ADD CONSTRAINT webhooks_merchant_id_provider_account_fkey FOREIGN KEY (merchant_id, provider, account) REFERENCES postbox.provider_accounts(merchant_id, provider, account) ON DELETE RESTRICT;
 
+ALTER TABLE postbox.access_log ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.access_log TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.api_key_uses TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.api_keys TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -4554,6 +4629,8 @@ ALTER TABLE postbox.operation_attempts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.operations ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY operator_acts_for_all ON postbox.access_log TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.api_key_uses TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.api_keys TO postbox_operator USING (true) WITH CHECK (true);
@@ -4625,6 +4702,8 @@ ALTER TABLE postbox.refunds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.webhook_rejections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.webhooks ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY worker_acts_for_all ON postbox.access_log TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.api_key_uses TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -5051,6 +5130,9 @@ GRANT UPDATE(resolution_note) ON TABLE postbox.discrepancies TO postbox_operator
 REVOKE ALL ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) TO postbox_operator;
 
+GRANT SELECT ON TABLE postbox.access_log TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.access_log TO postbox_operator;
+
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_worker;
 GRANT SELECT ON TABLE postbox.actor_types TO postbox_operator;
 
@@ -5279,6 +5361,9 @@ GRANT SELECT ON TABLE postbox.webhook_rejections TO postbox_operator;
 GRANT SELECT,INSERT ON TABLE postbox.webhooks TO postbox_api;
 GRANT SELECT ON TABLE postbox.webhooks TO postbox_worker;
 GRANT SELECT ON TABLE postbox.webhooks TO postbox_operator;
+
+GRANT SELECT ON TABLE report_v1.access_log TO postbox_compliance;
+GRANT SELECT ON TABLE report_v1.access_log TO postbox_operator;
 
 GRANT SELECT ON TABLE report_v1.dead_letters TO postbox_compliance;
 GRANT SELECT ON TABLE report_v1.dead_letters TO postbox_operator;

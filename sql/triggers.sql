@@ -110,6 +110,12 @@ create or replace trigger audit_log_200_append_only before update or delete on a
 create or replace trigger audit_log_200_no_truncate before truncate on audit_log
   for each statement execute function refuse_change();
 
+-- access_log: append-only
+create or replace trigger access_log_200_append_only before update or delete on access_log
+  for each row execute function refuse_change();
+create or replace trigger access_log_200_no_truncate before truncate on access_log
+  for each statement execute function refuse_change();
+
 -- operators: who they are, how they prove it, where they are signed in
 create or replace trigger operators_500_audit after insert or update on operators
   for each row execute function operators_500_audit();

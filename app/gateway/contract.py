@@ -58,7 +58,8 @@ KINDS: dict[str, Kind] = {
         sends=("Origin", "X-CSRF-Token"),
         answers_on_success=("Set-Cookie",),
     ),
-    "signed_in": Kind(security=("session",), problems=("not_signed_in", "role_refused", "operators_off", *_STORED)),
+    "signed_in": Kind(security=("session",), problems=("not_signed_in", "operators_off", *_STORED)),
+    "looking": Kind(security=("session",), problems=("not_signed_in", "role_refused", "operators_off", *_STORED)),
     "webhook": Kind(
         security=("webhookSignature",), problems=("webhook_refused", "bad_request", "body_too_large", *_STORED)
     ),

@@ -16,6 +16,8 @@ from app.services.ledger import LinePosition
 # The longest one we make is under 100 characters.
 MAX_LENGTH = 200
 
+# A UUID; the lists of keys go by the id of one, which is shorter.
+_IDENTITY = re.compile(r"[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _XID = re.compile(r"[0-9]{1,18}")
 
 
@@ -67,6 +69,25 @@ def line_position(cursor: str | None) -> LinePosition:
         raise _not_ours()
     try:
         return LinePosition(int(epoch), int(xid), UUID(hex=identity), int(line))
+    except ValueError:
+        raise _not_ours() from None
+
+
+def after_row(kind: str, at: datetime, identity: str) -> str:
+    """After a row of an operators' list; `kind` is the list's."""
+    return _encode(f"o/{kind}", at.isoformat(), identity)
+
+
+def row_position(cursor: str | None, kind: str) -> tuple[datetime, str] | None:
+    """Where `after_row` pointed in this list. Raises Invalid."""
+    if cursor is None:
+        return None
+    moment, identity = _decode(cursor, f"o/{kind}", 2)
+    try:
+        at = datetime.fromisoformat(moment)
+        if at.utcoffset() is None or not _IDENTITY.fullmatch(identity):
+            raise ValueError("no offset, or no id")
+        return at, identity
     except ValueError:
         raise _not_ours() from None
 

@@ -14,7 +14,6 @@ class OperatorRole(StrEnum):
 
 
 class Right(StrEnum):
-    OWN_SESSION = "own session"  # whoever is signed in
     READ = "read"  # payments, dead letters, webhooks, merchants, keys, circuits, figures, proposals
     READ_ACCESS_LOG = "read access log"
     HANDLE = "handle"  # replay and discard, pause and resume
@@ -23,7 +22,7 @@ class Right(StrEnum):
     ADMINISTER = "administer"  # merchants and keys
 
 
-_READER = frozenset({Right.OWN_SESSION, Right.READ})
+_READER = frozenset({Right.READ})
 
 RIGHTS: dict[OperatorRole, frozenset[Right]] = {
     OperatorRole.VIEWER: _READER,

@@ -26,6 +26,7 @@ class Filter:
     reason_class: str | None = None
     since: datetime | None = None
     handled: bool = False
+    after: tuple[datetime, str] | None = None  # dead_at and event_id of the last one of the page before
 
 
 def find(tx: Tx, wanted: Filter, *, limit: int) -> list[Row]:
@@ -38,6 +39,8 @@ def find(tx: Tx, wanted: Filter, *, limit: int) -> list[Row]:
         reason_class=wanted.reason_class,
         since=wanted.since,
         handled=wanted.handled,
+        after_at=wanted.after[0] if wanted.after else None,
+        after_id=wanted.after[1] if wanted.after else None,
         limit=limit,
     )
     for name in wanted.names or ():

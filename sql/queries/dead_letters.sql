@@ -21,7 +21,8 @@ select * from (
     and (%(reason_class)s::text is null or %(reason_class)s in (
       d.dead_reason, last_failure.error_class, regexp_replace(last_failure.error_class, '^.*\.', '')))
 ) dead
-where %(names)s::text[] is null or dead.letter = any(%(names)s) or dead.id = any(%(names)s)
+where (%(names)s::text[] is null or dead.letter = any(%(names)s) or dead.id = any(%(names)s))
+  and (%(after_at)s::timestamptz is null or (dead.dead_at, dead.event_id) > (%(after_at)s, %(after_id)s::uuid))
 order by dead_at, event_id, handler
 limit %(limit)s;
 

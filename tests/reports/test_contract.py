@@ -14,6 +14,18 @@ from tests.fixtures.database import Clone
 AT, TEXT, ID, INT, BOOL = "timestamp with time zone", "text", "uuid", "bigint", "boolean"
 
 CONTRACT = {
+    "access_log": {
+        "seen_at": AT,
+        "operator": TEXT,
+        "role": TEXT,
+        "address": TEXT,
+        "route": TEXT,
+        "entity": TEXT,
+        "merchant_id": ID,
+        "result": TEXT,
+        "row_count": "integer",
+        "request_id": TEXT,
+    },
     "transaction_trace": {
         "merchant_id": ID,
         "payment_id": ID,

@@ -202,6 +202,9 @@ def two(conn: Connection) -> Two:
         )
         conn.execute(QUERIES["idempotency_keys.claim"], {"merchant_id": b, "key": "k", "fingerprint": b"0" * 32})
     factories.webhook(conn, merchant_id=b, account="bs")
+    conn.execute(
+        "insert into access_log values (%s, default, default, 'ann', 'x', null, null, 'r', null, 'ok', 1)", [b]
+    )
     return Two(a, b, p, op)
 
 

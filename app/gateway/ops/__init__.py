@@ -1,5 +1,13 @@
 """/ops/v1: what operators do over HTTP, by the same services as the command line, each under their own name."""
 
-from app.gateway.ops import session
+from app.gateway.ops import dead_letters, figures, payments, session, tenants, webhooks
 
-BLUEPRINTS = (session.blueprint,)
+BLUEPRINTS = (
+    session.blueprint,
+    payments.blueprint,
+    dead_letters.blueprint,
+    webhooks.blueprint,
+    tenants.merchants,
+    tenants.keys,
+    figures.blueprint,
+)

@@ -47,10 +47,14 @@ def refuse_forged(token: str, key: str) -> None:
         raise CrossSite()
 
 
-def let_in(tx: Tx, token: str, edge: Gateway, right: Right, *, reason: str | None = None) -> Person:
-    """Who is signed in, for whom the transaction acts from here on. Raises NotSignedIn, RoleRefused."""
+def who_is_in(tx: Tx, token: str, edge: Gateway, *, reason: str | None = None) -> Person:
+    """Who is signed in, for whom the transaction acts from here on. Raises NotSignedIn."""
     person = sign_in.find(tx, sign_in.token_hmac(token, operator_key(edge)), edge.settings.timing)
     tx.act_as(operator(person.name, reason=reason))
+    return person
+
+
+def refuse_without(person: Person, right: Right) -> None:
+    """Raises RoleRefused when the person's role does not include the right."""
     if not person.may(right):
         raise RoleRefused(f"The role {person.role.value} does not include: {right.value}.")
-    return person

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from app.gateway.schemas import Strict
+from app.gateway.schemas import Page, Strict, Text, one_of
 from app.model.password import LONGEST
+from app.model.states import State
+
+EXAMPLE_ID = "019abc3e-5f7a-7c41-b2f0-9d8e6a1b2c3d"
 
 
 class SignIn(Strict):
@@ -25,3 +28,39 @@ class SignIn(Strict):
         validate=validate.Regexp(r"[0-9]{6}\Z", error="Must be six digits."),
         metadata={"pattern": "^[0-9]{6}$", "examples": ["123456"]},
     )
+
+
+def _merchant() -> fields.UUID:
+    return fields.UUID(metadata={"examples": [EXAMPLE_ID]})
+
+
+class ListPayments(Page):
+    query = Text(255, example="order-1")
+    merchant = _merchant()
+    state = one_of(*(state.value for state in State))
+
+
+class ListDeadLetters(Page):
+    handler = Text(100, example="submit_payment")
+    merchant = _merchant()
+    reason_class = Text(200, example="crash")
+    handled = fields.Boolean(load_default=False)
+
+
+class ListWebhooks(Page):
+    type = Text(100, example="payment_intent.succeeded")
+    provider_event_id = Text(255, example="evt_1")
+
+
+class ListKeys(Page):
+    merchant = _merchant()
+
+
+class ListDiscrepancies(Page):
+    merchant = _merchant()
+    status = one_of("open", "acknowledged", "auto_resolved", "resolved", "written_off")
+
+
+class ListAccesses(Page):
+    operator = Text(64, example="ann")
+    merchant = _merchant()

@@ -17,13 +17,13 @@ from app.gateway.auth import SESSION_COOKIE
 from app.gateway.context import client_address, gateway, operator, sign_in_door
 from app.gateway.contract import of_kind
 from app.gateway.ops import answers
-from app.gateway.ops.door import let_in, operator_key, refuse_forged, refuse_other_origins, session_token
+from app.gateway.ops.door import operator_key, refuse_forged, refuse_other_origins, session_token, who_is_in
 from app.gateway.ops.passwords import verify
 from app.gateway.ops.schemas import SignIn
 from app.gateway.representation import render
 from app.gateway.transaction import Answer, json_body
 from app.model import password, second_factor
-from app.model.operator_role import RIGHTS, OperatorRole, Right
+from app.model.operator_role import RIGHTS, OperatorRole
 from app.services import sign_in
 
 log = logging.getLogger("postbox.gateway.ops")
@@ -90,7 +90,7 @@ def show() -> Response:
     """Who is signed in, what they may do, and the token that their changes must carry."""
     edge, token = gateway(), session_token()
     key = operator_key(edge)
-    person = edge.database.transact(operator("session"), lambda tx: let_in(tx, token, edge, Right.OWN_SESSION))
+    person = edge.database.transact(operator("session"), lambda tx: who_is_in(tx, token, edge))
     return Answer(200, render(_shown(person.name, person.role, token, key))).response()
 
 
@@ -104,7 +104,7 @@ def end() -> Response:
     refuse_forged(token, key)
 
     def work(tx: Tx) -> None:
-        let_in(tx, token, edge, Right.OWN_SESSION)
+        who_is_in(tx, token, edge)
         sign_in.end(tx, sign_in.token_hmac(token, key))
 
     edge.database.transact(operator("session"), work)

@@ -1,0 +1,72 @@
+-- name: payments
+-- Payments of all merchants, newest first.
+select p.id as payment_id, p.merchant_id, m.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
+       p.reference, p.provider_ref, p.created_at, null as recognised
+from payments p
+join merchants m on m.id = p.merchant_id
+where (%(merchant_id)s::uuid is null or p.merchant_id = %(merchant_id)s)
+  and (%(state)s::text is null or p.state = %(state)s)
+  and (%(before_at)s::timestamptz is null or (p.created_at, p.id) < (%(before_at)s, %(before_id)s::uuid))
+order by p.created_at desc, p.id desc
+limit %(limit)s;
+
+-- name: named_payments
+-- The same of payments that were found by an identifier.
+select p.id as payment_id, p.merchant_id, m.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
+       p.reference, p.provider_ref, p.created_at, found.recognised
+from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[], %(recognised)s::text[]) as found (merchant_id, payment_id, recognised)
+join payments p on p.merchant_id = found.merchant_id and p.id = found.payment_id
+join merchants m on m.id = p.merchant_id
+order by p.created_at desc, p.id desc;
+
+-- name: webhooks
+-- Stored provider events, newest first, with what became of them.
+select w.merchant_id, w.id, w.provider, w.account, w.provider_event_id, w.type, w.object_id, w.payment_id, w.payment_ref,
+       w.livemode, w.received_at, d.status, d.event_id, d.handler
+from webhooks w
+left join lateral (
+  select d.status, d.event_id, d.handler
+  from events e join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id
+  where e.merchant_id = w.merchant_id and e.webhook_id = w.id
+  order by d.handler limit 1
+) d on true
+where (%(webhook_id)s::uuid is null or w.id = %(webhook_id)s)
+  and (%(type)s::text is null or w.type = %(type)s)
+  and (%(provider_event_id)s::text is null or w.provider_event_id = %(provider_event_id)s)
+  and (%(before_at)s::timestamptz is null or (w.received_at, w.id) < (%(before_at)s, %(before_id)s::uuid))
+order by w.received_at desc, w.id desc
+limit %(limit)s;
+
+-- name: merchants
+-- Merchants, newest first; the platform is none of them.
+select m.id as merchant_id, m.name, m.active, m.created_at,
+       (select count(*) from api_keys k
+        where k.merchant_id = m.id and k.revoked_at is null
+          and (k.expires_at is null or k.expires_at > clock_timestamp())) as usable_keys
+from merchants m
+where m.id <> '00000000-0000-0000-0000-000000000000'
+  and (%(before_at)s::timestamptz is null or (m.created_at, m.id) < (%(before_at)s, %(before_id)s::uuid))
+order by m.created_at desc, m.id desc
+limit %(limit)s;
+
+-- name: keys
+-- API keys, newest first, without their hashes.
+select k.merchant_id, k.id, k.label, k.livemode, k.scopes, k.allowed_from::text[] as allowed_from, k.created_at, k.expires_at,
+       k.revoked_at, k.replaces, u.last_used_at, host(u.last_address) as last_address
+from api_keys k
+left join api_key_uses u on u.merchant_id = k.merchant_id and u.key_id = k.id
+where (%(merchant_id)s::uuid is null or k.merchant_id = %(merchant_id)s)
+  and (%(before_at)s::timestamptz is null or (k.created_at, k.id) < (%(before_at)s, %(before_id)s))
+order by k.created_at desc, k.id desc
+limit %(limit)s;
+
+-- name: discrepancies
+-- Disagreements between two books, newest first.
+select d.merchant_id, d.id, d.type, d.severity, d.status, d.subject, d.payment_id, d.currency, d.expected, d.actual, d.delta,
+       d.first_seen_at, d.last_seen_at, d.sla_due_at, d.acknowledged_by, d.closed_at, d.resolved_by, d.approved_by, d.resolution_note
+from discrepancies d
+where (%(status)s::text is null or d.status = %(status)s)
+  and (%(merchant_id)s::uuid is null or d.merchant_id = %(merchant_id)s)
+  and (%(before_at)s::timestamptz is null or (d.first_seen_at, d.id) < (%(before_at)s, %(before_id)s::uuid))
+order by d.first_seen_at desc, d.id desc
+limit %(limit)s;

@@ -1,0 +1,143 @@
+"""What operators look at: found by any identifier, page by page, and noted with whose rows were shown."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from tests import factories
+from tests.gateway.conftest import CARD
+from tests.gateway.test_webhooks import EVENT, send
+from tests.sql.refusal import answer as refusal
+
+PLATFORM = uuid.UUID(int=0)
+
+
+def found(desk, **query):
+    answer = desk.get("/ops/v1/payments", **query)
+    assert answer.status_code == 200, answer.text
+    return answer.get_json()["data"]
+
+
+def log(sql, **where):
+    rows = sql.execute(
+        "select operator, role, host(address) as address, route, entity, merchant_id, result, row_count from access_log"
+        " order by seen_at, merchant_id"
+    ).fetchall()
+    return [row for row in rows if all(row[name] == value for name, value in where.items())]
+
+
+def dead_letter(sql, payment):
+    with factories.acting(sql, "worker"):
+        return sql.execute(
+            "update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = 'failures',"
+            " job_id = null where payment_id = %(id)s returning event_id || ':' || handler as id",
+            payment,
+        ).fetchone()["id"]
+
+
+def test_a_payment_is_found_by_any_identifier_whoevers_it_is(desk, api, sql):
+    ann = desk("viewer")
+    made = api.post("/v1/payments", CARD | {"reference": "order-77"}, key="merchants-key").get_json()
+    p = factories.payment(sql, "settled")
+    name = f"pay_{p['id'].hex}"
+    for query, payment in [
+        (made["id"], made["id"]), ("order-77", made["id"]), ("merchants-key", made["id"]), (str(p["id"]), name),
+        (p["provider_ref"], name), (p["latest_charge_ref"], name),
+    ]:  # fmt: skip
+        assert [row["payment"] for row in found(ann, query=query)] == [payment], query
+    event = sql.execute("select id from events where payment_id = %(id)s limit 1", p).fetchone()["id"]
+    assert found(ann, query=f"evt_{event.hex}")[0]["recognised"] == "event"
+    assert found(ann, query="nothing-of-the-kind") == []
+
+
+def test_pages_lead_through_all_payments_newest_first_and_end(desk, sql):
+    ann, merchant = desk("viewer"), factories.merchant(sql)["id"]
+    made = [factories.payment(sql, merchant_id=merchant)["id"] for _ in range(5)]
+    factories.payment(sql)
+    seen, cursor = [], None
+    for size in (2, 2, 1):
+        query = {"limit": 2, "merchant": str(merchant)} | ({"cursor": cursor} if cursor else {})
+        body = ann.get("/ops/v1/payments", **query).get_json()
+        assert len(body["data"]) == size
+        seen, cursor = seen + [row["payment"] for row in body["data"]], body["next_cursor"]
+    assert cursor is None
+    assert seen == [f"pay_{identity.hex}" for identity in reversed(made)]
+    assert ann.get("/ops/v1/payments", cursor="WyJvL2tleXMiXQ").status_code == 422
+
+
+def test_a_payment_is_shown_and_told_as_the_command_line_does(desk, sql):
+    ann, p = desk("viewer"), factories.payment(sql, "settled")
+    path = f"/ops/v1/payments/pay_{p['id'].hex}"
+    sheet = ann.get(path).get_json()
+    assert (sheet["state"], sheet["captured"], sheet["merchant_id"]) == ("settled", 1_000, str(p["merchant_id"]))
+    story = ann.get(f"{path}/trace").get_json()["data"]
+    assert [row["to_state"] for row in story if row["to_state"] and row["source"] == "history"][-1] == "settled"
+    assert all(row["hash_ok"] in (True, None) for row in story)
+    for wrong in (f"pay_{uuid.uuid4().hex}", "pay_x", "x"):
+        assert ann.get(f"/ops/v1/payments/{wrong}").status_code == 404
+        assert ann.get(f"/ops/v1/payments/{wrong}/trace").status_code == 404
+
+
+def test_dead_letters_are_listed_and_shown_with_what_a_replay_would_do(desk, sql):
+    ann = desk("viewer")
+    ids = [dead_letter(sql, factories.payment(sql)) for _ in range(3)]
+    first = ann.get("/ops/v1/dead-letters", limit=2).get_json()
+    second = ann.get("/ops/v1/dead-letters", limit=2, cursor=first["next_cursor"]).get_json()
+    assert [row["id"] for row in first["data"] + second["data"]] == ids
+    assert second["next_cursor"] is None
+    for name in (first["data"][0]["letter"], ids[0]):
+        sheet = ann.get(f"/ops/v1/dead-letters/{name}").get_json()
+        assert (sheet["id"], sheet["replay"]["provider_call"]) == (ids[0], "send")
+    assert ann.get("/ops/v1/dead-letters/nothing").status_code == 404
+
+
+def test_webhooks_merchants_keys_people_and_figures_are_shown(app, desk, api, sql):
+    ann = desk("viewer")
+    assert send(app, EVENT).status_code == 200
+    (hook,) = ann.get("/ops/v1/webhooks", provider_event_id=EVENT["id"]).get_json()["data"]
+    assert ann.get(f"/ops/v1/webhooks/{hook['id']}").get_json() == hook
+    assert (hook["status"], hook["type"]) == ("pending", EVENT["type"])
+    merchants = ann.get("/ops/v1/merchants").get_json()["data"]
+    assert [row["merchant_id"] for row in merchants] == [str(api.merchant_id)]
+    (key,) = ann.get("/ops/v1/keys", merchant=str(api.merchant_id)).get_json()["data"]
+    assert key["id"] == api.key.id and api.key.secret not in str(key)
+    assert ann.get("/ops/v1/status").get_json()["attention"] == []
+    assert ann.get("/ops/v1/providers").get_json()["pauses"] == []
+    assert ann.get("/ops/v1/discrepancies").get_json()["data"] == []
+    assert ann.name in {row["name"] for row in ann.get("/ops/v1/operators").get_json()["data"]}
+
+
+def test_what_was_shown_is_noted_once_per_merchant(desk, sql):
+    ann = desk("viewer")
+    a, b = (factories.payment(sql, reference="same") for _ in range(2))
+    factories.payment(sql, merchant_id=a["merchant_id"], reference="same")
+    found(ann, query="same")
+    who = {"operator": ann.name, "role": "viewer", "address": "127.0.0.1", "route": "/ops/v1/payments", "result": "ok"}
+    assert log(sql) == [
+        who | {"entity": "query=same", "merchant_id": merchant, "row_count": count}
+        for merchant, count in sorted([(a["merchant_id"], 2), (b["merchant_id"], 1)])
+    ]
+
+
+def test_what_was_not_shown_is_noted_too(desk):
+    ann, eve = desk("compliance"), desk("viewer")
+    eve.get("/ops/v1/payments/pay_x")
+    eve.get("/ops/v1/access-log")
+    eve.get("/ops/v1/status")
+    rows = ann.get("/ops/v1/access-log", operator=eve.name).get_json()["data"]
+    assert [(row["route"], row["result"], row["row_count"], row["merchant_id"]) for row in rows] == [
+        ("/ops/v1/status", "ok", 0, str(PLATFORM)),
+        ("/ops/v1/access-log", "role_refused", 0, str(PLATFORM)),
+        ("/ops/v1/payments/{payment_id}", "not_found", 0, str(PLATFORM)),
+    ]
+
+
+@pytest.mark.parametrize("role", ["api", "worker", "operator", "system"])
+def test_the_access_log_is_append_only(conn, role):
+    conn.execute(
+        "insert into access_log values (%s, default, default, 'ann', 'x', null, null, 'r', null, 'ok', 0)", [PLATFORM]
+    )
+    for statement in ("update access_log set operator = 'eve'", "delete from access_log"):
+        assert refusal(conn, statement, actor=role) in ("42501", "PB004")

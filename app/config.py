@@ -103,8 +103,9 @@ class Shed:
     # Seconds that a delivery may have been runnable: workers that are five minutes behind are behind for good, and who
     # is refused now can still go elsewhere with the payment.
     queue_age: float = 300.0
-    # Requests that wait for a connection: as many as there are connections, so a whole turn of them.
-    pool_waiters: int = 8
+    # Requests that wait for a connection: two turns of eight. A process that has just begun, and is still opening its
+    # connections, has as many waiters as threads.
+    pool_waiters: int = 16
     # Requests that wait for a thread: four turns of eight, a quarter of a second of what a process does.
     requests: int = 32
 

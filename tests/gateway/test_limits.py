@@ -174,7 +174,7 @@ def test_every_rate_has_a_setting_of_its_own():
 
 
 # So few per second that the clients of a slow machine ask for more: a full bucket would lose what comes.
-CLIENTS, SECONDS, RATE, BURST = 64, 4.0, 10, 40
+CLIENTS, SECONDS, RATE, BURST = 64, 10.0, 10, 40
 
 
 def test_64_clients_on_one_bucket_over_four_processes_get_the_burst_and_the_rate_and_no_more(database, sql, tmp_path):

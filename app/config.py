@@ -15,6 +15,8 @@ SQL_DIR = ROOT / "sql"
 SANDBOX_API_KEY = "sk_test_postbox"
 # The one value that lets a process start on a PostgreSQL that may forget: nobody types it by chance.
 UNSAFE_ACCEPTED = "payments-may-be-lost"
+# What a login of its own can be given for: the roles are postbox_<name>.
+LOGIN_ROLES = ("api", "worker", "operator", "compliance")
 PLATFORM_MERCHANT_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -132,6 +134,10 @@ class Settings:
     livemode: bool = False
     trusted_proxies: int = 0
     unsafe_postgres: bool = False
+    # the operators' own way into the database; without it theirs is everybody's
+    operator_url: str | None = field(default=None, repr=False)
+    # runtime role -> login, for `postbox migrate`; empty: the login of DATABASE_URL may take on each of them
+    logins: Mapping[str, str] = field(default_factory=dict)
 
 
 class SettingsError(ValueError):
@@ -182,6 +188,20 @@ def _rate(env: Mapping[str, str], name: str, default: Rate) -> Rate:
     return Rate(int(match[1]), int(match[2]))
 
 
+def _logins(env: Mapping[str, str]) -> dict[str, str]:
+    """`api=web,worker=jobs`: which login plays which runtime role, and no other."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in env.get("POSTBOX_LOGINS", "").split(","))):
+        role, _, login = part.partition("=")
+        if role not in LOGIN_ROLES or not login or role in found or login in found.values():
+            raise SettingsError(
+                f"POSTBOX_LOGINS must name one login for each of {', '.join(LOGIN_ROLES)}, "
+                f"like api=web,worker=jobs, not {part!r}"
+            )
+        found[role] = login
+    return found
+
+
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises SettingsError with one clear line."""
     env = os.environ if env is None else env
@@ -218,5 +238,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         carrying=env.get("POSTBOX_CARRYING", "on").strip().lower() not in {"off", "0", "false", "no"},
         livemode=stripe_key.startswith(("sk_live_", "rk_live_")),
         trusted_proxies=int(_number(env, "POSTBOX_TRUSTED_PROXIES", 0, at_least=0)),
+        operator_url=secret(env, "POSTBOX_OPERATOR_URL") or None,
+        logins=_logins(env),
         unsafe_postgres=env.get("POSTBOX_UNSAFE_POSTGRES", "").strip() == UNSAFE_ACCEPTED,
     )

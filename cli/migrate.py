@@ -18,7 +18,8 @@ from app.errors import DatabaseDown
 def migrate(check: bool) -> None:
     """Apply sql/ to the database, in order and once.
 
-    The database is POSTBOX_MIGRATION_URL, or DATABASE_URL; the login of DATABASE_URL gets the runtime roles.
+    The database is POSTBOX_MIGRATION_URL, or DATABASE_URL; the login of DATABASE_URL gets the runtime roles, unless
+    POSTBOX_LOGINS names a login for each.
     """
     settings = load_settings()
     try:
@@ -27,7 +28,10 @@ def migrate(check: bool) -> None:
             return
         refuse_unsafe(settings, settings.migration_url)
         applied = apply_migrations(
-            settings.migration_url, runtime_login=login_of(settings.database_url), report=click.echo
+            settings.migration_url,
+            runtime_login=None if settings.logins else login_of(settings.database_url),
+            logins=settings.logins,
+            report=click.echo,
         )
     except psycopg.OperationalError as error:
         raise DatabaseDown() from error

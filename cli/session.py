@@ -58,7 +58,8 @@ def with_session(command: F) -> F:
     @functools.wraps(command)
     def opened(*args: Any, operator: str | None, **kwargs: Any) -> Any:
         settings = load_settings()
-        with Database(settings.database_url, size=1, application="postbox cli", timeouts=TIMEOUTS) as database:
+        url = settings.operator_url or settings.database_url
+        with Database(url, size=1, application="postbox cli", timeouts=TIMEOUTS) as database:
             return command(Session(settings, database, operator or login_name()), *args, **kwargs)
 
     return opened  # type: ignore[return-value]

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,13 +104,18 @@ def pending(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
 
 
 def migrate(
-    url: str, *, runtime_login: str | None = None, report: Callable[[str], None] = lambda line: None
+    url: str,
+    *,
+    runtime_login: str | None = None,
+    logins: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Apply what is missing to the database at `url`; returns the names applied, in order.
 
-    `runtime_login` is granted SET (and nothing inherited) on the four runtime roles. Raises MigrationError when an
-    applied migration was edited, when a lock cannot be had, when a guard trigger is not ENABLE ALWAYS, or when
-    a tenant table has no row level security.
+    `runtime_login` is granted SET (and nothing inherited) on the four runtime roles; each of `logins` (role: login) on
+    its own and no other. Raises MigrationError when an applied migration was edited, when a lock cannot be had, when a
+    guard trigger is not ENABLE ALWAYS, when a tenant table has no row level security, or when a login of one role may
+    become anything else.
     """
     with psycopg.connect(url, autocommit=True, row_factory=tuple_row, application_name="postbox migrate") as connection:
         connection.execute("set client_min_messages = warning")
@@ -120,6 +125,8 @@ def migrate(
             connection.execute(_query("close_database"))
             if runtime_login:
                 _grant_roles(connection, runtime_login)
+            for role, login in (logins or {}).items():
+                _grant_one(connection, f"postbox_{role}", login)
             _enter_epoch(connection)
             with _owner(connection):
                 _assert_always(connection)
@@ -224,6 +231,22 @@ def _grant_roles(connection: psycopg.Connection[tuple[object, ...]], login: str)
         connection.execute(
             sql.SQL("grant {} to {} with inherit false, set true").format(sql.Identifier(role), sql.Identifier(login))
         )
+
+
+def _grant_one(connection: psycopg.Connection[tuple[object, ...]], role: str, login: str) -> None:
+    """Let a login become this role, and take every other of ours from it. Raises MigrationError if more is left."""
+    try:
+        for other in (*_RUNTIME_ROLES, "postbox_owner"):
+            if other != role:
+                connection.execute(sql.SQL("revoke {} from {}").format(sql.Identifier(other), sql.Identifier(login)))
+        connection.execute(
+            sql.SQL("grant {} to {} with inherit false, set true").format(sql.Identifier(role), sql.Identifier(login))
+        )
+    except psycopg.errors.UndefinedObject as error:
+        raise MigrationError(f"POSTBOX_LOGINS names {login}, and there is no such login: create it first") from error
+    found = {str(name) for (name,) in connection.execute(_query("what_a_login_may_be"), {"login": login})}
+    if found != {role}:
+        raise MigrationError(f"{login} may be more than {role}: {', '.join(sorted(found - {role}))}")
 
 
 def _enter_epoch(connection: psycopg.Connection[tuple[object, ...]]) -> None:

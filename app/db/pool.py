@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from app import errors
 from app.db.errors import RERUN, domain_error
 from app.db.queries import QUERIES
-from app.model.actor import Actor
+from app.model.actor import Actor, Role
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -80,9 +80,17 @@ class Database:
     """A pool that opens lazily, so that it can be made before a fork and used after it."""
 
     def __init__(
-        self, url: str, *, size: int = 8, application: str = "postbox", timeouts: Timeouts | None = None
+        self,
+        url: str,
+        *,
+        size: int = 8,
+        application: str = "postbox",
+        timeouts: Timeouts | None = None,
+        others: Mapping[Role, Database] | None = None,
     ) -> None:
+        """`others`: the pools of roles that this login cannot become; they open and close with this one."""
         self.url = url
+        self._others = dict(others or {})
         self.timeouts = timeouts or Timeouts()
         self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
             url,
@@ -103,11 +111,13 @@ class Database:
         )
 
     def open(self) -> Database:
-        self._pool.open()
+        for database in (self, *self._others.values()):
+            database._pool.open()
         return self
 
     def close(self) -> None:
-        self._pool.close()
+        for database in (self, *self._others.values()):
+            database._pool.close()
 
     def __enter__(self) -> Database:
         return self.open()
@@ -133,8 +143,12 @@ class Database:
     def begin(self, actor: Actor, *, merchant_id: str | None = None, timeouts: Timeouts | None = None) -> Iterator[Tx]:
         """One transaction, not rerun: for callers that own their retry (the local lane)."""
         limits = timeouts or self.timeouts
-        with self.connection() as connection, self._begin_on(connection, actor, merchant_id or "", limits) as tx:
+        pool = self._of(actor)
+        with pool.connection() as connection, self._begin_on(connection, actor, merchant_id or "", limits) as tx:
             yield tx
+
+    def _of(self, actor: Actor) -> Database:
+        return self._others.get(actor.role, self)
 
     @contextmanager
     def _begin_on(
@@ -159,7 +173,7 @@ class Database:
         Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds.
         """
         try:
-            with self.connection() as connection:
+            with self._of(actor).connection() as connection:
                 with connection.pipeline(), self._begin_on(connection, actor, "", self.timeouts) as tx:
                     answer = tx.connection.execute(QUERIES[query], _adapted(params))
                 return answer.fetchall()

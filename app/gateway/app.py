@@ -26,7 +26,11 @@ from app.gateway import (
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.gateway.door import Door, caller_of
 from app.gateway.queue_age import QueueAge
+from app.model.actor import Role
 from app.providers.stripe import StripeProvider
+
+# People click; they share a few connections and leave the merchants' alone.
+OPERATOR_POOL = 2
 
 BLUEPRINTS = (
     payments.blueprint,
@@ -75,7 +79,12 @@ def _trust_proxies(app: APIFlask, count: int) -> None:
 
 
 def _gateway(settings: Settings) -> Gateway:
-    database = Database(settings.database_url, size=settings.api_pool_size, application="postbox web")
+    operators = {}
+    if settings.operator_url:
+        operators[Role.OPERATOR] = Database(
+            settings.operator_url, size=OPERATOR_POOL, application="postbox web operators"
+        )
+    database = Database(settings.database_url, size=settings.api_pool_size, application="postbox web", others=operators)
     stripe = StripeProvider(
         settings.stripe_api_key,
         account=settings.stripe_account,

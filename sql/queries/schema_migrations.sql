@@ -56,3 +56,16 @@ do $$
 begin
   execute format('revoke temporary, create on database %I from public', current_database());
 end $$;
+
+-- name: what_a_login_may_be
+-- Every role that a login can act as, by SET ROLE or by what it inherits, and `superuser` when it is one.
+with recursive reach as (
+  select oid from pg_roles where rolname = %(login)s
+  union
+  select m.roleid from pg_auth_members m join reach r on m.member = r.oid where m.set_option or m.inherit_option
+)
+select rolname from pg_roles join reach using (oid) where rolname <> %(login)s
+union all
+select 'superuser' from pg_roles join reach using (oid) where rolsuper
+union all
+select 'bypassrls' from pg_roles join reach using (oid) where rolbypassrls and not rolsuper;

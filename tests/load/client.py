@@ -21,6 +21,8 @@ from tests.bench.http import post
 
 # Connections of one process; a request that finds none free waits, and its wait is part of its time.
 CONNECTIONS = 256
+# The server ends a connection that is idle for 15 s; a client that means to use one again does not wait so long.
+IDLE_SECONDS = 5.0
 # After the last arrival answers are waited for so long.
 PATIENCE_SECONDS = 30.0
 
@@ -84,6 +86,7 @@ class Connection:
     socket: socket.socket
     result: Result | None = None
     received: bytearray = field(default_factory=bytearray)
+    idle_since: float = 0.0
 
 
 class Generator:
@@ -128,6 +131,8 @@ class Generator:
         return post("/v1/payments", body, Authorization=f"Bearer {key}", Idempotency_Key=str(uuid.uuid4()))
 
     def _send(self, result: Result, request: bytes) -> None:
+        while self._idle and self._idle[0].idle_since < time.monotonic() - IDLE_SECONDS:
+            self._close(self._idle[0])
         if not self._idle and self._open < CONNECTIONS:
             self._connect()
         if not self._idle:
@@ -140,22 +145,28 @@ class Generator:
     def _connect(self) -> None:
         opened = socket.create_connection(("127.0.0.1", self.plan.port), timeout=PATIENCE_SECONDS)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(opened)
+        connection = Connection(opened, idle_since=time.monotonic())
         self._open += 1
         self._idle.append(connection)
         self._poller.register(opened, selectors.EVENT_READ, connection)
 
     def _receive(self, connection: Connection) -> None:
-        received = connection.socket.recv(65_536)
+        try:
+            received = connection.socket.recv(65_536)
+        except ConnectionResetError:
+            received = b""
         if not received:
-            self._poller.unregister(connection.socket)
-            connection.socket.close()
-            self._open -= 1
-            if connection in self._idle:
-                self._idle.remove(connection)
+            self._close(connection)
             return  # a request on it stays at status 0: nobody answered
         connection.received += received
         self._answered(connection)
+
+    def _close(self, connection: Connection) -> None:
+        self._poller.unregister(connection.socket)
+        connection.socket.close()
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
 
     def _answered(self, connection: Connection) -> None:
         head, found, body = bytes(connection.received).partition(b"\r\n\r\n")
@@ -173,6 +184,7 @@ class Generator:
             result.payment = json.loads(body)["id"]
         connection.result = None
         connection.received.clear()
+        connection.idle_since = time.monotonic()
         self._idle.append(connection)
         if self._late:
             self._send(*self._late.popleft())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -58,8 +59,10 @@ class Outcome:
         ]
 
     def milliseconds(self, share: float) -> float:
-        """The time that this share of what was done took at most."""
+        """The time that this share of what was done took at most; not a number when nothing was."""
         times = sorted(result.seconds for result in self.done)
+        if not times:
+            return math.nan
         return round(1_000 * times[min(len(times) - 1, int(share * len(times)))], 1)
 
 

@@ -9,7 +9,10 @@ import pytest
 from app.config import UNSAFE_ACCEPTED, SettingsError, load_settings
 from jobs.app import make_app
 
-SECRETS = ("DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_KEY_PEPPER", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS")
+SECRETS = (
+    "DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_OPERATOR_URL", "POSTBOX_KEY_PEPPER", "POSTBOX_OPERATOR_KEY",
+    "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS",
+)  # fmt: skip
 GIVEN = {"DATABASE_URL": "postgresql://db"}
 
 

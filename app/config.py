@@ -56,6 +56,7 @@ class Timing:
     idempotency_lock: float = 1.0
     idempotency_keep: float = 604_800.0
     session_idle: float = 1_800.0  # OWASP: half an hour for what is worth money
+    decision_window: float = 86_400.0  # proposals_expire_within_a_day; who reads it the day after should propose anew
     session_longest: float = 43_200.0  # a long day; then everybody proves again who they are
     # asking the provider after an unknown outcome: at once, then at these distances
     resolve_schedule: tuple[float, ...] = (0.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0)

@@ -56,6 +56,12 @@ class RoleRefused(PostboxError):
     code = "role_refused"
 
 
+class SamePerson(PostboxError):
+    """Nobody approves what they proposed: another person has to."""
+
+    code = "same_person"
+
+
 class Invalid(PostboxError):
     """The request is well-formed but its content is refused."""
 

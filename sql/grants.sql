@@ -80,6 +80,10 @@ grant select on operator_sessions to postbox_operator;
 grant insert (token_hmac, operator_id, address), update (seen_at, ended_at) on operator_sessions to postbox_operator;
 grant execute on function end_sign_in to postbox_operator;
 grant insert on access_log to postbox_operator;
+grant insert (merchant_id, act, payment_id, parameters, parameters_sha256, proposed_by, reason, expires_at),
+  update (status, decided_by, decision_reason) on proposals to postbox_operator;
+grant insert, update on idempotency_keys to postbox_operator;
+grant execute on function replay_webhook to postbox_operator;
 
 -- postbox_compliance: the reports and nothing else
 grant usage on schema report_v1 to postbox_compliance, postbox_operator;

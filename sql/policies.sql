@@ -28,6 +28,7 @@ declare
     'payments',
     'provider_accounts',
     'provider_calls',
+    'proposals',
     'provider_transactions',
     'rate_limits',
     'reconcile_due',

@@ -1528,6 +1528,64 @@ end $$;
 
 COMMENT ON FUNCTION postbox.payments_700_event() IS 'The events of an edge or a milestone, in the transaction that made it true.';
 
+CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  acting text := nullif(current_setting('postbox.actor_id', true), '');
+begin
+  if tg_relid <> 'postbox.proposals'::regclass then
+    raise exception 'proposals_200_check guards postbox.proposals and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'DELETE' then
+    raise exception 'a proposal is never deleted' using errcode = 'PB004';
+  end if;
+  if assert_actor_allowed() <> 'operator' then
+    raise exception 'proposals are people''s' using errcode = 'PB002';
+  end if;
+  if tg_op = 'INSERT' then
+    if new.status <> 'open' or new.proposed_by <> acting then
+      raise exception 'a proposal begins open, and in one''s own name' using errcode = 'PB002';
+    end if;
+    new.proposed_at := clock_timestamp();
+    return new;
+  end if;
+  if old.status <> 'open' then
+    raise exception 'a proposal is decided once' using errcode = 'PB004';
+  end if;
+  if new.decided_by is not null then
+    if new.decided_by <> acting then
+      raise exception 'one decides in one''s own name' using errcode = 'PB002';
+    end if;
+    new.decided_at := clock_timestamp();
+  elsif new.status = 'expired' and old.expires_at > clock_timestamp() then
+    raise exception 'a proposal expires when its time is over' using errcode = 'PB004';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.proposals_200_check() IS 'A proposal is made and decided by whoever acts, once, and its time is the database''s.';
+
+CREATE FUNCTION postbox.proposals_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.proposals'::regclass then
+    raise exception 'proposals_500_audit records postbox.proposals and nothing else' using errcode = 'PB002';
+  end if;
+  perform audit_write(
+    new.merchant_id, 'proposal.' || case new.status when 'open' then 'made' else new.status end,
+    'proposal', new.id::text, new.payment_id, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', to_jsonb(new))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end,
+    new.parameters_sha256, coalesce(new.decision_reason, new.reason));
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.proposals_500_audit() IS 'One audit entry per proposal that is made, approved, rejected or expired.';
+
 CREATE FUNCTION postbox.provider_calls_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2035,6 +2093,28 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
+
+CREATE FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if assert_actor_allowed() <> 'operator' then
+    raise exception 'a webhook is replayed by an operator' using errcode = 'PB002';
+  end if;
+  update deliveries d
+  set status = 'pending', done_at = null, job_id = null, due_at = clock_timestamp(), alone = true,
+      failures = 0, deferrals = 0, rescues = 0, deferred_since = null, deferred_for = null
+  from events e
+  where e.merchant_id = p_merchant_id and e.webhook_id = p_webhook_id and e.topic = 'webhook.received'
+    and d.merchant_id = e.merchant_id and d.event_id = e.id and d.handler = 'apply_webhook' and d.status = 'done';
+  if found then
+    perform audit_write(p_merchant_id, 'webhook.replayed', 'webhook', p_webhook_id::text, null, null, '{}'::jsonb);
+  end if;
+  return found;
+end $$;
+
+COMMENT ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) IS 'Runs the handler of a stored provider event again, which fetches and applies; false when it is not done.';
 
 CREATE FUNCTION postbox.sign_in_network(p_address inet) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -2749,6 +2829,32 @@ CREATE TABLE postbox.payment_transitions (
 );
 
 COMMENT ON TABLE postbox.payment_transitions IS 'The 54 edges. A command edge allows exactly its actors; an observation edge allows worker, webhook and reconciler.';
+
+CREATE TABLE postbox.proposals (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    act text NOT NULL,
+    status text DEFAULT 'open'::text NOT NULL,
+    payment_id uuid,
+    parameters jsonb NOT NULL,
+    parameters_sha256 text NOT NULL,
+    proposed_by text NOT NULL,
+    reason text NOT NULL,
+    decided_by text,
+    decision_reason text,
+    proposed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT proposals_act_is_known CHECK ((act = ANY (ARRAY['adopt'::text, 'discard'::text]))),
+    CONSTRAINT proposals_approved_in_time CHECK (((status <> 'approved'::text) OR (decided_at <= expires_at))),
+    CONSTRAINT proposals_decided_by_somebody_for_a_reason CHECK ((((status = ANY (ARRAY['approved'::text, 'rejected'::text])) = (decided_by IS NOT NULL)) AND ((decided_by IS NULL) = (decided_at IS NULL)) AND ((decided_by IS NULL) = (decision_reason IS NULL)))),
+    CONSTRAINT proposals_expire_within_a_day CHECK ((expires_at <= (proposed_at + '24:00:00'::interval))),
+    CONSTRAINT proposals_maker_is_not_checker CHECK (((status <> 'approved'::text) OR (decided_by <> proposed_by))),
+    CONSTRAINT proposals_status_is_known CHECK ((status = ANY (ARRAY['open'::text, 'approved'::text, 'rejected'::text, 'expired'::text]))),
+    CONSTRAINT proposals_texts_are_bounded CHECK ((((length(reason) >= 1) AND (length(reason) <= 500)) AND ((length(decision_reason) >= 1) AND (length(decision_reason) <= 500))))
+);
+
+COMMENT ON TABLE postbox.proposals IS 'One row per act that needs two people: who proposed exactly what, who decided, and until when one may. Never changed after it was decided; a proposal is carried out in the transaction that approves it.';
 
 CREATE TABLE postbox.provider_accounts (
     merchant_id uuid NOT NULL,
@@ -3862,6 +3968,9 @@ ALTER TABLE ONLY postbox.payments
 ALTER TABLE postbox.payments
     ADD CONSTRAINT payments_refunded_is_not_negative CHECK ((amount_refunded >= 0)) NOT VALID;
 
+ALTER TABLE ONLY postbox.proposals
+    ADD CONSTRAINT proposals_pkey PRIMARY KEY (merchant_id, id);
+
 ALTER TABLE ONLY postbox.provider_accounts
     ADD CONSTRAINT provider_accounts_pkey PRIMARY KEY (merchant_id, provider, account);
 
@@ -4007,6 +4116,10 @@ CREATE INDEX payments_not_final ON postbox.payments USING btree (state, updated_
 CREATE UNIQUE INDEX payments_provider_ref_is_global ON postbox.payments USING btree (provider, provider_account, provider_ref) WHERE (provider_ref IS NOT NULL);
 
 CREATE INDEX payments_to_observe ON postbox.payments USING btree (observe_at) WHERE (observe_at IS NOT NULL);
+
+CREATE INDEX proposals_by_time ON postbox.proposals USING btree (proposed_at, id);
+
+CREATE UNIQUE INDEX proposals_one_open_of_a_kind ON postbox.proposals USING btree (merchant_id, act, parameters_sha256) WHERE (status = 'open'::text);
 
 CREATE UNIQUE INDEX provider_accounts_has_one_owner ON postbox.provider_accounts USING btree (provider, account);
 
@@ -4278,6 +4391,18 @@ CREATE TRIGGER payments_700_event AFTER INSERT OR UPDATE ON postbox.payments FOR
 
 ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_700_event;
 
+CREATE TRIGGER proposals_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.proposals FOR EACH ROW EXECUTE FUNCTION postbox.proposals_200_check();
+
+ALTER TABLE postbox.proposals ENABLE ALWAYS TRIGGER proposals_200_check;
+
+CREATE TRIGGER proposals_200_no_truncate BEFORE TRUNCATE ON postbox.proposals FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.proposals ENABLE ALWAYS TRIGGER proposals_200_no_truncate;
+
+CREATE TRIGGER proposals_500_audit AFTER INSERT OR UPDATE ON postbox.proposals FOR EACH ROW EXECUTE FUNCTION postbox.proposals_500_audit();
+
+ALTER TABLE postbox.proposals ENABLE ALWAYS TRIGGER proposals_500_audit;
+
 CREATE TRIGGER provider_accounts_500_audit AFTER INSERT OR UPDATE ON postbox.provider_accounts FOR EACH ROW EXECUTE FUNCTION postbox.tenants_500_audit();
 
 ALTER TABLE postbox.provider_accounts ENABLE ALWAYS TRIGGER provider_accounts_500_audit;
@@ -4472,6 +4597,18 @@ ALTER TABLE ONLY postbox.payments
 ALTER TABLE ONLY postbox.payments
     ADD CONSTRAINT payments_state_fkey FOREIGN KEY (state) REFERENCES postbox.payment_states(state) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.proposals
+    ADD CONSTRAINT proposals_decided_by_fkey FOREIGN KEY (decided_by) REFERENCES postbox.operators(name) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.proposals
+    ADD CONSTRAINT proposals_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.proposals
+    ADD CONSTRAINT proposals_merchant_id_payment_id_fkey FOREIGN KEY (merchant_id, payment_id) REFERENCES postbox.payments(merchant_id, id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.proposals
+    ADD CONSTRAINT proposals_proposed_by_fkey FOREIGN KEY (proposed_by) REFERENCES postbox.operators(name) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.provider_accounts
     ADD CONSTRAINT provider_accounts_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
 
@@ -4577,6 +4714,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.operations TO postbox_api USI
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.payments TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.proposals TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.provider_accounts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.provider_calls TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -4669,6 +4808,8 @@ CREATE POLICY operator_acts_for_all ON postbox.operations TO postbox_operator US
 
 CREATE POLICY operator_acts_for_all ON postbox.payments TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.proposals TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.provider_accounts TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.provider_calls TO postbox_operator USING (true) WITH CHECK (true);
@@ -4686,6 +4827,8 @@ CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_ope
 CREATE POLICY operator_acts_for_all ON postbox.webhooks TO postbox_operator USING (true) WITH CHECK (true);
 
 ALTER TABLE postbox.payments ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.proposals ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.provider_accounts ENABLE ROW LEVEL SECURITY;
 
@@ -4742,6 +4885,8 @@ CREATE POLICY worker_acts_for_all ON postbox.operation_attempts TO postbox_worke
 CREATE POLICY worker_acts_for_all ON postbox.operations TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.payments TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.proposals TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.provider_accounts TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -5055,6 +5200,10 @@ REVOKE ALL ON FUNCTION postbox.payments_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payments_700_event() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.proposals_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.proposals_500_audit() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.provider_calls_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.provider_calls_500_audit() FROM PUBLIC;
@@ -5087,6 +5236,9 @@ REVOKE ALL ON FUNCTION postbox.refunds_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.refunds_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.sign_in_network(p_address inet) FROM PUBLIC;
 
@@ -5212,7 +5364,7 @@ GRANT SELECT,INSERT ON TABLE postbox.fee_schedules TO postbox_operator;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE postbox.idempotency_keys TO postbox_api;
 GRANT SELECT,DELETE ON TABLE postbox.idempotency_keys TO postbox_worker;
-GRANT SELECT ON TABLE postbox.idempotency_keys TO postbox_operator;
+GRANT SELECT,INSERT,UPDATE ON TABLE postbox.idempotency_keys TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.ledger_accounts TO postbox_api;
 GRANT SELECT ON TABLE postbox.ledger_accounts TO postbox_worker;
@@ -5309,6 +5461,31 @@ GRANT SELECT ON TABLE postbox.payment_states TO postbox_operator;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_api;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.proposals TO postbox_worker;
+GRANT SELECT ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(merchant_id) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(act) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(payment_id) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(parameters) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(parameters_sha256) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(proposed_by) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(reason) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT UPDATE(decided_by) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT UPDATE(decision_reason) ON TABLE postbox.proposals TO postbox_operator;
+
+GRANT INSERT(expires_at) ON TABLE postbox.proposals TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.provider_accounts TO postbox_api;
 GRANT SELECT ON TABLE postbox.provider_accounts TO postbox_worker;

@@ -110,6 +110,14 @@ create or replace trigger audit_log_200_append_only before update or delete on a
 create or replace trigger audit_log_200_no_truncate before truncate on audit_log
   for each statement execute function refuse_change();
 
+-- proposals: what needs two people
+create or replace trigger proposals_200_check before insert or update or delete on proposals
+  for each row execute function proposals_200_check();
+create or replace trigger proposals_200_no_truncate before truncate on proposals
+  for each statement execute function refuse_change();
+create or replace trigger proposals_500_audit after insert or update on proposals
+  for each row execute function proposals_500_audit();
+
 -- access_log: append-only
 create or replace trigger access_log_200_append_only before update or delete on access_log
   for each row execute function refuse_change();

@@ -23,6 +23,7 @@ _BY_SQLSTATE: dict[str, type[errors.PostboxError]] = {
 }
 
 _BY_CONSTRAINT: dict[str, type[errors.PostboxError]] = {
+    "proposals_maker_is_not_checker": errors.SamePerson,
     "operations_one_open_per_payment": errors.OperationOpen,
     "payments_provider_currency_fkey": errors.AmountRefused,
     "payments_retry_of_is_the_merchants_own": errors.NotFound,

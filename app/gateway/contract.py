@@ -60,6 +60,23 @@ KINDS: dict[str, Kind] = {
     ),
     "signed_in": Kind(security=("session",), problems=("not_signed_in", "operators_off", *_STORED)),
     "looking": Kind(security=("session",), problems=("not_signed_in", "role_refused", "operators_off", *_STORED)),
+    "doing": Kind(
+        security=("session",),
+        problems=(
+            "not_signed_in",
+            "role_refused",
+            "cross_site",
+            "operators_off",
+            *_BODY,
+            "idempotency_key_missing",
+            "idempotency_key_malformed",
+            "idempotency_key_reused",
+            "idempotency_key_in_use",
+            *_STORED,
+        ),
+        sends=("Origin", "X-CSRF-Token", "Idempotency-Key"),
+        answers_on_success=("Idempotency-Replayed",),
+    ),
     "webhook": Kind(
         security=("webhookSignature",), problems=("webhook_refused", "bad_request", "body_too_large", *_STORED)
     ),

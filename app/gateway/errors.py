@@ -45,6 +45,7 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.SignInBlocked: Problem(429, "Sign-in blocked"),
     errors.NotSignedIn: Problem(401, "Not signed in", {"WWW-Authenticate": SESSION_CHALLENGE}),
     errors.RoleRefused: Problem(403, "Role refused"),
+    errors.SamePerson: Problem(403, "Same person"),
     problems.CrossSite: Problem(403, "Cross-site request refused"),
     problems.OperatorsOff: Problem(503, "Operator API off"),
     problems.WrongMode: Problem(403, "Wrong mode"),

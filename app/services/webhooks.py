@@ -7,7 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from app.db import Tx
-from app.errors import NotFound
+from app.db.pool import Row
+from app.errors import IllegalTransition, NotFound
+from app.services import dead_letters
 
 
 def store(
@@ -64,3 +66,15 @@ def _act_for_owner(tx: Tx, provider: str, account: str) -> UUID:
         raise NotFound()
     owner: UUID = row["owner"]
     return owner
+
+
+def replay(tx: Tx, hook: Row, *, by: str, reason: str) -> None:
+    """Have it handled again, dead letter or done. `hook`: a row of operator_pages. Raises IllegalTransition."""
+    if hook["status"] == "dead":
+        letter = {name: hook[name] for name in ("merchant_id", "event_id", "handler")}
+        replayed = dead_letters.replay(tx, letter, by=by, reason=reason)
+    else:
+        row = tx.one("webhooks.replay", merchant_id=hook["merchant_id"], webhook_id=hook["id"])
+        replayed = bool(row and row["replayed"])
+    if not replayed:
+        raise IllegalTransition("This webhook waits to be handled anyway, or was discarded.")

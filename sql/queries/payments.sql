@@ -201,3 +201,13 @@ where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s
   and not exists (
     select from deliveries d
     where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.status = 'pending' and d.handler = 'observe_payment');
+
+-- name: lock_to_adopt
+-- A payment that was over, held while two people's decision is carried out.
+select merchant_id, id, state, amount, provider_ref from payments where id = %(payment_id)s for no key update;
+
+-- name: adopt
+-- It was paid after all: two people saw the provider's evidence. The clock looks at the provider at once.
+update payments set state = 'confirmed', amount_captured = %(amount)s, observe_at = clock_timestamp()
+where merchant_id = %(merchant_id)s and id = %(payment_id)s
+returning merchant_id, id, state, version;

@@ -23,3 +23,7 @@ on conflict (merchant_id, provider, account, second) do update set count = webho
 -- The stored provider event behind a delivery, and how long ago it came.
 select *, extract(epoch from clock_timestamp() - received_at)::float8 as age
 from webhooks where merchant_id = %(merchant_id)s and id = %(webhook_id)s;
+
+-- name: replay
+-- Run the handler of a stored provider event again.
+select replay_webhook(%(merchant_id)s, %(webhook_id)s) as replayed;

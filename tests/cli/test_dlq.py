@@ -118,13 +118,20 @@ def test_dry_run_says_whether_the_provider_is_called_or_asked_first(postbox: Pos
 
 
 def test_a_discarded_letter_stays_dead_and_is_handled(postbox: Postbox, conn: Connection) -> None:
-    event = story.dead(conn, factories.payment(conn))
-    assert postbox("dlq", "discard", f"{event}:submit_payment", "--reason", "duplicate").code == 0
-    row = delivery(conn, event)
+    event = story.dead(conn, factories.payment(conn, "confirmed"), "watch_settlement")
+    assert postbox("dlq", "discard", f"{event}:watch_settlement", "--reason", "duplicate").code == 0
+    row = delivery(conn, event, "watch_settlement")
     assert (row["status"], row["resolution"], row["resolved_reason"]) == ("dead", "discarded", "duplicate")
     assert postbox("dlq", "list", "--json").json == []
     assert len(postbox("dlq", "list", "--handled", "--json").json) == 1
     assert postbox("dlq", "replay", "--all", "--reason", "x").out.strip() == "no dead letters"
+
+
+def test_a_letter_that_moves_money_is_not_discarded_by_one_person(postbox: Postbox, conn: Connection) -> None:
+    event = story.dead(conn, factories.payment(conn))
+    refused = postbox("dlq", "discard", f"{event}:submit_payment", "--reason", "duplicate")
+    assert refused.code == 1 and "another person decides" in refused.err
+    assert delivery(conn, event)["resolution"] is None
 
 
 def test_show_prints_every_failure_with_its_traceback(postbox: Postbox, conn: Connection) -> None:

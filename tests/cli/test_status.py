@@ -61,7 +61,8 @@ def test_a_waiting_delivery_is_no_trouble(postbox: Postbox, database: Clone) -> 
 
 
 def test_a_letter_that_was_discarded_is_no_trouble(postbox: Postbox, database: Clone) -> None:
-    event = story.dead(database.connect(admin=True), factories.payment(database.connect(admin=True)))
+    conn = database.connect(admin=True)
+    event = story.dead(conn, factories.payment(conn, "confirmed"), "watch_settlement")
     assert postbox("status").code == 3
-    postbox("dlq", "discard", f"{event}:submit_payment", "--reason", "known")
+    postbox("dlq", "discard", f"{event}:watch_settlement", "--reason", "known")
     assert postbox("status").code == 0

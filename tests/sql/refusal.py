@@ -16,6 +16,7 @@ def answer(
     params: object = None,
     *,
     actor: str = "worker",
+    actor_id: str | None = None,
     role: str | None = None,
     merchant_id: object = "",
 ) -> str:
@@ -25,7 +26,7 @@ def answer(
     """
     try:
         with conn.transaction(force_rollback=True):
-            factories.act(conn, actor, role=role, merchant_id=str(merchant_id))
+            factories.act(conn, actor, actor_id=actor_id, role=role, merchant_id=str(merchant_id))
             conn.execute(statement, params)  # type: ignore[arg-type]
             conn.execute("set constraints all immediate")
     except psycopg.Error as error:

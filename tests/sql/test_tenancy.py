@@ -235,7 +235,7 @@ def test_in_every_table_a_merchant_sees_its_own_rows_and_nobodys_else(conn: Conn
     made_by_workers = {
         "circuits", "delivery_failures", "discrepancies", "operation_attempts", "provider_transactions",
     }  # fmt: skip
-    made_by_the_gateway = {"rate_limits"}
+    made_by_the_gateway = {"rate_limits", "proposals"}
     assert {name for name in empty if not name.startswith("ledger_")} == made_by_workers | made_by_the_gateway
 
 

@@ -1,6 +1,6 @@
 """/ops/v1: what operators do over HTTP, by the same services as the command line, each under their own name."""
 
-from app.gateway.ops import dead_letters, figures, payments, session, tenants, webhooks
+from app.gateway.ops import dead_letters, figures, pauses, payments, proposals, session, tenants, webhooks
 
 BLUEPRINTS = (
     session.blueprint,
@@ -9,5 +9,7 @@ BLUEPRINTS = (
     webhooks.blueprint,
     tenants.merchants,
     tenants.keys,
+    pauses.blueprint,
+    proposals.blueprint,
     figures.blueprint,
 )

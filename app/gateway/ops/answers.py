@@ -375,3 +375,80 @@ class Access(Answer):
     result = text("ok")
     row_count = whole(1)
     request_id = text("0197f2a8", null=True)
+
+
+class Proposed(Answer):
+    """What one person wants done, and what another decided. `parameters` is exactly what would be done."""
+
+    object = one_of("proposal")
+    id = uuid()
+    merchant_id = uuid()
+    act = one_of("adopt", "discard")
+    status = one_of("open", "approved", "rejected", "expired")
+    payment = payment_id(null=True)
+    parameters = fields.Dict(keys=fields.String(), metadata={"examples": [{"letter": f"{_UUID}:submit_payment"}]})
+    proposed_by = text("ann")
+    reason = text("paid by bank transfer instead")
+    decided_by = text(None, null=True)
+    decision_reason = text(None, null=True)
+    proposed_at = moment()
+    expires_at = moment()
+    decided_at = moment(null=True)
+
+
+class Proposal(Proposed):
+    """The same of one."""
+
+
+class HandledLetter(Answer):
+    object = one_of("handled_letter")
+    letter = text("3fa85f64")
+    id = text(f"{_UUID}:submit_payment")
+    done = one_of("replayed", "discarded")
+
+
+class ReplayedWebhook(Answer):
+    object = one_of("replayed_webhook")
+    id = uuid()
+
+
+class CreatedMerchant(Answer):
+    object = one_of("merchant_created")
+    merchant_id = uuid()
+    name = text("Corner shop")
+    active = yes_or_no(True)
+    created_at = moment()
+
+
+class CreatedKey(Answer):
+    """`key` is shown this once; a replay of the request says null."""
+
+    object = one_of("key_created")
+    id = text("0123456789abcdef")
+    key = text("pb_test_0123456789abcdef_...", null=True)
+    merchant_id = uuid()
+    label = text("till")
+    livemode = yes_or_no(False)
+    scopes = fields.List(one_of(*ALL_SCOPES))
+    allowed_from = fields.List(text("203.0.113.0/24"), allow_none=True, metadata={"examples": [["203.0.113.0/24"]]})
+    expires_at = moment(null=True)
+    replaces = text(None, null=True)
+    created_at = moment()
+
+
+class RevokedKey(Answer):
+    object = one_of("key_revoked")
+    id = text("0123456789abcdef")
+    merchant_id = uuid()
+    revoked_at = moment()
+
+
+class SetPause(Pause):
+    object = one_of("pause")
+
+
+class LiftedPause(Pause):
+    """`released` deliveries had waited behind it."""
+
+    object = one_of("pause_lifted")
+    released = whole(0)

@@ -9,15 +9,18 @@ from marshmallow import RAISE
 
 from app.db import Tx
 from app.errors import NotFound
+from app.gateway.context import gateway
+from app.gateway.contract import problems
 from app.gateway.cursor import row_position
 from app.gateway.ops import answers
+from app.gateway.ops.doing import doing
 from app.gateway.ops.reading import Shown, looking
-from app.gateway.ops.schemas import ListPayments
+from app.gateway.ops.schemas import Adopt, ListPayments
 from app.gateway.ops.showing import page, show, shown
 from app.gateway.representation import listing
 from app.model.operator_role import Right
 from app.model.public_id import PAYMENT, parse
-from app.services import operator_pages, registers, trace
+from app.services import operator_pages, proposals, registers, trace
 from app.services.sign_in import Person
 
 blueprint = APIBlueprint("ops_payments", __name__, url_prefix="/ops/v1/payments")
@@ -67,3 +70,24 @@ def story(tx: Tx, person: Person, payment_id: str) -> Shown:
     evidence = trace.evidence(tx, row)
     body = listing([show(answers.Evidence, piece) for piece in evidence], next_cursor=None)
     return Shown(body, [row, *({"merchant_id": row["merchant_id"]} for _ in evidence)])
+
+
+@blueprint.post("/<payment_id>/adopt")
+@blueprint.output(answers.Proposal, 202)
+@problems("state_conflict")
+@doing(Right.PROPOSE)
+@blueprint.input(Adopt)
+def adopt(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Propose to take a payment that failed or was canceled as paid: another person decides."""
+    identity = parse(PAYMENT, payment_id)
+    if identity is None:
+        raise NotFound()
+    made = proposals.propose_adoption(
+        tx,
+        identity,
+        amount=json_data["amount"],
+        by=person.name,
+        reason=json_data["reason"],
+        timing=gateway().settings.timing,
+    )
+    return show(answers.Proposal, made), 202

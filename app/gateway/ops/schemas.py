@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from app.gateway.schemas import Page, Strict, Text, one_of
+from app.gateway.schemas import MinorUnits, Page, Strict, Text, one_of
 from app.model.password import LONGEST
+from app.model.scope import ALL_SCOPES
 from app.model.states import State
+from app.services.api_keys import MAX_NETWORKS, MAX_OVERLAP_SECONDS
+from app.services.merchants import NAME_LENGTH
+from app.services.pauses import KINDS
+
+# Bound of proposals_texts_are_bounded; a longer story belongs into a ticket.
+REASON = 500
 
 EXAMPLE_ID = "019abc3e-5f7a-7c41-b2f0-9d8e6a1b2c3d"
 
@@ -64,3 +71,54 @@ class ListDiscrepancies(Page):
 class ListAccesses(Page):
     operator = Text(64, example="ann")
     merchant = _merchant()
+
+
+class ListProposals(Page):
+    open = fields.Boolean(load_default=False)
+
+
+class Reasoned(Strict):
+    """Why; the audit keeps it."""
+
+    reason = Text(REASON, example="the merchant asked for it", required=True)
+
+
+class Adopt(Reasoned):
+    amount = MinorUnits(required=True)
+
+
+class CreateMerchant(Reasoned):
+    name = Text(NAME_LENGTH, example="Corner shop", required=True)
+
+
+class CreateKey(Reasoned):
+    merchant = fields.UUID(required=True, metadata={"examples": [EXAMPLE_ID]})
+    label = Text(100, example="till", load_default="default")
+    livemode = fields.Boolean(load_default=False, metadata={"examples": [False]})
+    scopes = fields.List(
+        one_of(*ALL_SCOPES),
+        load_default=ALL_SCOPES,
+        validate=validate.Length(min=1, max=len(ALL_SCOPES)),
+        metadata={"examples": [["payments:read"]]},
+    )
+    allowed_from = fields.List(
+        Text(50, example="203.0.113.0/24"),
+        load_default=(),
+        validate=validate.Length(max=MAX_NETWORKS),
+        metadata={"examples": [["203.0.113.0/24"]]},
+    )
+    expires_at = fields.AwareDateTime(format="iso", metadata={"examples": ["2100-01-01T00:00:00Z"]})
+
+
+class RotateKey(Reasoned):
+    overlap_seconds = fields.Integer(
+        load_default=86_400,
+        strict=True,
+        validate=validate.Range(0, MAX_OVERLAP_SECONDS),
+        metadata={"examples": [86_400]},
+    )
+
+
+class SetPause(Reasoned):
+    kind = one_of(*KINDS, required=True)
+    name = Text(100, example="stripe", required=True)

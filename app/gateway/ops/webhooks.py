@@ -8,13 +8,15 @@ from apiflask import APIBlueprint
 from marshmallow import RAISE
 
 from app.db import Tx
+from app.gateway.contract import problems
 from app.gateway.cursor import row_position
 from app.gateway.ops import answers
+from app.gateway.ops.doing import doing
 from app.gateway.ops.reading import Shown, looking
-from app.gateway.ops.schemas import ListWebhooks
-from app.gateway.ops.showing import page, shown, uuid_of
+from app.gateway.ops.schemas import ListWebhooks, Reasoned
+from app.gateway.ops.showing import page, show, shown, uuid_of
 from app.model.operator_role import Right
-from app.services import operator_pages
+from app.services import operator_pages, webhooks
 from app.services.sign_in import Person
 
 blueprint = APIBlueprint("ops_webhooks", __name__, url_prefix="/ops/v1/webhooks")
@@ -42,3 +44,15 @@ def find(tx: Tx, person: Person, query_data: dict[str, Any]) -> Shown:
         limit=query_data["limit"],
     )
     return page(answers.ReceivedWebhook, "webhooks", rows, at="received_at", by="id", limit=query_data["limit"])
+
+
+@blueprint.post("/<webhook_id>/replay")
+@blueprint.output(answers.ReplayedWebhook)
+@problems("state_conflict")
+@doing(Right.HANDLE)
+@blueprint.input(Reasoned)
+def replay(tx: Tx, person: Person, webhook_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Have a stored provider event handled again: the object is fetched, and what it says is applied."""
+    hook = operator_pages.webhook(tx, uuid_of(webhook_id))
+    webhooks.replay(tx, hook, by=person.name, reason=json_data["reason"])
+    return show(answers.ReplayedWebhook, hook), 200

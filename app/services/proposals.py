@@ -1,0 +1,119 @@
+"""What needs two people: proposed by one, decided by another within a day, done in the transaction that approves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from app.config import Timing
+from app.db.pool import Row, Tx
+from app.errors import IllegalTransition, Invalid, NotFound
+from app.model.operation import params_sha256
+from app.services import adoption, dead_letters
+from app.services.dead_letters import Filter
+from app.services.operator_pages import Before
+
+
+def propose_discard(tx: Tx, letter: Row, *, by: str, reason: str, timing: Timing) -> Row:
+    """Leaving a dead letter that moves money. Raises Invalid when that is proposed already."""
+    return _propose(
+        tx,
+        "discard",
+        letter["merchant_id"],
+        letter["payment_id"],
+        {"letter": letter["id"]},
+        by=by,
+        reason=reason,
+        timing=timing,
+    )
+
+
+def propose_adoption(tx: Tx, payment_id: UUID, *, amount: int, by: str, reason: str, timing: Timing) -> Row:
+    """Taking a payment that failed or was canceled as paid. Raises NotFound, IllegalTransition, Invalid."""
+    payment = adoption.adoptable(tx, payment_id, amount=amount)
+    parameters = {"payment": str(payment_id), "amount": amount}
+    return _propose(tx, "adopt", payment["merchant_id"], payment_id, parameters, by=by, reason=reason, timing=timing)
+
+
+def _propose(
+    tx: Tx,
+    act: str,
+    merchant_id: Any,
+    payment_id: Any,
+    parameters: Mapping[str, Any],
+    *,
+    by: str,
+    reason: str,
+    timing: Timing,
+) -> Row:
+    same = {"merchant_id": merchant_id, "act": act, "parameters_sha256": params_sha256(parameters)}
+    tx.run("proposals.expire", **same)
+    row = tx.one(
+        "proposals.propose",
+        **same,
+        payment_id=payment_id,
+        parameters=dict(parameters),
+        by=by,
+        reason=reason,
+        window=timing.decision_window,
+    )
+    if row is None:
+        raise Invalid("This is proposed already, and waits for a second person.")
+    return row
+
+
+def approve(tx: Tx, proposal_id: UUID | None, *, by: str, reason: str) -> Row:
+    """Agree, and do it: both or neither. Raises NotFound, IllegalTransition, SamePerson, and what the act raises."""
+    proposal = _open(tx, proposal_id)
+    decided = _decide(tx, proposal, "approved", by=by, reason=reason)
+    assert proposal["parameters_sha256"] == params_sha256(proposal["parameters"]), "nobody changes what was proposed"
+    _ACTS[proposal["act"]](tx, proposal, by)
+    return decided
+
+
+def reject(tx: Tx, proposal_id: UUID | None, *, by: str, reason: str) -> Row:
+    """Disagree, or take one's own proposal back. Raises NotFound, IllegalTransition."""
+    return _decide(tx, _open(tx, proposal_id), "rejected", by=by, reason=reason)
+
+
+def page(tx: Tx, *, only_open: bool, before: Before, limit: int) -> list[Row]:
+    """Proposals, newest first."""
+    at, identity = before or (None, None)
+    return tx.all("proposals.page", open=only_open, before_at=at, before_id=identity, limit=limit)
+
+
+def _open(tx: Tx, proposal_id: UUID | None) -> Row:
+    proposal = tx.one("proposals.lock", proposal_id=proposal_id) if proposal_id else None
+    if proposal is None:
+        raise NotFound()
+    status = "expired" if proposal["status"] == "open" and proposal["is_late"] else proposal["status"]
+    if status != "open":
+        raise IllegalTransition(f"This proposal is {status}.", state=status)
+    return proposal
+
+
+def _decide(tx: Tx, proposal: Row, status: str, *, by: str, reason: str) -> Row:
+    row = tx.one(
+        "proposals.decide",
+        merchant_id=proposal["merchant_id"],
+        proposal_id=proposal["id"],
+        status=status,
+        by=by,
+        reason=reason,
+    )
+    assert row is not None, "the proposal is locked"
+    return row
+
+
+def _discard(tx: Tx, proposal: Row, by: str) -> None:
+    (letter,) = dead_letters.find(tx, Filter(names=(proposal["parameters"]["letter"],)), limit=2)
+    done = dead_letters.discard(tx, letter, by=proposal["proposed_by"], reason=proposal["reason"], agreed_by=by)
+    assert done, "the letter was just found"
+
+
+def _adopt(tx: Tx, proposal: Row, by: str) -> None:
+    adoption.adopt(tx, proposal["payment_id"], amount=proposal["parameters"]["amount"])
+
+
+_ACTS: dict[str, Callable[[Tx, Row, str], None]] = {"discard": _discard, "adopt": _adopt}

@@ -47,6 +47,12 @@ class Timing:
     sweep_clock: float = 5.0
     sweep_reconcile: float = 0.5  # books are compared within a second of what happened to them
     reconcile_sweep: float = 600.0  # every payment not at rest is looked at this often, whatever was lost
+    changes_every: float = 3_600.0  # the provider's lists are read this often, whatever its webhooks told
+    changes_overlap: float = 172_800.0  # and this far back beyond what was read: a list shows some things late
+    events_kept: float = 2_592_000.0  # Stripe lists events for 30 days; the first reading goes back as far
+    balance_every: float = 86_400.0
+    night_every: float = 86_400.0
+    night_back: float = 7_776_000.0  # 90 days: what may still be disputed or refunded
     silence: float = 1.0  # times the deadlines that are rows of the database: those hold production's
     worker_heartbeat: float = 5.0
     worker_stalled: float = 20.0  # a killed worker's job is found and rescued well inside 60 s
@@ -58,6 +64,8 @@ class Timing:
     session_idle: float = 1_800.0  # OWASP: half an hour for what is worth money
     decision_window: float = 86_400.0  # proposals_expire_within_a_day; who reads it the day after should propose anew
     session_longest: float = 43_200.0  # a long day; then everybody proves again who they are
+    # a balance that differs is asked for again at these distances: money on its way is in our books by the last
+    balance_again: tuple[float, ...] = (1.0, 10.0, 60.0, 300.0, 900.0)
     # asking the provider after an unknown outcome: at once, then at these distances
     resolve_schedule: tuple[float, ...] = (0.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0)
 

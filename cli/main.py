@@ -18,6 +18,7 @@ from app.errors import ConstraintViolated, DatabaseDown, PostboxError
 COMMANDS = {
     "check": "cli.check:check",
     "dev": "cli.dev.command:dev",
+    "discrepancies": "cli.discrepancies:discrepancies",
     "dlq": "cli.dlq:dlq",
     "keys": "cli.keys:keys",
     "ledger": "cli.ledger:ledger",
@@ -27,6 +28,7 @@ COMMANDS = {
     "operators": "cli.operators:operators",
     "pause": "cli.pauses:pause",
     "payments": "cli.payments:payments",
+    "reconcile": "cli.reconcile:reconcile",
     "resume": "cli.pauses:resume",
     "sandbox": "cli.sandbox.command:sandbox",
     "states": "cli.states:states",

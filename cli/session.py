@@ -37,6 +37,11 @@ class Session:
         """Run `work` in one transaction as the operator, for this reason."""
         return self.database.transact(self._actor(reason), work)
 
+    def reconcile(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in one transaction as the reconciler, on behalf of the operator."""
+        actor = Actor(ActorType.RECONCILER, "cli", Role.OPERATOR, on_behalf_of=self.operator)
+        return self.database.transact(actor, work)
+
     def _actor(self, reason: str | None) -> Actor:
         return Actor(ActorType.OPERATOR, self.operator, Role.OPERATOR, reason=reason)
 

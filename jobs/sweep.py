@@ -6,17 +6,14 @@ Every pass takes its own try-lock, so that any number of workers may call it; no
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from app import errors
 from app.db import Tx
 from app.model.operation import Kind, cancel_params
 from app.model.states import State
 from app.services import deliveries, operations
+from jobs.provider_runs import compare_lines_once
 from jobs.reconcile import arm_silent_once, compare_due_once
 from jobs.runtime import Runtime
 from jobs.sweep_pass import Swept, sweep_pass, sweep_walk
@@ -178,58 +175,7 @@ def sweep_once(runtime: Runtime) -> dict[str, int]:
         "observations": observe_due_once(runtime),
         "armed": arm_silent_once(runtime),
         "compared": compare_due_once(runtime),
+        "lines": compare_lines_once(runtime),
         "pruned_keys": prune_keys_once(runtime),
         "promoted": promote_once(runtime),
     }
-
-
-class Sweeper:
-    """A thread that calls each pass at its own interval; a database that is away is waited for."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=3)
-
-    def _run(self) -> None:
-        timing = self._runtime.timing
-        passes: list[tuple[float, Callable[[], int]]] = [
-            (timing.sweep_promote, self._promote),
-            (timing.sweep_leases, lambda: expire_leases_once(self._runtime)),
-            (timing.sweep_jobs, lambda: rescue_once(self._runtime)),
-            (timing.sweep_jobs, lambda: find_lost_jobs_once(self._runtime)),
-            (timing.sweep_clock, lambda: observe_due_once(self._runtime)),
-            (timing.sweep_clock, lambda: expire_actions_once(self._runtime)),
-            (timing.sweep_reconcile, lambda: compare_due_once(self._runtime)),
-            (timing.reconcile_sweep, lambda: arm_silent_once(self._runtime)),
-            (timing.settle_recheck, lambda: prune_keys_once(self._runtime)),
-        ]
-        due = [time.monotonic()] * len(passes)
-        while not self._stop.is_set():
-            for index, (every, sweep) in enumerate(passes):
-                if time.monotonic() >= due[index]:
-                    self._guarded(sweep)
-                    due[index] = time.monotonic() + every
-            self._stop.wait(max(0.0, min(due) - time.monotonic()))
-
-    def _promote(self) -> int:
-        promoted = promote_once(self._runtime)
-        if promoted:
-            self._runtime.waker.wake()
-        return promoted
-
-    def _guarded(self, sweep: Callable[[], int]) -> None:
-        try:
-            sweep()
-        except (errors.DatabaseDown, errors.Busy) as error:
-            logger.warning("a sweep waits: %s", error.code)
-            self._stop.wait(self._runtime.timing.poll)
-        except Exception:
-            logger.exception("a sweep failed; it runs again at its next interval")

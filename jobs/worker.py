@@ -16,7 +16,7 @@ from app.db.durability import UnsafeDatabase, refuse_unsafe
 from jobs import app as jobs_app
 from jobs.queue import FencedJobManager, autocommit_pool, opened
 from jobs.runtime import Runtime
-from jobs.sweep import Sweeper
+from jobs.sweeper import Sweeper, comparing_passes, moving_passes
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +34,17 @@ def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT; a lost database is waited for, with backoff."""
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     runtime = jobs_app.runtime()
-    sweeper = Sweeper(runtime)
-    sweeper.start()
+    sweepers = [
+        Sweeper(runtime, moving_passes(runtime), name="sweeper"),
+        Sweeper(runtime, comparing_passes(runtime), name="comparer"),
+    ]
+    for sweeper in sweepers:
+        sweeper.start()
     try:
         asyncio.run(_work_until_stopped(settings, runtime))
     finally:
-        sweeper.stop()
+        for sweeper in sweepers:
+            sweeper.stop()
         runtime.close()
 
 

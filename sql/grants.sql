@@ -32,7 +32,7 @@ grant select, insert, update on webhook_rejections, idempotency_keys to postbox_
 grant select on all tables in schema postbox to postbox_worker;
 grant insert, update on operations, provider_calls, circuits to postbox_worker;
 -- a late match moves a line to its merchant; what the provider said about money stays
-grant insert, update (merchant_id, payment_id, refund_id, dispute_id, status, available_on, updated_at) on provider_transactions to postbox_worker;
+grant insert, update (merchant_id, payment_id, refund_id, dispute_id, status, available_on, payout_ref, updated_at) on provider_transactions to postbox_worker;
 grant insert (merchant_id, id, payment_id, currency, amount, origin, operation_id, reason, provider, provider_account)
   on refunds to postbox_worker;
 grant update (state, provider_ref, provider_status, failure_reason) on refunds to postbox_worker;
@@ -45,6 +45,10 @@ grant execute on function enqueue_delivery, emit_observation_due, emit_dispute_s
 grant execute on function state_of_facts, facts_of_children to postbox_worker, postbox_operator;
 -- discrepancies are found and closed by function only
 grant insert on reconcile_due to postbox_worker;
+grant insert on webhooks to postbox_worker;
+grant insert, update (status, position, found, finished_at) on reconciliation_runs to postbox_worker;
+grant insert, update (status, arrives_at, paid_at, failure_code, lines_read_at, updated_at) on payouts to postbox_worker;
+grant execute on function webhook_owner, open_missing_webhooks, reconcile_lines, reconcile_payout, reconcile_balance to postbox_worker;
 grant execute on function reconcile, reconcile_payments to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;

@@ -443,6 +443,7 @@ CREATE TABLE postbox.provider_transactions (
     refund_id uuid,
     dispute_id uuid,
     exchanged boolean DEFAULT false NOT NULL,
+    payout_ref text,
     CONSTRAINT provider_transactions_net_is_gross_less_fee CHECK ((net = (gross - fee))),
     CONSTRAINT provider_transactions_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'available'::text])))
 )
@@ -451,6 +452,8 @@ WITH (fillfactor='80');
 COMMENT ON TABLE postbox.provider_transactions IS 'One row per money line of a provider: a fact, kept as the provider told it.';
 
 COMMENT ON COLUMN postbox.provider_transactions.exchanged IS 'The provider converted it: its currency may then differ from the payment''s.';
+
+COMMENT ON COLUMN postbox.provider_transactions.payout_ref IS 'The payout that brought this line to our bank, once the provider has itemised it.';
 
 CREATE FUNCTION postbox.emit_child_money(t postbox.provider_transactions) RETURNS void
     LANGUAGE plpgsql
@@ -1100,6 +1103,35 @@ $$;
 
 COMMENT ON FUNCTION postbox.oldest_runnable(p_most integer) IS 'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at most so many of them, each one step in the index however long the queue.';
 
+CREATE FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  found jsonb;
+  made bigint;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p.merchant_id, 'payment_id', p.id, 'subject', 'payment/' || p.id,
+           'type', t.type, 'provider', k.provider, 'account', k.account, 'ref', k.provider_event_id,
+           'evidence_at', k.received_at) order by p.merchant_id, p.id), '[]') into found
+  from webhooks k
+  join payments p on p.provider = k.provider and p.provider_account = k.account and p.provider_ref = k.payment_ref
+  join discrepancy_types t on t.type = 'webhook_missing'
+  where k.provider_event_id = any (p_event_ids) and k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale;
+  perform from payments p
+  where (p.merchant_id, p.id) in (
+    select f.merchant_id, f.payment_id from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid))
+  order by p.merchant_id, p.id for no key update;
+  select r.opened into made from record_discrepancies('{}', '{}', null, found, 'poll') r;
+  perform reconcile_soon(f.merchant_id, f.payment_id) from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid);
+  return made;
+end $$;
+
+COMMENT ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) IS 'Of these events, found by asking, those that a webhook should have told: opened at once, closed once they are applied.';
+
 CREATE FUNCTION postbox.operation_attempts_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1528,6 +1560,49 @@ end $$;
 
 COMMENT ON FUNCTION postbox.payments_700_event() IS 'The events of an edge or a milestone, in the transaction that made it true.';
 
+CREATE FUNCTION postbox.payouts_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.payouts'::regclass then
+    raise exception 'payouts_500_audit records postbox.payouts and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  perform audit_write(
+    new.merchant_id,
+    'payout.' || case when tg_op = 'INSERT' then 'found' when new.status <> old.status then new.status else 'observed' end,
+    'payout', new.provider || '/' || new.account || '/' || new.ref, null, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.payouts_500_audit() IS 'One audit entry per payout that is found or changes.';
+
+CREATE FUNCTION postbox.payouts_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.payouts'::regclass then
+    raise exception 'payouts_700_event speaks for postbox.payouts and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'UPDATE' and new.status = old.status then
+    return null;
+  end if;
+  insert into events (merchant_id, topic, payload, correlation_id, causation_id)
+  values (new.merchant_id,
+    case new.status when 'pending' then 'payout.pending' when 'in_transit' then 'payout.in_transit' when 'paid' then 'payout.paid'
+                    when 'failed' then 'payout.failed' else 'payout.canceled' end,
+    jsonb_build_object('provider', new.provider, 'account', new.account, 'ref', new.ref, 'currency', new.currency, 'amount', new.amount,
+      'status', new.status, 'was_paid', new.paid_at is not null, 'destination', new.destination),
+    new.ref, nullif(current_setting('postbox.causation_id', true), ''));
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.payouts_700_event() IS 'A payout tells every status it comes to; whether it had counted as paid is part of what it tells.';
+
 CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1732,6 +1807,85 @@ end $$;
 
 COMMENT ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) IS 'Compares the books of these payments, records what was found, and sets when each is looked at next. The caller holds their locks.';
 
+CREATE FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) RETURNS TABLE(currency text, expected bigint, actual bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  subject constant text := 'account/' || p_provider || '/' || p_account;
+  compared jsonb;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'balance_mismatch',
+           'provider', p_provider, 'account', p_account, 'ref', c.code, 'currency', c.code, 'expected', coalesce(ours.amount, 0),
+           'actual', coalesce(theirs.amount, 0), 'evidence_at', clock_timestamp())), '[]') into compared
+  from (
+    select l.currency, sum(l.amount)::bigint as amount
+    from ledger_accounts a join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
+    where a.merchant_id = platform and a.code in (p_provider || ':pending', p_provider || ':available')
+    group by l.currency
+  ) ours
+  full join (
+    select b.currency, (b.pending + b.available) as amount
+    from jsonb_to_recordset(p_balances) b (currency text, pending bigint, available bigint)
+  ) theirs on theirs.currency = ours.currency
+  cross join lateral (select coalesce(ours.currency, theirs.currency) as code) c;
+  if p_final or not exists (select from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual') then
+    perform record_discrepancies(array[p_merchant_id], array[subject], array['balance_mismatch'],
+      coalesce((select jsonb_agg(c) from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual'), '[]'), p_detected_by);
+  end if;
+  return query select c ->> 'currency', (c ->> 'expected')::bigint, (c ->> 'actual')::bigint from jsonb_array_elements(compared) c;
+end $$;
+
+COMMENT ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) IS 'What our books say the provider holds for us, and what it says, by currency; what differs is recorded once p_final says that nothing is on its way any more.';
+
+CREATE FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  late jsonb;
+  met text[];
+  owners uuid[];
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', l.merchant_id, 'subject', l.subject, 'type', l.type, 'provider', l.provider,
+           'account', l.account, 'ref', l.kind, 'currency', l.currency, 'expected', 0, 'actual', l.gross, 'evidence_at', l.at)), '[]') into late
+  from (
+    select x.*, 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref as subject, t.type, x.recorded_at + t.grace * p_scale as at
+    from provider_transactions x
+    -- what is about a payment is missing here; what is about none waits to be explained
+    join discrepancy_types t on t.type = case
+      when x.kind in ('charge', 'payment', 'partial_capture_reversal', 'refund', 'refund_failure', 'dispute', 'dispute_reversal')
+      then 'missing_here' else 'suspense_aged' end
+    where x.payment_id is null and x.recorded_at + t.grace * p_scale <= clock_timestamp()
+      and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
+      and not exists (
+        select from discrepancies d
+        where d.merchant_id = x.merchant_id and (d.closed_at is null or d.status in ('resolved', 'written_off'))
+          and d.fingerprint = t.type || ' provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref || ' ' || x.kind)
+    order by x.recorded_at limit p_limit
+  ) l;
+  select array_agg(d.merchant_id), array_agg(d.subject) into owners, met
+  from (
+    select d.merchant_id, d.subject from discrepancies d
+    where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
+      select from provider_transactions x
+      where x.provider = d.provider and x.account = d.account and x.payment_id is null
+        and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
+    order by d.first_seen_at limit p_limit
+  ) d;
+  return query select r.opened, r.closed
+  from record_discrepancies(owners, met, array['missing_here', 'suspense_aged'], late, p_detected_by) r;
+end $$;
+
+COMMENT ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) IS 'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found.';
+
 CREATE FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision DEFAULT 1) RETURNS TABLE(merchant_id uuid, payment_id uuid, type text, ref text, currency text, expected bigint, actual bigint, evidence_at timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'postbox', 'pg_temp'
@@ -1824,7 +1978,7 @@ currency_mismatch as (
 duplicate_charge as (
   select w.merchant_id, w.id, 'duplicate_charge', '', w.currency, w.amount_captured, l.charged - l.refunded, l.charged_at
   from wanted w join lines l on l.merchant_id = w.merchant_id and l.id = w.id
-  where l.charges > 1 and l.charged - l.refunded > w.amount_captured - w.amount_refunded
+  where w.confirmed_at is not null and l.charges > 1 and l.charged - l.refunded > w.amount_captured - w.amount_refunded
   union all
   select w.merchant_id, w.id, 'duplicate_charge', twin.id::text, w.currency, twin.amount_captured, w.amount_captured + twin.amount_captured,
          greatest(w.confirmed_at, twin.confirmed_at)
@@ -1875,17 +2029,28 @@ dispute_mismatch as (
   where w.confirmed_at is not null and l.charges > 0 and not l.exchanged
     and l.disputed <> w.amount_disputed + w.amount_lost
 ),
+webhook_missing as (
+  select w.merchant_id, w.id, 'webhook_missing', k.provider_event_id, null::text, null::bigint, null::bigint, k.created_at_provider
+  from wanted w
+  join webhooks k on k.payment_ref = w.provider_ref and k.provider = w.provider and k.account = w.provider_account
+  join discrepancy_types t on t.type = 'webhook_missing'
+  where k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale
+    and exists (
+      select from events e join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id
+      where e.merchant_id = k.merchant_id and e.webhook_id = k.id and d.status <> 'done')
+),
 explained as (
   select * from state_mismatch union all select * from silence union all select * from amount_mismatch
   union all select * from currency_mismatch union all select * from duplicate_charge union all select * from money_after_final
   union all select * from fee_mismatch union all select * from refund_mismatch union all select * from dispute_mismatch
+  union all select * from webhook_missing
 ),
 clearing_nonzero as (
   select w.merchant_id, w.id, 'clearing_nonzero', '', w.currency, 0::bigint, c.amount, c.moved_at
   from wanted w join clearing c on c.merchant_id = w.merchant_id and c.id = w.id
   where c.amount <> 0 and not exists (
     select from explained x
-    where x.merchant_id = w.merchant_id and x.id = w.id and x.type not in ('stale_state', 'settlement_missing', 'fee_mismatch'))
+    where x.merchant_id = w.merchant_id and x.id = w.id and x.type not in ('stale_state', 'settlement_missing', 'fee_mismatch', 'webhook_missing'))
 )
 select f.merchant_id, f.id, f.type, f.ref, f.currency, f.expected, f.actual, f.at + t.grace * p_scale
 from (select * from explained union all select * from clearing_nonzero) f
@@ -1893,6 +2058,34 @@ join discrepancy_types t on t.type = f.type
 $$;
 
 COMMENT ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) IS 'Compares three books per payment: ours, the provider''s money lines, the ledger. One row per disagreement, now or at the moment when silence will have lasted too long. p_scale multiplies every wait, as POSTBOX_TIME_SCALE does.';
+
+CREATE FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint, expected bigint, actual bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  subject constant text := 'payout/' || p_provider || '/' || p_account || '/' || p_ref;
+  o payouts;
+  found jsonb := '[]';
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select * into strict o from payouts
+  where merchant_id = p_merchant_id and provider = p_provider and account = p_account and ref = p_ref for update;
+  expected := o.amount;
+  select coalesce(sum(x.net), 0) into actual from provider_transactions x
+  where x.payout_ref = p_ref and x.provider = p_provider and x.account = p_account and x.kind <> 'payout' and x.currency = o.currency;
+  if o.lines_read_at is not null and actual <> expected then
+    found := jsonb_build_array(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'payout_mismatch', 'provider', p_provider,
+      'account', p_account, 'ref', '', 'currency', o.currency, 'expected', expected, 'actual', actual, 'evidence_at', o.lines_read_at));
+  end if;
+  select r.opened, r.closed into opened, closed
+  from record_discrepancies(array[p_merchant_id], array[subject], array['payout_mismatch'], found, p_detected_by) r;
+  return next;
+end $$;
+
+COMMENT ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) IS 'A payout that was itemised is the sum of its lines; the payout''s own line is not one of them.';
 
 CREATE FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) RETURNS void
     LANGUAGE sql
@@ -1908,6 +2101,27 @@ CREATE FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) RE
 $$;
 
 COMMENT ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) IS 'Something happened to this payment: its books are compared in half a second. The caller holds the payment''s lock.';
+
+CREATE FUNCTION postbox.reconciliation_runs_700_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.reconciliation_runs'::regclass then
+    raise exception 'reconciliation_runs_700_event speaks for postbox.reconciliation_runs and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  insert into events (merchant_id, topic, payload, correlation_id, causation_id)
+  values (new.merchant_id,
+    case new.kind when 'changes' then 'reconciliation.changes_due' when 'balance' then 'reconciliation.balance_due'
+                  else 'reconciliation.payout_due' end,
+    jsonb_build_object('run_id', new.id, 'kind', new.kind, 'provider', new.provider, 'account', new.account, 'subject', new.subject)
+      || new.position,
+    new.kind || '/' || new.subject, nullif(current_setting('postbox.causation_id', true), ''));
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.reconciliation_runs_700_event() IS 'A run that asks the provider wakes its handler, in the transaction that asked for it.';
 
 CREATE FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2830,6 +3044,32 @@ CREATE TABLE postbox.payment_transitions (
 
 COMMENT ON TABLE postbox.payment_transitions IS 'The 54 edges. A command edge allows exactly its actors; an observation edge allows worker, webhook and reconciler.';
 
+CREATE TABLE postbox.payouts (
+    merchant_id uuid NOT NULL,
+    provider text NOT NULL,
+    account text NOT NULL,
+    ref text NOT NULL,
+    status text NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    created_at_provider timestamp with time zone NOT NULL,
+    arrives_at timestamp with time zone NOT NULL,
+    paid_at timestamp with time zone,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    destination text,
+    automatic boolean NOT NULL,
+    failure_code text,
+    lines_read_at timestamp with time zone,
+    CONSTRAINT payouts_failure_code_only_when_failed CHECK (((failure_code IS NULL) OR (status = 'failed'::text))),
+    CONSTRAINT payouts_only_automatic_ones_are_itemised CHECK ((automatic OR (lines_read_at IS NULL))),
+    CONSTRAINT payouts_paid_has_paid_at CHECK (((status <> 'paid'::text) OR (paid_at IS NOT NULL))),
+    CONSTRAINT payouts_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'in_transit'::text, 'paid'::text, 'failed'::text, 'canceled'::text])))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.payouts IS 'One row per payout of a provider to our bank. A paid one may still fail. Only automatic ones say which lines they are made of.';
+
 CREATE TABLE postbox.proposals (
     merchant_id uuid NOT NULL,
     id uuid DEFAULT uuidv7() NOT NULL,
@@ -2950,6 +3190,28 @@ WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_
 
 COMMENT ON TABLE postbox.reconcile_due IS 'When each payment''s books are compared next: half a second after anything happened to it, else when silence becomes too long. No row: there is nothing to wait for.';
 
+CREATE TABLE postbox.reconciliation_runs (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    kind text NOT NULL,
+    provider text NOT NULL,
+    account text NOT NULL,
+    subject text NOT NULL,
+    status text DEFAULT 'requested'::text NOT NULL,
+    asked_by text NOT NULL,
+    requested_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    "position" jsonb DEFAULT '{}'::jsonb NOT NULL,
+    found jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT reconciliation_runs_finished_at_iff_finished CHECK (((status = 'finished'::text) = (finished_at IS NOT NULL))),
+    CONSTRAINT reconciliation_runs_kind_is_known CHECK ((kind = ANY (ARRAY['changes'::text, 'balance'::text, 'payout'::text, 'nightly'::text]))),
+    CONSTRAINT reconciliation_runs_status_is_known CHECK ((status = ANY (ARRAY['requested'::text, 'finished'::text]))),
+    CONSTRAINT reconciliation_runs_subject_is_bounded CHECK (((length(subject) >= 1) AND (length(subject) <= 400)))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.reconciliation_runs IS 'One row per look at a provider as a whole: its changes of an hour, its balance of a day, one of its payouts, our payments of a night.';
+
 CREATE TABLE postbox.refund_transitions (
     from_state text NOT NULL,
     to_state text NOT NULL,
@@ -3067,10 +3329,13 @@ CREATE TABLE postbox.webhooks (
     received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     payload jsonb NOT NULL,
     body_sha256 text NOT NULL,
+    received_by text DEFAULT 'webhook'::text NOT NULL,
     CONSTRAINT webhooks_id_is_bounded CHECK (((length(provider_event_id) >= 1) AND (length(provider_event_id) <= 255)))
 );
 
 COMMENT ON TABLE postbox.webhooks IS 'One row per provider event, for ever: a redelivery finds it and changes nothing. The body is evidence, never an instruction.';
+
+COMMENT ON COLUMN postbox.webhooks.received_by IS 'webhook: the provider sent it. poll: found in its list of events, before or instead of that.';
 
 CREATE VIEW report_v1.access_log WITH (security_barrier='true') AS
  SELECT seen_at,
@@ -3374,7 +3639,8 @@ CREATE VIEW report_v1.transaction_trace WITH (security_barrier='true') AS
             w.created_at_provider,
             w.received_at,
             w.payload,
-            w.body_sha256
+            w.body_sha256,
+            w.received_by
            FROM (postbox.payments p
              CROSS JOIN LATERAL ( SELECT named.merchant_id,
                     named.id,
@@ -3391,7 +3657,8 @@ CREATE VIEW report_v1.transaction_trace WITH (security_barrier='true') AS
                     named.created_at_provider,
                     named.received_at,
                     named.payload,
-                    named.body_sha256
+                    named.body_sha256,
+                    named.received_by
                    FROM postbox.webhooks named
                   WHERE ((named.payment_id = p.id) AND (named.payment_merchant_id = p.merchant_id))
                 UNION ALL
@@ -3410,7 +3677,8 @@ CREATE VIEW report_v1.transaction_trace WITH (security_barrier='true') AS
                     about.created_at_provider,
                     about.received_at,
                     about.payload,
-                    about.body_sha256
+                    about.body_sha256,
+                    about.received_by
                    FROM postbox.webhooks about
                   WHERE ((about.payment_ref = p.provider_ref) AND (about.provider = p.provider) AND (about.account = p.provider_account) AND ((about.payment_id IS DISTINCT FROM p.id) OR (about.payment_merchant_id IS DISTINCT FROM p.merchant_id)))) w)
         )
@@ -3968,6 +4236,9 @@ ALTER TABLE ONLY postbox.payments
 ALTER TABLE postbox.payments
     ADD CONSTRAINT payments_refunded_is_not_negative CHECK ((amount_refunded >= 0)) NOT VALID;
 
+ALTER TABLE ONLY postbox.payouts
+    ADD CONSTRAINT payouts_pkey PRIMARY KEY (merchant_id, provider, account, ref);
+
 ALTER TABLE ONLY postbox.proposals
     ADD CONSTRAINT proposals_pkey PRIMARY KEY (merchant_id, id);
 
@@ -3997,6 +4268,12 @@ ALTER TABLE ONLY postbox.rate_limits
 
 ALTER TABLE ONLY postbox.reconcile_due
     ADD CONSTRAINT reconcile_due_pkey PRIMARY KEY (merchant_id, payment_id);
+
+ALTER TABLE ONLY postbox.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_one_for_each_subject UNIQUE (merchant_id, provider, account, kind, subject);
+
+ALTER TABLE ONLY postbox.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (merchant_id, id);
 
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_pkey PRIMARY KEY (from_state, to_state);
@@ -4030,6 +4307,9 @@ ALTER TABLE ONLY postbox.webhook_rejections
 
 ALTER TABLE ONLY postbox.webhooks
     ADD CONSTRAINT webhooks_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE postbox.webhooks
+    ADD CONSTRAINT webhooks_received_by_is_known CHECK ((received_by = ANY (ARRAY['webhook'::text, 'poll'::text]))) NOT VALID;
 
 CREATE INDEX access_log_by_operator ON postbox.access_log USING btree (operator, seen_at);
 
@@ -4131,11 +4411,21 @@ CREATE INDEX provider_calls_open ON postbox.provider_calls USING btree (sent_at)
 
 CREATE INDEX provider_transactions_by_payment ON postbox.provider_transactions USING btree (merchant_id, payment_id) WHERE (payment_id IS NOT NULL);
 
+CREATE INDEX provider_transactions_by_payout ON postbox.provider_transactions USING btree (payout_ref) WHERE (payout_ref IS NOT NULL);
+
 CREATE INDEX provider_transactions_by_source ON postbox.provider_transactions USING btree (source_ref) WHERE (source_ref IS NOT NULL);
 
 CREATE INDEX provider_transactions_pending ON postbox.provider_transactions USING btree (provider, account, available_on) WHERE (status = 'pending'::text);
 
+CREATE UNIQUE INDEX provider_transactions_ref_is_global ON postbox.provider_transactions USING btree (provider, account, ref);
+
+CREATE INDEX provider_transactions_unmatched ON postbox.provider_transactions USING btree (recorded_at) WHERE (payment_id IS NULL);
+
 CREATE INDEX reconcile_due_by_time ON postbox.reconcile_due USING btree (due_at);
+
+CREATE INDEX reconciliation_runs_newest ON postbox.reconciliation_runs USING btree (kind, requested_at DESC);
+
+CREATE INDEX reconciliation_runs_open ON postbox.reconciliation_runs USING btree (kind, requested_at) WHERE (status = 'requested'::text);
 
 CREATE INDEX refunds_by_merchant_newest ON postbox.refunds USING btree (merchant_id, created_at DESC, id DESC);
 
@@ -4391,6 +4681,22 @@ CREATE TRIGGER payments_700_event AFTER INSERT OR UPDATE ON postbox.payments FOR
 
 ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_700_event;
 
+CREATE TRIGGER payouts_200_no_delete BEFORE DELETE ON postbox.payouts FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.payouts ENABLE ALWAYS TRIGGER payouts_200_no_delete;
+
+CREATE TRIGGER payouts_200_no_truncate BEFORE TRUNCATE ON postbox.payouts FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.payouts ENABLE ALWAYS TRIGGER payouts_200_no_truncate;
+
+CREATE TRIGGER payouts_500_audit AFTER INSERT OR UPDATE ON postbox.payouts FOR EACH ROW EXECUTE FUNCTION postbox.payouts_500_audit();
+
+ALTER TABLE postbox.payouts ENABLE ALWAYS TRIGGER payouts_500_audit;
+
+CREATE TRIGGER payouts_700_event AFTER INSERT OR UPDATE ON postbox.payouts FOR EACH ROW EXECUTE FUNCTION postbox.payouts_700_event();
+
+ALTER TABLE postbox.payouts ENABLE ALWAYS TRIGGER payouts_700_event;
+
 CREATE TRIGGER proposals_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.proposals FOR EACH ROW EXECUTE FUNCTION postbox.proposals_200_check();
 
 ALTER TABLE postbox.proposals ENABLE ALWAYS TRIGGER proposals_200_check;
@@ -4422,6 +4728,10 @@ ALTER TABLE postbox.provider_calls ENABLE ALWAYS TRIGGER provider_calls_500_audi
 CREATE TRIGGER provider_transactions_700_event AFTER INSERT OR UPDATE ON postbox.provider_transactions FOR EACH ROW EXECUTE FUNCTION postbox.provider_transactions_700_event();
 
 ALTER TABLE postbox.provider_transactions ENABLE ALWAYS TRIGGER provider_transactions_700_event;
+
+CREATE TRIGGER reconciliation_runs_700_event AFTER INSERT ON postbox.reconciliation_runs FOR EACH ROW WHEN ((new.kind <> 'nightly'::text)) EXECUTE FUNCTION postbox.reconciliation_runs_700_event();
+
+ALTER TABLE postbox.reconciliation_runs ENABLE ALWAYS TRIGGER reconciliation_runs_700_event;
 
 CREATE TRIGGER refunds_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.refunds FOR EACH ROW EXECUTE FUNCTION postbox.refunds_200_check();
 
@@ -4597,6 +4907,15 @@ ALTER TABLE ONLY postbox.payments
 ALTER TABLE ONLY postbox.payments
     ADD CONSTRAINT payments_state_fkey FOREIGN KEY (state) REFERENCES postbox.payment_states(state) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.payouts
+    ADD CONSTRAINT payouts_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.payouts
+    ADD CONSTRAINT payouts_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.payouts
+    ADD CONSTRAINT payouts_merchant_id_provider_account_fkey FOREIGN KEY (merchant_id, provider, account) REFERENCES postbox.provider_accounts(merchant_id, provider, account) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.proposals
     ADD CONSTRAINT proposals_decided_by_fkey FOREIGN KEY (decided_by) REFERENCES postbox.operators(name) ON DELETE RESTRICT;
 
@@ -4638,6 +4957,12 @@ ALTER TABLE ONLY postbox.provider_transactions
 
 ALTER TABLE ONLY postbox.rate_limits
     ADD CONSTRAINT rate_limits_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_merchant_id_provider_account_fkey FOREIGN KEY (merchant_id, provider, account) REFERENCES postbox.provider_accounts(merchant_id, provider, account) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
@@ -4714,6 +5039,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.operations TO postbox_api USI
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.payments TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.payouts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.proposals TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.provider_accounts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -4725,6 +5052,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.provider_transactions TO post
 CREATE POLICY api_acts_for_one_merchant ON postbox.rate_limits TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.reconcile_due TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
+CREATE POLICY api_acts_for_one_merchant ON postbox.reconciliation_runs TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.refunds TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
@@ -4808,6 +5137,8 @@ CREATE POLICY operator_acts_for_all ON postbox.operations TO postbox_operator US
 
 CREATE POLICY operator_acts_for_all ON postbox.payments TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.payouts TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.proposals TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.provider_accounts TO postbox_operator USING (true) WITH CHECK (true);
@@ -4820,6 +5151,8 @@ CREATE POLICY operator_acts_for_all ON postbox.rate_limits TO postbox_operator U
 
 CREATE POLICY operator_acts_for_all ON postbox.reconcile_due TO postbox_operator USING (true) WITH CHECK (true);
 
+CREATE POLICY operator_acts_for_all ON postbox.reconciliation_runs TO postbox_operator USING (true) WITH CHECK (true);
+
 CREATE POLICY operator_acts_for_all ON postbox.refunds TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_operator USING (true) WITH CHECK (true);
@@ -4827,6 +5160,8 @@ CREATE POLICY operator_acts_for_all ON postbox.webhook_rejections TO postbox_ope
 CREATE POLICY operator_acts_for_all ON postbox.webhooks TO postbox_operator USING (true) WITH CHECK (true);
 
 ALTER TABLE postbox.payments ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.payouts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.proposals ENABLE ROW LEVEL SECURITY;
 
@@ -4839,6 +5174,8 @@ ALTER TABLE postbox.provider_transactions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE postbox.rate_limits ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.reconcile_due ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE postbox.reconciliation_runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.refunds ENABLE ROW LEVEL SECURITY;
 
@@ -4886,6 +5223,8 @@ CREATE POLICY worker_acts_for_all ON postbox.operations TO postbox_worker USING 
 
 CREATE POLICY worker_acts_for_all ON postbox.payments TO postbox_worker USING (true) WITH CHECK (true);
 
+CREATE POLICY worker_acts_for_all ON postbox.payouts TO postbox_worker USING (true) WITH CHECK (true);
+
 CREATE POLICY worker_acts_for_all ON postbox.proposals TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.provider_accounts TO postbox_worker USING (true) WITH CHECK (true);
@@ -4897,6 +5236,8 @@ CREATE POLICY worker_acts_for_all ON postbox.provider_transactions TO postbox_wo
 CREATE POLICY worker_acts_for_all ON postbox.rate_limits TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.reconcile_due TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.reconciliation_runs TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.refunds TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -4995,6 +5336,8 @@ GRANT UPDATE(updated_at) ON TABLE postbox.provider_transactions TO postbox_worke
 GRANT UPDATE(refund_id) ON TABLE postbox.provider_transactions TO postbox_worker;
 
 GRANT UPDATE(dispute_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(payout_ref) ON TABLE postbox.provider_transactions TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_child_money(t postbox.provider_transactions) FROM PUBLIC;
 
@@ -5168,6 +5511,9 @@ REVOKE ALL ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p
 REVOKE ALL ON FUNCTION postbox.oldest_runnable(p_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.oldest_runnable(p_most integer) TO postbox_api;
 
+REVOKE ALL ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.operation_attempts_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.operations_200_check() FROM PUBLIC;
@@ -5200,6 +5546,10 @@ REVOKE ALL ON FUNCTION postbox.payments_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payments_700_event() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.payouts_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.payouts_700_event() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.proposals_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.proposals_500_audit() FROM PUBLIC;
@@ -5217,11 +5567,22 @@ REVOKE ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uu
 GRANT ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.reconciliation_runs_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_worker;
@@ -5255,6 +5616,7 @@ REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at tim
 
 REVOKE ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 
@@ -5462,6 +5824,21 @@ GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_api;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_operator;
 
+GRANT SELECT,INSERT ON TABLE postbox.payouts TO postbox_worker;
+GRANT SELECT ON TABLE postbox.payouts TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(arrives_at) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(paid_at) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(updated_at) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(failure_code) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(lines_read_at) ON TABLE postbox.payouts TO postbox_worker;
+
 GRANT SELECT ON TABLE postbox.proposals TO postbox_worker;
 GRANT SELECT ON TABLE postbox.proposals TO postbox_operator;
 
@@ -5508,6 +5885,17 @@ GRANT SELECT ON TABLE postbox.rate_limits TO postbox_operator;
 GRANT SELECT,INSERT ON TABLE postbox.reconcile_due TO postbox_worker;
 GRANT SELECT ON TABLE postbox.reconcile_due TO postbox_operator;
 
+GRANT SELECT,INSERT ON TABLE postbox.reconciliation_runs TO postbox_worker;
+GRANT SELECT ON TABLE postbox.reconciliation_runs TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.reconciliation_runs TO postbox_worker;
+
+GRANT UPDATE(finished_at) ON TABLE postbox.reconciliation_runs TO postbox_worker;
+
+GRANT UPDATE("position") ON TABLE postbox.reconciliation_runs TO postbox_worker;
+
+GRANT UPDATE(found) ON TABLE postbox.reconciliation_runs TO postbox_worker;
+
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_operator;
 
@@ -5536,7 +5924,7 @@ GRANT SELECT ON TABLE postbox.webhook_rejections TO postbox_worker;
 GRANT SELECT ON TABLE postbox.webhook_rejections TO postbox_operator;
 
 GRANT SELECT,INSERT ON TABLE postbox.webhooks TO postbox_api;
-GRANT SELECT ON TABLE postbox.webhooks TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.webhooks TO postbox_worker;
 GRANT SELECT ON TABLE postbox.webhooks TO postbox_operator;
 
 GRANT SELECT ON TABLE report_v1.access_log TO postbox_compliance;

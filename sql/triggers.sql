@@ -174,6 +174,18 @@ create or replace trigger ledger_balances_200_no_delete before delete on ledger_
 create or replace trigger ledger_balances_200_no_truncate before truncate on ledger_balances
   for each statement execute function refuse_change();
 
+-- runs and payouts: what asks the provider, and what it pays out
+create or replace trigger reconciliation_runs_700_event after insert on reconciliation_runs
+  for each row when (new.kind <> 'nightly') execute function reconciliation_runs_700_event();
+create or replace trigger payouts_500_audit after insert or update on payouts
+  for each row execute function payouts_500_audit();
+create or replace trigger payouts_700_event after insert or update on payouts
+  for each row execute function payouts_700_event();
+create or replace trigger payouts_200_no_delete before delete on payouts
+  for each row execute function refuse_change();
+create or replace trigger payouts_200_no_truncate before truncate on payouts
+  for each statement execute function refuse_change();
+
 -- discrepancies: opened and closed aloud, never deleted
 create or replace trigger discrepancies_200_check before insert or update or delete on discrepancies
   for each row execute function discrepancies_200_check();

@@ -22,6 +22,8 @@ from app.errors import PostboxError
 
 # One migrator at a time, whoever starts it; the number is arbitrary and belongs to Postbox.
 ADVISORY_LOCK = 0x706F7374
+# Between two looks at whether another migrator has finished.
+TURN_SECONDS = 0.1
 # A migration waits this long for a lock, then steps back and tries again: it never blocks the traffic behind it.
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 30
@@ -119,7 +121,7 @@ def migrate(
     """
     with psycopg.connect(url, autocommit=True, row_factory=tuple_row, application_name="postbox migrate") as connection:
         connection.execute("set client_min_messages = warning")
-        connection.execute("select pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        _take_turn(connection)
         try:
             applied = list(_apply_all(connection, report))
             connection.execute(_query("close_database"))
@@ -134,6 +136,12 @@ def migrate(
         finally:
             connection.execute("select pg_advisory_unlock(%s)", [ADVISORY_LOCK])
     return applied
+
+
+def _take_turn(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Wait for another migrator, but in no statement: an index that is built concurrently waits for every open one."""
+    while connection.execute("select pg_try_advisory_lock(%s)", [ADVISORY_LOCK]).fetchone() != (True,):
+        time.sleep(TURN_SECONDS)
 
 
 def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Callable[[str], None]) -> Iterator[str]:

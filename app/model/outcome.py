@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.model.provider_book import Balance, Line, Payout
 from app.model.snapshot import Fact, Snapshot
+from app.model.webhook_event import WebhookEvent
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,11 @@ class Ok:
     snapshot: Snapshot | None
     facts: tuple[Fact, ...] = ()
     found: tuple[Snapshot, ...] = ()  # when a list was asked for
+    # when the account as a whole was asked about
+    events: tuple[WebhookEvent, ...] = ()
+    lines: tuple[Line, ...] = ()
+    payout: Payout | None = None
+    balances: tuple[Balance, ...] = ()
     next_page: str | None = None  # the list goes on: ask again with this as `starting_after`
 
 

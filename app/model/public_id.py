@@ -9,6 +9,7 @@ PAYMENT = "pay_"
 OPERATION = "op_"
 EVENT = "evt_"
 ENTRY = "le_"
+DISCREPANCY = "dis_"
 
 _HEX = re.compile(r"[0-9a-f]{32}")
 

@@ -53,6 +53,7 @@ class Fact:
     status: str  # pending | available
     available_on: datetime
     created_at: datetime
+    exchanged: bool = False  # the provider converted it: its currency may differ from the payment's
 
 
 @dataclass(frozen=True)

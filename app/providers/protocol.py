@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from app.model.outcome import Reply
+from app.model.webhook_event import WebhookEvent
 
 
 class Step(StrEnum):
@@ -21,6 +22,12 @@ class Step(StrEnum):
     CLOSE = "close"  # cancel the object of a payment that already failed, or an orphan
     FETCH = "fetch"
     LIST_RECENT = "list_recent"
+    # the account as a whole
+    LIST_EVENTS = "list_events"
+    LIST_LINES = "list_lines"
+    LIST_PAYOUT_LINES = "list_payout_lines"
+    FETCH_PAYOUT = "fetch_payout"
+    FETCH_BALANCE = "fetch_balance"
 
 
 @dataclass(frozen=True)
@@ -42,25 +49,6 @@ class ProviderRequest:
     expected_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class WebhookEvent:
-    """One verified provider event; the body is evidence only, what it is about is fetched again."""
-
-    provider: str
-    account: str
-    event_id: str
-    type: str
-    object_id: str | None
-    object_type: str | None
-    payment_ref: str | None  # the provider's payment object this event belongs to, where the body tells
-    payment_id: str | None  # ours, from metadata, where the body tells
-    merchant_id: str | None
-    api_version: str | None
-    livemode: bool
-    created_at: datetime
-    payload: Mapping[str, object] = field(repr=False, default_factory=dict)  # redacted by allow-list
-
-
 class Provider(Protocol):
     """Pure I/O: no database, no retries inside, every call bounded by its own timeout."""
 
@@ -80,3 +68,6 @@ class Provider(Protocol):
     def parse_webhook(self, raw: bytes, headers: Mapping[str, str], *, now: datetime) -> WebhookEvent:
         """Verify signature and age on the raw body, then read it. Raises WebhookRefused."""
         ...
+
+
+__all__ = ["Provider", "ProviderRequest", "Step", "WebhookEvent"]

@@ -34,6 +34,11 @@ def post_fact(tx: Tx, merchant_id: Any, event_id: Any) -> None:
     tx.run("ledger.post_fact", merchant_id=merchant_id, event_id=event_id)
 
 
+def post_payout(tx: Tx, merchant_id: Any, event_id: Any) -> None:
+    """A payout reached our bank, or came back after it had: from the payout.* event that tells it; `close` follows."""
+    tx.run("payouts.post", merchant_id=merchant_id, event_id=event_id)
+
+
 def close(tx: Tx) -> None:
     """Move what this transaction posted into the merchants' balances; once, after the last posting."""
     tx.run("ledger.close")

@@ -108,6 +108,7 @@ def _store(tx: Tx, payment: dict[str, Any], fact: Fact, snapshot: Snapshot) -> N
         status=fact.status,
         available_on=fact.available_on,
         created_at=fact.created_at,
+        exchanged=fact.exchanged,
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
 from app.db import Tx
 from app.db.pool import Row
 from app.errors import IllegalTransition, NotFound
+from app.model.webhook_event import WebhookEvent
 from app.services import dead_letters
 
 
@@ -28,6 +32,7 @@ def store(
     created_at: datetime,
     payload: Mapping[str, object],
     body_sha256: str,
+    received_by: str = "webhook",
 ) -> bool:
     """True when the event is new, False when it was stored before. Raises NotFound when nobody owns the account.
 
@@ -49,8 +54,33 @@ def store(
         created_at=created_at,
         payload=dict(payload),
         body_sha256=body_sha256,
+        received_by=received_by,
     )
     return row is not None
+
+
+def store_polled(tx: Tx, events: Sequence[WebhookEvent], *, silence: float) -> int:
+    """Store the events of a list that no webhook has told, in the inbox that webhooks fill; how many those were.
+
+    One that is older than a webhook may be late is a discrepancy, which closes when the event was applied.
+    """
+    if not events:
+        return 0
+    known = tx.all(
+        "webhooks.known",
+        provider=events[0].provider,
+        account=events[0].account,
+        event_ids=[event.event_id for event in events],
+    )
+    told = {row["provider_event_id"] for row in known}
+    missing = [event for event in events if event.event_id not in told]
+    for event in sorted(missing, key=lambda event: event.created_at):
+        body = {field: value for field, value in asdict(event).items() if field != "object_type"}
+        # there are no original bytes: what stands for them is the object as the list showed it
+        text = json.dumps(body["payload"], sort_keys=True, separators=(",", ":"))
+        store(tx, **body, body_sha256=hashlib.sha256(text.encode()).hexdigest(), received_by="poll")
+    tx.run("webhooks.open_missing", event_ids=[event.event_id for event in missing], silence=silence)
+    return len(missing)
 
 
 def reject(tx: Tx, *, provider: str, account: str, reason: str) -> None:

@@ -7,8 +7,12 @@ from jobs.handlers import (
     close_intent,
     close_orphans,
     credit_merchant,
+    list_changes,
     observe_payment,
     post_fact,
+    post_payout,
+    prove_balance,
+    read_payout,
     release_funds,
     run_operation,
     submit_payment,
@@ -31,6 +35,10 @@ HANDLERS: dict[str, Handler] = {
         credit_merchant.HANDLER,
         release_funds.HANDLER,
         post_fact.HANDLER,
+        post_payout.HANDLER,
+        list_changes.HANDLER,
+        prove_balance.HANDLER,
+        read_payout.HANDLER,
     )
 }
 

@@ -14,6 +14,7 @@ from jobs.run import Run
 # The events that say something about a payment's own object; the others are kept as evidence.
 PAYMENT_EVENTS = ("payment_intent.", "charge.")
 NOT_PAYMENT_EVENTS = ("charge.dispute.", "charge.refund.")
+PAYOUT_EVENTS = "payout."
 BALANCE_AVAILABLE = "balance.available"
 # One balance event wakes at most this many payments; the clock sweep finds the rest.
 SETTLEMENTS_PER_EVENT = 1_000
@@ -32,6 +33,9 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
         _look_at_settlements(tx, webhook)
         run.done(tx)
         return None
+    if webhook["type"].startswith(PAYOUT_EVENTS) and webhook["object_id"]:
+        _ask_about_payout(run, tx, webhook)
+        return None
     if not _is_about_payment(webhook):
         run.done(tx)
         return None
@@ -46,6 +50,21 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
         run.done(tx)
         return None
     return open_fetch(run, tx, subject_of(payment, webhook["payment_ref"]))
+
+
+def _ask_about_payout(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
+    """Every change of a payout is a reason to read it: a run of its own, for whoever owns the account."""
+    tx.run(
+        "reconciliation_runs.request",
+        kind="payout",
+        provider=webhook["provider"],
+        account=webhook["account"],
+        subject=f"{webhook['object_id']} {webhook['provider_event_id']}",
+        every=1.0,
+        asked_by="webhook",
+        position={"ref": webhook["object_id"]},
+    )
+    run.done(tx)
 
 
 def _is_about_payment(webhook: dict[str, Any]) -> bool:

@@ -99,7 +99,7 @@ currency_mismatch as (
 duplicate_charge as (
   select w.merchant_id, w.id, 'duplicate_charge', '', w.currency, w.amount_captured, l.charged - l.refunded, l.charged_at
   from wanted w join lines l on l.merchant_id = w.merchant_id and l.id = w.id
-  where l.charges > 1 and l.charged - l.refunded > w.amount_captured - w.amount_refunded
+  where w.confirmed_at is not null and l.charges > 1 and l.charged - l.refunded > w.amount_captured - w.amount_refunded
   union all
   select w.merchant_id, w.id, 'duplicate_charge', twin.id::text, w.currency, twin.amount_captured, w.amount_captured + twin.amount_captured,
          greatest(w.confirmed_at, twin.confirmed_at)
@@ -152,10 +152,22 @@ dispute_mismatch as (
   where w.confirmed_at is not null and l.charges > 0 and not l.exchanged
     and l.disputed <> w.amount_disputed + w.amount_lost
 ),
+-- a change that asking found long after a webhook should have told it, until it is applied
+webhook_missing as (
+  select w.merchant_id, w.id, 'webhook_missing', k.provider_event_id, null::text, null::bigint, null::bigint, k.created_at_provider
+  from wanted w
+  join webhooks k on k.payment_ref = w.provider_ref and k.provider = w.provider and k.account = w.provider_account
+  join discrepancy_types t on t.type = 'webhook_missing'
+  where k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale
+    and exists (
+      select from events e join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id
+      where e.merchant_id = k.merchant_id and e.webhook_id = k.id and d.status <> 'done')
+),
 explained as (
   select * from state_mismatch union all select * from silence union all select * from amount_mismatch
   union all select * from currency_mismatch union all select * from duplicate_charge union all select * from money_after_final
   union all select * from fee_mismatch union all select * from refund_mismatch union all select * from dispute_mismatch
+  union all select * from webhook_missing
 ),
 -- what the two books leave between them and no rule above explains
 clearing_nonzero as (
@@ -163,7 +175,7 @@ clearing_nonzero as (
   from wanted w join clearing c on c.merchant_id = w.merchant_id and c.id = w.id
   where c.amount <> 0 and not exists (
     select from explained x
-    where x.merchant_id = w.merchant_id and x.id = w.id and x.type not in ('stale_state', 'settlement_missing', 'fee_mismatch'))
+    where x.merchant_id = w.merchant_id and x.id = w.id and x.type not in ('stale_state', 'settlement_missing', 'fee_mismatch', 'webhook_missing'))
 )
 select f.merchant_id, f.id, f.type, f.ref, f.currency, f.expected, f.actual, f.at + t.grace * p_scale
 from (select * from explained union all select * from clearing_nonzero) f

@@ -197,7 +197,7 @@ limit %(limit)s;
 -- Make an observation due now, unless one is already on its way.
 select emit_observation_due(p.merchant_id, p.id)
 from payments p
-where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s
+where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s and p.provider_ref is not null
   and not exists (
     select from deliveries d
     where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.status = 'pending' and d.handler = 'observe_payment');

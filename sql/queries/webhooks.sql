@@ -7,9 +7,9 @@ where owner is not null;
 -- name: store
 -- One provider event of the owner's account: no row when it was stored before.
 insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
-  payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256)
+  payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
 values (%(owner)s, %(provider)s, %(account)s, %(provider_event_id)s, %(type)s, %(object_id)s, %(payment_ref)s,
-  %(payment_id)s, %(payment_merchant_id)s, %(api_version)s, %(livemode)s, %(created_at)s, %(payload)s, %(body_sha256)s)
+  %(payment_id)s, %(payment_merchant_id)s, %(api_version)s, %(livemode)s, %(created_at)s, %(payload)s, %(body_sha256)s, %(received_by)s)
 on conflict (merchant_id, provider, account, provider_event_id) do nothing
 returning id;
 
@@ -27,3 +27,12 @@ from webhooks where merchant_id = %(merchant_id)s and id = %(webhook_id)s;
 -- name: replay
 -- Run the handler of a stored provider event again.
 select replay_webhook(%(merchant_id)s, %(webhook_id)s) as replayed;
+
+-- name: known
+-- Which of these events are stored, however they came.
+select provider_event_id from webhooks
+where provider = %(provider)s and account = %(account)s and provider_event_id = any(%(event_ids)s::text[]);
+
+-- name: open_missing
+-- Of these events, found by asking, those that a webhook should have told long ago are discrepancies of their payments.
+select open_missing_webhooks(%(event_ids)s::text[], %(silence)s);

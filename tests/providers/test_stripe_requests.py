@@ -11,6 +11,7 @@ from app.errors import AmountRefused, Invalid
 from app.providers.protocol import Step
 from app.providers.stripe import API_VERSION, StripeProvider
 from app.providers.stripe.declines import CANCELLATION_REASON
+from app.providers.stripe.lists import REQUESTS as OF_ACCOUNT
 from app.providers.stripe.requests import build_request
 
 EXPAND = ["latest_charge", "latest_charge.balance_transaction"]
@@ -40,19 +41,24 @@ def test_another_api_version_in_the_sdk_stops_the_adapter(monkeypatch):
         (Step.CLOSE, "POST", "/v1/payment_intents/pi_1/cancel"),
         (Step.FETCH, "GET", "/v1/payment_intents/pi_1"),
         (Step.LIST_RECENT, "GET", "/v1/payment_intents"),
+        (Step.LIST_EVENTS, "GET", "/v1/events"),
+        (Step.LIST_LINES, "GET", "/v1/balance_transactions"),
+        (Step.LIST_PAYOUT_LINES, "GET", "/v1/balance_transactions"),
+        (Step.FETCH_PAYOUT, "GET", "/v1/payouts/pi_1"),
+        (Step.FETCH_BALANCE, "GET", "/v1/balance"),
     ],
 )
 def test_every_step_has_its_address(operation, step, method, path):
-    request = build(step, operation | {"created_after": 1})
+    request = build(step, operation | {"created_after": 1, "payout": "po_1"})
     assert (request.method, request.path) == (method, path)
 
 
 def test_every_step_of_the_protocol_can_be_prepared(operation):
     for step in Step:
-        assert build(step, operation | {"created_after": 1}).step is step
+        assert build(step, operation | {"created_after": 1, "payout": "po_1"}).step is step
 
 
-@pytest.mark.parametrize("step", [step for step in Step if step is not Step.LIST_RECENT])
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.LIST_RECENT and step not in OF_ACCOUNT])
 def test_every_reply_brings_the_charge_and_its_balance_transaction(operation, step):
     assert build(step, operation).params["expand"] == EXPAND
 

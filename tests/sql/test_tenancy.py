@@ -143,6 +143,7 @@ GLOBAL = {
     "payments_provider_ref_is_global": "a provider's object is one payment's; only the worker writes the column",
     "refunds_provider_ref_is_global": "a provider's refund is one refund's; only the worker writes the column",
     "disputes_provider_ref_is_global": "a provider's dispute is one dispute's; only the worker writes the table",
+    "provider_transactions_ref_is_global": "a provider's line is stored once; only the worker writes the table",
     "api_keys_id_names_one_key": "a key id is looked up before its merchant is known; only operators write it",
     "provider_accounts_has_one_owner": "an account is one merchant's; only operators write it",
 }
@@ -233,7 +234,8 @@ def test_in_every_table_a_merchant_sees_its_own_rows_and_nobodys_else(conn: Conn
         assert looks(conn, two.b, table) == (set() if row is None else {two.b}), table
         assert looks(conn, two.a, table) <= {two.a}, table
     made_by_workers = {
-        "circuits", "delivery_failures", "discrepancies", "operation_attempts", "provider_transactions",
+        "circuits", "delivery_failures", "discrepancies", "operation_attempts", "payouts", "provider_transactions",
+        "reconciliation_runs",
     }  # fmt: skip
     made_by_the_gateway = {"rate_limits", "proposals"}
     assert {name for name in empty if not name.startswith("ledger_")} == made_by_workers | made_by_the_gateway

@@ -16,6 +16,7 @@ from tests import factories
 from tests.factories import Connection
 from tests.sql.edges import DISPUTE_EDGES, EDGES, REFUND_EDGES
 
+KINDS = "payment|operation|webhook|fact|refund|dispute|discrepancy|payout|reconciliation"
 HANDLER_MODULES = ROOT / "jobs" / "handlers"
 
 
@@ -46,7 +47,7 @@ def test_every_topic_can_be_emitted_and_every_emitted_topic_is_known(conn: Conne
     topics = {row["topic"] for row in conn.execute("select topic from topics")}
     bodies = conn.execute("select prosrc from pg_proc where pronamespace = 'postbox'::regnamespace").fetchall()
     text = " ".join(row["prosrc"] for row in bodies)
-    named = set(re.findall(r"'((?:payment|operation|webhook|fact|refund|dispute|discrepancy)\.[a-z_]+)'", text))
+    named = set(re.findall(rf"'((?:{KINDS})\.[a-z_]+)'", text))
     audited_only = {"payment.created", "payment.observed", "operation.requested", "webhook.refused", "webhook.received",
                     "webhook.replayed"}  # fmt: skip
     from_edges = {event for event, _, _ in EDGES.values()} | {*REFUND_EDGES.values(), *DISPUTE_EDGES.values()}

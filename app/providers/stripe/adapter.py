@@ -15,6 +15,7 @@ from stripe._api_version import _ApiVersion
 from app.model.outcome import Ambiguous, Evidence, Outcome, Reply
 from app.providers.protocol import ProviderRequest, Step, WebhookEvent
 from app.providers.stripe import webhooks
+from app.providers.stripe.lists import stored_page
 from app.providers.stripe.outcomes import body_of, describe, is_ours, outcome_of, was_replayed
 from app.providers.stripe.redaction import redact_reply, redact_text
 from app.providers.stripe.requests import build_request
@@ -23,6 +24,8 @@ from app.providers.stripe.transport import RawReply, Transport
 
 # The tables of this package were read against this version; another SDK release has to be read again.
 API_VERSION = "2026-10-28.endive"
+# Pages of everybody's objects: which they were is evidence enough, each of them is stored as a row.
+PAGES = frozenset({Step.LIST_EVENTS, Step.LIST_LINES, Step.LIST_PAYOUT_LINES})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -123,6 +126,8 @@ def _evidence(
 
 def _stored_response(request: ProviderRequest, reply: RawReply) -> dict[str, object] | None:
     body = body_of(reply)
+    if request.step in PAGES and (page := stored_page(body)) is not None:
+        return page
     if request.step is Step.LIST_RECENT and isinstance(body, dict) and isinstance(body.get("data"), list):
         # A page holds every merchant's payments; this evidence belongs to one.
         body = body | {"data": [item for item in body["data"] if is_ours(request, item)]}

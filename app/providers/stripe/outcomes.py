@@ -11,6 +11,8 @@ from app.model.outcome import Ambiguous, Misuse, NotExecuted, Ok, Outcome, Refus
 from app.model.snapshot import Snapshot
 from app.providers.protocol import ProviderRequest, Step
 from app.providers.stripe.declines import failure_code, is_retryable
+from app.providers.stripe.lists import REQUESTS as OF_ACCOUNT
+from app.providers.stripe.lists import read_answer
 from app.providers.stripe.redaction import redact_text
 from app.providers.stripe.snapshots import Unreadable, our_ids, read_payment_intent
 from app.providers.stripe.transport import RawReply
@@ -72,6 +74,8 @@ def describe(error: Exception | None) -> str:
 
 def _success(request: ProviderRequest, reply: RawReply, account: str) -> Outcome:
     try:
+        if request.step in OF_ACCOUNT:
+            return read_answer(request.step, body_of(reply), account=account, ref=request.expected_ref)
         if request.step is Step.LIST_RECENT:
             return _found(request, body_of(reply), account)
         snapshot = read_payment_intent(body_of(reply), account=account)

@@ -12,6 +12,7 @@ from app.errors import Invalid
 from app.providers.protocol import ProviderRequest, Step
 from app.providers.stripe.currencies import to_stripe
 from app.providers.stripe.declines import CANCELLATION_REASON
+from app.providers.stripe.lists import REQUESTS as OF_ACCOUNT
 from app.providers.stripe.redaction import redact_request
 from app.providers.stripe.snapshots import IDS, our_ids
 
@@ -35,6 +36,8 @@ Params = dict[str, object]
 
 def build_request(step: Step, operation: Operation, *, ref: str | None, key: str | None) -> ProviderRequest:
     """The request of `step` and what its reply must be about. Raises Invalid if the parameters do not suffice."""
+    if step in OF_ACCOUNT:
+        return _of_account(step, operation, ref=ref)
     method, tail, build = _STEPS[step]
     if method == "POST" and not key:
         raise Invalid(f"{step} changes something and needs an idempotency key")
@@ -57,6 +60,25 @@ def build_request(step: Step, operation: Operation, *, ref: str | None, key: str
         idempotency_key=key if method == "POST" else None,
         expected_ref=ref if path != ROOT else None,
         expected_metadata=_ids(operation, required=step is Step.CREATE),
+    )
+
+
+def _of_account(step: Step, asked: Operation, *, ref: str | None) -> ProviderRequest:
+    path, build = OF_ACCOUNT[step]
+    if "{ref}" in path:
+        if ref is None or not _REF.fullmatch(ref):
+            raise Invalid(f"{step} needs the provider's reference")
+        path = path.format(ref=ref)
+    params = build(asked)
+    text = json.dumps({"method": "GET", "path": path, "params": params}, sort_keys=True, separators=(",", ":"))
+    return ProviderRequest(
+        step=step,
+        method="GET",
+        path=path,
+        params=params,
+        redacted=redact_request(params),
+        params_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        expected_ref=ref,
     )
 
 

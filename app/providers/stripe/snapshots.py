@@ -109,6 +109,7 @@ def read_balance_transaction(transaction: object) -> Fact:
         status=status,
         available_on=available_on,
         created_at=created_at,
+        exchanged=body.get("exchange_rate") is not None,
     )
     if fact.net != fact.gross - fact.fee:
         raise Unreadable(f"balance transaction {fact.ref} does not add up")

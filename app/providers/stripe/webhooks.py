@@ -45,7 +45,7 @@ def parse_webhook(
         _refuse("too_old", f"signed more than {TOLERANCE:g} s ago")
     if age < -TOLERANCE:
         _refuse("too_new", f"signed more than {TOLERANCE:g} s in the future")
-    return _read(_parse(raw), account)
+    return read_event(_parse(raw), account)
 
 
 def _verify(raw: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> int:
@@ -83,7 +83,8 @@ def _parse(raw: bytes) -> dict[str, object]:
     return event
 
 
-def _read(event: dict[str, object], account: str) -> WebhookEvent:
+def read_event(event: dict[str, object], account: str) -> WebhookEvent:
+    """An event of a webhook's body or of a list. Raises WebhookRefused when it is none."""
     event_id, kind, livemode = event.get("id"), event.get("type"), event.get("livemode")
     data = event.get("data")
     body = data.get("object") if isinstance(data, dict) else None

@@ -1,0 +1,142 @@
+"""Stores what a provider's own book says: its money lines, whoever's they are, its payouts, its balance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from app.config import PLATFORM_MERCHANT_ID, Timing
+from app.db import Tx
+from app.db.pool import Row
+from app.model.provider_book import Balance, Line, Payout
+
+
+def store_lines(tx: Tx, provider: str, account: str, lines: Sequence[Line]) -> int:
+    """Store what is new about these lines: under their payment's merchant, else under the platform, in suspense.
+
+    A payment that gets a line is looked at, because what made the line may not have reached it. Returns how many
+    lines were new, changed or matched.
+    """
+    refs = [line.fact.ref for line in lines]
+    known = {
+        row["ref"]: row for row in tx.all("provider_transactions.known", provider=provider, account=account, refs=refs)
+    }
+    news = [line for line in lines if _is_news(line, known.get(line.fact.ref))]
+    owners = _owners(tx, provider, account, news)
+    # payments before lines, and in the one lock order
+    for merchant_id, payment_id in sorted(set(owners.values())):
+        tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id)
+    stored = 0
+    for line in news:
+        owner = owners.get(line.fact.ref)
+        changed = _store(tx, provider, account, line, *(owner or (PLATFORM_MERCHANT_ID, None)))
+        stored += changed
+        if changed and owner is not None:
+            tx.one("payments.look_now", merchant_id=owner[0], payment_id=owner[1])
+    return stored
+
+
+def _is_news(line: Line, known: Row | None) -> bool:
+    """An available line that has its payment never changes again."""
+    return known is None or known["payment_id"] is None or known["status"] != line.fact.status
+
+
+def _owners(tx: Tx, provider: str, account: str, lines: Sequence[Line]) -> dict[str, tuple[UUID, UUID]]:
+    """Whose each line is, by the provider's references and then by the ids our metadata carries."""
+    if not lines:
+        return {}
+    rows = tx.all(
+        "provider_transactions.owners",
+        provider=provider,
+        account=account,
+        refs=[line.fact.ref for line in lines],
+        source_refs=[line.fact.source_ref for line in lines],
+        payment_refs=[line.payment_ref for line in lines],
+        payment_ids=[line.payment_id for line in lines],
+        merchant_ids=[line.merchant_id for line in lines],
+    )
+    return {row["ref"]: (row["merchant_id"], row["payment_id"]) for row in rows}
+
+
+def _store(tx: Tx, provider: str, account: str, line: Line, merchant_id: Any, payment_id: Any) -> int:
+    fact = line.fact
+    return tx.run(
+        "provider_transactions.upsert",
+        merchant_id=merchant_id,
+        payment_id=payment_id,
+        provider=provider,
+        account=account,
+        ref=fact.ref,
+        kind=fact.kind,
+        source_ref=fact.source_ref,
+        currency=fact.currency,
+        gross=fact.gross,
+        fee=fact.fee,
+        net=fact.net,
+        status=fact.status,
+        available_on=fact.available_on,
+        created_at=fact.created_at,
+        exchanged=fact.exchanged,
+    )
+
+
+def store_payout(tx: Tx, merchant_id: Any, provider: str, account: str, payout: Payout) -> None:
+    """The payout as it is now; one that ended never goes back, but a paid one may still fail."""
+    tx.run(
+        "payouts.upsert",
+        merchant_id=merchant_id,
+        provider=provider,
+        account=account,
+        ref=payout.ref,
+        status=payout.status,
+        currency=payout.currency,
+        amount=payout.amount,
+        created_at=payout.created_at,
+        arrives_at=payout.arrives_at,
+        automatic=payout.automatic,
+        destination=payout.destination,
+        failure_code=payout.failure_code,
+    )
+
+
+def itemise(tx: Tx, provider: str, account: str, ref: str, lines: Sequence[Line]) -> None:
+    """These lines were paid out by the payout `ref`."""
+    tx.run(
+        "provider_transactions.assign_payout",
+        provider=provider,
+        account=account,
+        payout_ref=ref,
+        refs=[line.fact.ref for line in lines],
+    )
+
+
+def compare_payout(tx: Tx, merchant_id: Any, provider: str, account: str, ref: str) -> Row:
+    """Every line is read: the payout is their sum, or that is a discrepancy. Returns `expected` and `actual`."""
+    names = {"merchant_id": merchant_id, "provider": provider, "account": account, "ref": ref}
+    tx.run("payouts.lines_read", **names)
+    row = tx.one("payouts.compare", **names)
+    assert row is not None, "a comparison always answers"
+    return row
+
+
+def compare_balance(
+    tx: Tx, merchant_id: Any, provider: str, account: str, balances: Sequence[Balance], *, final: bool
+) -> list[Row]:
+    """Our books against the provider's balance by currency: `expected`, `actual`. `final` records what differs."""
+    told = [{"currency": b.currency, "pending": b.pending, "available": b.available} for b in balances]
+    return tx.all(
+        "payouts.compare_balance",
+        merchant_id=merchant_id,
+        provider=provider,
+        account=account,
+        balances={"told": told},
+        final=final,
+    )
+
+
+def compare_lines(tx: Tx, *, limit: int, timing: Timing) -> Row:
+    """Lines that are nobody's: how many were opened as discrepancies, and how many closed."""
+    row = tx.one("payouts.compare_lines", scale=timing.silence, limit=limit)
+    assert row is not None, "a comparison always answers"
+    return row

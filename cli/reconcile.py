@@ -1,0 +1,166 @@
+"""`postbox reconcile`: compare books by hand, look at a day's proof of balance or at a payout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from app.db.pool import Row
+from app.services import discrepancies as service
+from app.services.discrepancies import Place, Range
+from app.services.reconciliation import Compared
+from cli.discrepancies import CRITICAL
+from cli.identity import PAYMENT_ID
+from cli.reconcile_report import DEFAULT_DAYS, read_report, write_report
+from cli.render import money, print_facts, print_json, print_rows
+from cli.session import Session, json_option, with_session
+
+# One transaction of a comparison by hand; its payments are locked for as long as it takes.
+PAGE = 500
+
+PLAN = {"would": "Would", "severity": "Severity", "type": "Type", "payment_id": "Payment", "expected": "Expected",
+        "actual": "Actual"}  # fmt: skip
+PROOFS = {"day": "Day (UTC)", "provider": "Provider", "account": "Account", "status": "Status", "currency": "Currency",
+          "expected": "Our books", "actual": "Provider", "agrees": "Agrees"}  # fmt: skip
+LINES = {"kind": "Kind", "lines": "Lines", "gross": "Gross", "fee": "Fee", "net": "Net"}
+
+
+@click.group()
+def reconcile() -> None:
+    """Compare books. The worker does so by itself, all the time; this is for looking and for making sure."""
+
+
+@reconcile.command()
+@click.option("--since", type=click.DateTime(), help="Only payments that changed since (UTC).")
+@click.option("--until", type=click.DateTime(), help="Only payments that changed before (UTC).")
+@click.option("--payment", type=PAYMENT_ID, help="Only this payment.")
+@click.option("--provider", help="Only payments of this provider.")
+@click.option("--dry-run", is_flag=True, help="Show what would be opened and closed and change nothing.")
+@click.option("--html", "page", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write a report.")
+@json_option
+@with_session
+def run(
+    session: Session,
+    since: datetime | None,
+    until: datetime | None,
+    payment: UUID | None,
+    provider: str | None,
+    dry_run: bool,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare the books of payments and record what does not meet; exit 3 while a critical discrepancy is open.
+
+    A second run changes nothing.
+    """
+    wanted = Range(_utc(since), _utc(until), payment, provider)
+    compared, plan = _walk(session, wanted, dry_run=dry_run, quiet=as_json)
+    if page is not None:
+        now = datetime.now(UTC)
+        told = session.read(
+            lambda tx: read_report(
+                tx,
+                since=wanted.since or now - timedelta(days=DEFAULT_DAYS),
+                until=wanted.until or now,
+                provider=provider,
+            )
+        )
+        write_report(page, told)
+    critical = session.read(service.open_critical)
+    _tell(compared, plan, dry_run=dry_run, critical=critical, as_json=as_json)
+    if critical:
+        raise click.exceptions.Exit(CRITICAL)
+
+
+def _walk(session: Session, wanted: Range, *, dry_run: bool, quiet: bool) -> tuple[Compared, list[Row]]:
+    """Every payment of the range, a page and a transaction at a time."""
+    timing = session.settings.timing
+    total = session.read(lambda tx: service.count(tx, wanted))
+    compared, plan, at = Compared(), [], Place()
+    with Progress(console=Console(stderr=True), disable=quiet or total <= PAGE, transient=True) as progress:
+        bar = progress.add_task("comparing", total=total)
+        while payments := session.read(lambda tx, at=at: service.page(tx, wanted, at, limit=PAGE)):  # type: ignore[misc]
+            if dry_run:
+                plan += session.read(lambda tx, rows=payments: service.preview_page(tx, rows, timing=timing))  # type: ignore[misc]
+                compared += Compared(len(payments))
+            else:
+                compared += session.reconcile(lambda tx, rows=payments: service.compare_page(tx, rows, timing=timing))  # type: ignore[misc]
+            at = Place(payments[-1]["merchant_id"], payments[-1]["payment_id"])
+            progress.advance(bar, len(payments))
+    return compared, plan
+
+
+def _tell(compared: Compared, plan: list[Row], *, dry_run: bool, critical: int, as_json: bool) -> None:
+    if dry_run:
+        would = Counter(row["would"] for row in plan)
+        compared = Compared(compared.payments, would["open"], would["close"])
+    if as_json:
+        told: dict[str, Any] = {
+            "payments": compared.payments, "opened": compared.opened, "closed": compared.closed,
+            "open_critical": critical, "dry_run": dry_run,
+        }  # fmt: skip
+        print_json(told | ({"plan": plan} if dry_run else {}))
+        return
+    if plan:
+        print_rows([_priced(row, "expected", "actual") for row in plan], PLAN, empty="")
+    verb = "would open" if dry_run else "opened"
+    click.echo(f"{compared.payments} payments compared, {verb} {compared.opened}, closed {compared.closed}")
+    if critical:
+        click.echo(f"critical discrepancies open: {critical}")
+
+
+@reconcile.command()
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day (UTC); today unless given.")
+@json_option
+@with_session
+def balance(session: Session, day: datetime | None, as_json: bool) -> None:
+    """Show a day's proof: what our books say the provider holds and what it says; exit 1 unless they agree."""
+    since = (day or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    proofs = session.read(lambda tx: service.proofs(tx, since=since, until=since + timedelta(days=1)))
+    rows = [
+        {"day": since.date(), "currency": currency, "agrees": sums["expected"] == sums["actual"]}
+        | {name: proof[name] for name in ("provider", "account", "status", "finished_at")}
+        | sums
+        for proof in proofs
+        for currency, sums in proof["found"].items()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, PROOFS, empty=f"no proof of balance ran on {since.date()}")
+    if not rows or not all(row["agrees"] for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+@reconcile.command()
+@click.argument("ref", metavar="PAYOUT")
+@json_option
+@with_session
+def payout(session: Session, ref: str, as_json: bool) -> None:
+    """Show a payout of the provider (po_...) and what it is made of; exit 1 when its lines are not its amount."""
+    found, lines = session.read(lambda tx: service.payout(tx, ref))
+    agrees = found["lines_read_at"] is None or found["lines_sum"] == found["amount"]
+    if as_json:
+        print_json(found | {"agrees": agrees, "by_kind": lines})
+    else:
+        print_facts(_priced({name: found[name] for name in found if name != "recorded_at"}, "amount", "lines_sum"))
+        print_rows([_priced(line, "gross", "fee", "net") for line in lines], LINES, empty="its lines are not known")
+    if not agrees:
+        raise click.exceptions.Exit(1)
+
+
+def _priced(row: Row, *names: str) -> Row:
+    if not row["currency"]:
+        return row
+    return row | {name: money(row[name], row["currency"], row["exponent"]) for name in names}
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment else None

@@ -1,0 +1,85 @@
+"""The worker's own clock: threads that call each pass at its own interval; a database that is away is waited for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from app import errors
+from jobs import provider_runs, reconcile, sweep
+from jobs.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two calls, and the call.
+Pass = tuple[float, Callable[[], int]]
+
+
+def moving_passes(runtime: Runtime) -> list[Pass]:
+    """What moves payments on."""
+    timing = runtime.timing
+
+    def promote() -> int:
+        promoted = sweep.promote_once(runtime)
+        if promoted:
+            runtime.waker.wake()
+        return promoted
+
+    return [
+        (timing.sweep_promote, promote),
+        (timing.sweep_leases, lambda: sweep.expire_leases_once(runtime)),
+        (timing.sweep_jobs, lambda: sweep.rescue_once(runtime)),
+        (timing.sweep_jobs, lambda: sweep.find_lost_jobs_once(runtime)),
+        (timing.sweep_clock, lambda: sweep.observe_due_once(runtime)),
+        (timing.sweep_clock, lambda: sweep.expire_actions_once(runtime)),
+        (timing.settle_recheck, lambda: sweep.prune_keys_once(runtime)),
+    ]
+
+
+def comparing_passes(runtime: Runtime) -> list[Pass]:
+    """What compares books; in a thread of its own, so that a night of it delays no payment."""
+    timing = runtime.timing
+    return [
+        (timing.sweep_reconcile, lambda: reconcile.compare_due_once(runtime)),
+        (timing.reconcile_sweep, lambda: reconcile.arm_silent_once(runtime)),
+        (timing.sweep_clock, lambda: provider_runs.compare_lines_once(runtime)),
+        (timing.sweep_clock, lambda: provider_runs.request_runs_once(runtime)),
+        (timing.sweep_clock, lambda: provider_runs.compare_night_once(runtime)),
+    ]
+
+
+class Sweeper:
+    """One thread and its passes."""
+
+    def __init__(self, runtime: Runtime, passes: list[Pass], *, name: str) -> None:
+        self._runtime = runtime
+        self._passes = passes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=3)
+
+    def _run(self) -> None:
+        due = [time.monotonic()] * len(self._passes)
+        while not self._stop.is_set():
+            for index, (every, call) in enumerate(self._passes):
+                if time.monotonic() >= due[index]:
+                    self._guarded(call)
+                    due[index] = time.monotonic() + every
+            self._stop.wait(max(0.0, min(due) - time.monotonic()))
+
+    def _guarded(self, call: Callable[[], int]) -> None:
+        try:
+            call()
+        except (errors.DatabaseDown, errors.Busy) as error:
+            logger.warning("a sweep waits: %s", error.code)
+            self._stop.wait(self._runtime.timing.poll)
+        except Exception:
+            logger.exception("a sweep failed; it runs again at its next interval")

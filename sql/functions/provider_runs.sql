@@ -1,0 +1,202 @@
+-- What is asked of a provider as a whole: runs, payouts, and lines that are about no payment of ours.
+
+create or replace function reconciliation_runs_700_event() returns trigger
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+begin
+  if tg_relid <> 'postbox.reconciliation_runs'::regclass then
+    raise exception 'reconciliation_runs_700_event speaks for postbox.reconciliation_runs and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  insert into events (merchant_id, topic, payload, correlation_id, causation_id)
+  values (new.merchant_id,
+    case new.kind when 'changes' then 'reconciliation.changes_due' when 'balance' then 'reconciliation.balance_due'
+                  else 'reconciliation.payout_due' end,
+    jsonb_build_object('run_id', new.id, 'kind', new.kind, 'provider', new.provider, 'account', new.account, 'subject', new.subject)
+      || new.position,
+    new.kind || '/' || new.subject, nullif(current_setting('postbox.causation_id', true), ''));
+  return null;
+end $$;
+comment on function reconciliation_runs_700_event is 'A run that asks the provider wakes its handler, in the transaction that asked for it.';
+
+create or replace function payouts_500_audit() returns trigger
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+begin
+  if tg_relid <> 'postbox.payouts'::regclass then
+    raise exception 'payouts_500_audit records postbox.payouts and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  perform audit_write(
+    new.merchant_id,
+    'payout.' || case when tg_op = 'INSERT' then 'found' when new.status <> old.status then new.status else 'observed' end,
+    'payout', new.provider || '/' || new.account || '/' || new.ref, null, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end);
+  return null;
+end $$;
+comment on function payouts_500_audit is 'One audit entry per payout that is found or changes.';
+
+create or replace function payouts_700_event() returns trigger
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+begin
+  if tg_relid <> 'postbox.payouts'::regclass then
+    raise exception 'payouts_700_event speaks for postbox.payouts and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'UPDATE' and new.status = old.status then
+    return null;
+  end if;
+  insert into events (merchant_id, topic, payload, correlation_id, causation_id)
+  values (new.merchant_id,
+    case new.status when 'pending' then 'payout.pending' when 'in_transit' then 'payout.in_transit' when 'paid' then 'payout.paid'
+                    when 'failed' then 'payout.failed' else 'payout.canceled' end,
+    jsonb_build_object('provider', new.provider, 'account', new.account, 'ref', new.ref, 'currency', new.currency, 'amount', new.amount,
+      'status', new.status, 'was_paid', new.paid_at is not null, 'destination', new.destination),
+    new.ref, nullif(current_setting('postbox.causation_id', true), ''));
+  return null;
+end $$;
+comment on function payouts_700_event is 'A payout tells every status it comes to; whether it had counted as paid is part of what it tells.';
+
+create or replace function reconcile_lines(p_scale float8, p_limit integer, p_detected_by text)
+  returns table (opened bigint, closed bigint)
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+declare
+  late jsonb;
+  met text[];
+  owners uuid[];
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', l.merchant_id, 'subject', l.subject, 'type', l.type, 'provider', l.provider,
+           'account', l.account, 'ref', l.kind, 'currency', l.currency, 'expected', 0, 'actual', l.gross, 'evidence_at', l.at)), '[]') into late
+  from (
+    select x.*, 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref as subject, t.type, x.recorded_at + t.grace * p_scale as at
+    from provider_transactions x
+    -- what is about a payment is missing here; what is about none waits to be explained
+    join discrepancy_types t on t.type = case
+      when x.kind in ('charge', 'payment', 'partial_capture_reversal', 'refund', 'refund_failure', 'dispute', 'dispute_reversal')
+      then 'missing_here' else 'suspense_aged' end
+    where x.payment_id is null and x.recorded_at + t.grace * p_scale <= clock_timestamp()
+      and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
+      and not exists (
+        select from discrepancies d
+        where d.merchant_id = x.merchant_id and (d.closed_at is null or d.status in ('resolved', 'written_off'))
+          and d.fingerprint = t.type || ' provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref || ' ' || x.kind)
+    order by x.recorded_at limit p_limit
+  ) l;
+  select array_agg(d.merchant_id), array_agg(d.subject) into owners, met
+  from (
+    select d.merchant_id, d.subject from discrepancies d
+    where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
+      select from provider_transactions x
+      where x.provider = d.provider and x.account = d.account and x.payment_id is null
+        and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
+    order by d.first_seen_at limit p_limit
+  ) d;
+  return query select r.opened, r.closed
+  from record_discrepancies(owners, met, array['missing_here', 'suspense_aged'], late, p_detected_by) r;
+end $$;
+comment on function reconcile_lines is
+  'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found.';
+
+create or replace function reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text)
+  returns table (opened bigint, closed bigint, expected bigint, actual bigint)
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+declare
+  subject constant text := 'payout/' || p_provider || '/' || p_account || '/' || p_ref;
+  o payouts;
+  found jsonb := '[]';
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select * into strict o from payouts
+  where merchant_id = p_merchant_id and provider = p_provider and account = p_account and ref = p_ref for update;
+  expected := o.amount;
+  select coalesce(sum(x.net), 0) into actual from provider_transactions x
+  where x.payout_ref = p_ref and x.provider = p_provider and x.account = p_account and x.kind <> 'payout' and x.currency = o.currency;
+  if o.lines_read_at is not null and actual <> expected then
+    found := jsonb_build_array(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'payout_mismatch', 'provider', p_provider,
+      'account', p_account, 'ref', '', 'currency', o.currency, 'expected', expected, 'actual', actual, 'evidence_at', o.lines_read_at));
+  end if;
+  select r.opened, r.closed into opened, closed
+  from record_discrepancies(array[p_merchant_id], array[subject], array['payout_mismatch'], found, p_detected_by) r;
+  return next;
+end $$;
+comment on function reconcile_payout is 'A payout that was itemised is the sum of its lines; the payout''s own line is not one of them.';
+
+create or replace function reconcile_balance(
+  p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text
+) returns table (currency text, expected bigint, actual bigint)
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+declare
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  subject constant text := 'account/' || p_provider || '/' || p_account;
+  compared jsonb;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'balance_mismatch',
+           'provider', p_provider, 'account', p_account, 'ref', c.code, 'currency', c.code, 'expected', coalesce(ours.amount, 0),
+           'actual', coalesce(theirs.amount, 0), 'evidence_at', clock_timestamp())), '[]') into compared
+  from (
+    select l.currency, sum(l.amount)::bigint as amount
+    from ledger_accounts a join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
+    where a.merchant_id = platform and a.code in (p_provider || ':pending', p_provider || ':available')
+    group by l.currency
+  ) ours
+  full join (
+    select b.currency, (b.pending + b.available) as amount
+    from jsonb_to_recordset(p_balances) b (currency text, pending bigint, available bigint)
+  ) theirs on theirs.currency = ours.currency
+  cross join lateral (select coalesce(ours.currency, theirs.currency) as code) c;
+  if p_final or not exists (select from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual') then
+    perform record_discrepancies(array[p_merchant_id], array[subject], array['balance_mismatch'],
+      coalesce((select jsonb_agg(c) from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual'), '[]'), p_detected_by);
+  end if;
+  return query select c ->> 'currency', (c ->> 'expected')::bigint, (c ->> 'actual')::bigint from jsonb_array_elements(compared) c;
+end $$;
+comment on function reconcile_balance is
+  'What our books say the provider holds for us, and what it says, by currency; what differs is recorded once p_final says that'
+  ' nothing is on its way any more.';
+
+create or replace function open_missing_webhooks(p_event_ids text[], p_scale float8) returns bigint
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+declare
+  found jsonb;
+  made bigint;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p.merchant_id, 'payment_id', p.id, 'subject', 'payment/' || p.id,
+           'type', t.type, 'provider', k.provider, 'account', k.account, 'ref', k.provider_event_id,
+           'evidence_at', k.received_at) order by p.merchant_id, p.id), '[]') into found
+  from webhooks k
+  join payments p on p.provider = k.provider and p.provider_account = k.account and p.provider_ref = k.payment_ref
+  join discrepancy_types t on t.type = 'webhook_missing'
+  where k.provider_event_id = any (p_event_ids) and k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale;
+  perform from payments p
+  where (p.merchant_id, p.id) in (
+    select f.merchant_id, f.payment_id from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid))
+  order by p.merchant_id, p.id for no key update;
+  select r.opened into made from record_discrepancies('{}', '{}', null, found, 'poll') r;
+  perform reconcile_soon(f.merchant_id, f.payment_id) from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid);
+  return made;
+end $$;
+comment on function open_missing_webhooks is
+  'Of these events, found by asking, those that a webhook should have told: opened at once, closed once they are applied.';

@@ -1,0 +1,140 @@
+-- name: find
+-- Discrepancies, the worst first and of those the longest overdue.
+select d.*, c.exponent, p.reference, extract(epoch from clock_timestamp() - d.first_seen_at)::float8 as age_s,
+       d.closed_at is null and d.sla_due_at < clock_timestamp() as overdue
+from discrepancies d
+left join currencies c on c.code = d.currency
+left join payments p on p.merchant_id = d.merchant_id and p.id = d.payment_id
+where (%(every)s or d.closed_at is null)
+  and (%(id)s::uuid is null or d.id = %(id)s)
+  and (%(type)s::text is null or d.type = %(type)s)
+  and (%(severity)s::text is null or d.severity = %(severity)s)
+  and (%(payment_id)s::uuid is null or d.payment_id = %(payment_id)s)
+order by d.closed_at desc nulls first, array_position(array['critical', 'high', 'medium', 'low'], d.severity), d.sla_due_at, d.id
+limit %(limit)s;
+
+-- name: history
+-- What was done about one discrepancy, from its audit.
+select recorded_at, action, actor_type, actor_id, on_behalf_of, reason
+from audit_log
+where merchant_id = %(merchant_id)s and entity_type = 'discrepancy' and entity_id = %(id)s::uuid::text
+order by recorded_at, id;
+
+-- name: acknowledge
+-- Somebody looks after it; no row when it is closed.
+update discrepancies set status = 'acknowledged', acknowledged_by = %(by)s, acknowledged_at = clock_timestamp(), resolution_note = %(note)s
+where merchant_id = %(merchant_id)s and id = %(id)s and closed_at is null
+returning *;
+
+-- name: resolve
+-- A person closes it and says why; no row when it is closed.
+update discrepancies set status = 'resolved', closed_at = clock_timestamp(), resolved_by = %(by)s, resolution_code = %(code)s,
+  resolution_note = %(note)s
+where merchant_id = %(merchant_id)s and id = %(id)s and closed_at is null
+returning *;
+
+-- name: write_off
+-- Ask for a write-off, or post the one that another operator has asked for.
+select * from write_off_discrepancy(%(merchant_id)s, %(id)s, %(reason)s);
+
+-- name: open_critical
+-- How many critical ones are open.
+select count(*) as open from discrepancies where severity = 'critical' and closed_at is null;
+
+-- name: count_range
+-- How many payments a comparison by hand is about.
+select count(*) as payments from payments p
+where (%(payment_id)s::uuid is null or p.id = %(payment_id)s) and (%(provider)s::text is null or p.provider = %(provider)s)
+  and p.updated_at >= %(since)s and p.updated_at < %(until)s;
+
+-- name: range_page
+-- The next payments of a comparison by hand, by key.
+select p.merchant_id, p.id as payment_id from payments p
+where (p.merchant_id, p.id) > (%(after_merchant)s::uuid, %(after_payment)s::uuid)
+  and (%(payment_id)s::uuid is null or p.id = %(payment_id)s) and (%(provider)s::text is null or p.provider = %(provider)s)
+  and p.updated_at >= %(since)s and p.updated_at < %(until)s
+order by p.merchant_id, p.id
+limit %(limit)s;
+
+-- name: lock_page
+-- The same payments under their locks, waited for: a comparison by hand leaves nothing out.
+select p.merchant_id, p.id as payment_id from payments p
+where (p.merchant_id, p.id) in (select * from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[]))
+order by p.merchant_id, p.id
+for no key update;
+
+-- name: preview
+-- What a comparison of these payments would open and close; nothing is changed.
+with found as (
+  select f.*, f.type || ' payment/' || f.payment_id || ' ' || f.ref as fingerprint
+  from reconcile_payments(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[], %(scale)s) f
+  where f.evidence_at <= statement_timestamp()
+)
+select 'open' as would, f.type, t.severity, f.payment_id, f.currency, c.exponent, f.expected, f.actual
+from found f
+join discrepancy_types t on t.type = f.type
+left join currencies c on c.code = f.currency
+where not exists (
+  select from discrepancies d
+  where d.merchant_id = f.merchant_id and d.fingerprint = f.fingerprint
+    and (d.closed_at is null or d.status in ('resolved', 'written_off')
+         and (d.expected, d.actual, d.currency) is not distinct from (f.expected, f.actual, f.currency)))
+union all
+select 'close', d.type, d.severity, d.payment_id, d.currency, c.exponent, d.expected, d.actual
+from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[]) w (merchant_id, payment_id)
+join discrepancies d on d.merchant_id = w.merchant_id and d.subject = 'payment/' || w.payment_id and d.closed_at is null
+join discrepancy_types t on t.type = d.type and t.closes_itself
+left join currencies c on c.code = d.currency
+where not exists (select from found f where f.merchant_id = d.merchant_id and f.fingerprint = d.fingerprint);
+
+-- name: days
+-- What was captured per day, provider and currency: how much of it meets in all books, and how much does not.
+select (p.confirmed_at at time zone 'UTC')::date as day, p.provider, p.currency, c.exponent, count(*) as payments,
+       sum(p.amount_captured)::bigint as captured,
+       coalesce(sum(p.amount_captured) filter (where not f.flagged), 0)::bigint as matched,
+       coalesce(sum(p.amount_captured) filter (where f.flagged), 0)::bigint as unmatched,
+       count(*) filter (where f.flagged) as unmatched_payments
+from payments p
+join currencies c on c.code = p.currency
+cross join lateral (
+  select exists (
+    select from discrepancies d
+    where d.merchant_id = p.merchant_id and d.subject = 'payment/' || p.id and d.closed_at is null) as flagged
+) f
+where p.confirmed_at >= %(since)s and p.confirmed_at < %(until)s and (%(provider)s::text is null or p.provider = %(provider)s)
+group by 1, p.provider, p.currency, c.exponent
+order by 1, p.provider, p.currency;
+
+-- name: ages
+-- Open discrepancies by severity and age.
+select severity, age.bucket, count(*) as open, count(*) filter (where sla_due_at < clock_timestamp()) as overdue
+from discrepancies
+cross join lateral (
+  select case when first_seen_at > clock_timestamp() - interval '1 day' then '0-1 d'
+              when first_seen_at > clock_timestamp() - interval '3 days' then '1-3 d'
+              when first_seen_at > clock_timestamp() - interval '7 days' then '3-7 d'
+              when first_seen_at > clock_timestamp() - interval '30 days' then '7-30 d'
+              else 'over 30 d' end as bucket
+) age
+where closed_at is null
+group by severity, age.bucket;
+
+-- name: payout
+-- One payout, whose account it left, and the lines it is made of.
+select o.*, c.exponent, (
+    select coalesce(sum(x.net), 0)::bigint from provider_transactions x
+    where x.payout_ref = o.ref and x.provider = o.provider and x.account = o.account and x.kind <> 'payout') as lines_sum,
+  (select count(*) from provider_transactions x
+   where x.payout_ref = o.ref and x.provider = o.provider and x.account = o.account and x.kind <> 'payout') as lines
+from payouts o
+join currencies c on c.code = o.currency
+where o.ref = %(ref)s;
+
+-- name: payout_lines
+-- The lines of a payout by kind.
+select x.kind, x.currency, c.exponent, count(*) as lines, sum(x.gross)::bigint as gross, sum(x.fee)::bigint as fee, sum(x.net)::bigint as net
+from provider_transactions x
+join currencies c on c.code = x.currency
+where x.payout_ref = %(ref)s
+group by x.kind, x.currency, c.exponent
+order by x.kind;

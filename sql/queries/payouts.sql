@@ -1,0 +1,42 @@
+-- name: upsert
+-- One payout as its provider sees it now; what was seen later never goes back.
+insert into payouts as o (merchant_id, provider, account, ref, status, currency, amount, created_at_provider, arrives_at, paid_at,
+  destination, automatic, failure_code)
+values (%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, %(status)s, %(currency)s, %(amount)s, %(created_at)s, %(arrives_at)s,
+  case when %(status)s = 'paid' then clock_timestamp() end, %(destination)s, %(automatic)s, %(failure_code)s)
+on conflict (merchant_id, provider, account, ref) do update set
+  status = excluded.status, arrives_at = excluded.arrives_at, failure_code = excluded.failure_code,
+  paid_at = coalesce(o.paid_at, excluded.paid_at), updated_at = clock_timestamp()
+where array_position(array['pending', 'in_transit', 'paid', 'failed'], replace(excluded.status, 'canceled', 'failed'))
+    > array_position(array['pending', 'in_transit', 'paid', 'failed'], replace(o.status, 'canceled', 'failed'));
+
+-- name: lines_read
+-- Every line of an automatic payout is known.
+update payouts set lines_read_at = coalesce(lines_read_at, clock_timestamp())
+where merchant_id = %(merchant_id)s and provider = %(provider)s and account = %(account)s and ref = %(ref)s and automatic;
+
+-- name: compare
+-- The payout and the sum of its lines.
+select opened, closed, expected, actual from reconcile_payout(%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, 'poll');
+
+-- name: compare_balance
+-- Our books and the provider's balance, by currency.
+select currency, expected, actual
+from reconcile_balance(%(merchant_id)s, %(provider)s, %(account)s, (%(balances)s)::jsonb -> 'told', %(final)s, 'daily')
+order by currency;
+
+-- name: compare_lines
+-- The provider's lines that are about no payment of ours.
+select opened, closed from reconcile_lines(%(scale)s, %(limit)s, 'clock');
+
+-- name: post
+-- A payout reached our bank, or came back after it had counted as paid; posted once each, in whatever order they are told.
+select ledger_post(e.merchant_id, case p.status when 'paid' then 'payout_paid' else 'payout_returned' end, 'payout',
+  p.provider || '/' || p.account || '/' || p.ref, null, jsonb_build_array(
+    jsonb_build_object('account', b.code, 'currency', p.currency, 'amount', case p.status when 'paid' then p.amount else -p.amount end),
+    jsonb_build_object('account', 'cash_in_transit', 'currency', p.currency, 'amount', case p.status when 'paid' then -p.amount else p.amount end)))
+from events e
+cross join lateral jsonb_to_record(e.payload)
+  as p (provider text, account text, ref text, currency text, amount bigint, status text, was_paid boolean, destination text)
+cross join lateral (select 'bank:' || coalesce(p.destination, p.account) as code) b
+where e.merchant_id = %(merchant_id)s and e.id = %(event_id)s and p.was_paid;

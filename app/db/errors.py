@@ -29,8 +29,9 @@ _BY_CONSTRAINT: dict[str, type[errors.PostboxError]] = {
     "payments_retry_of_is_the_merchants_own": errors.NotFound,
 }
 
-# Connection trouble: class 08, shutdown and start-up (57P01-57P05), too many connections.
-_DOWN = ("08", "57P", "53300")
+# The server is not able to, and nobody's request is to blame: connection trouble (class 08), shutdown and start-up
+# (57P01-57P05), too many connections, a full disk or no memory (class 53), a disk that fails (class 58).
+_DOWN = ("08", "57P", "53", "58")
 
 
 def without_rows(text: str, error: BaseException) -> str:

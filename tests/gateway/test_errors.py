@@ -106,6 +106,21 @@ def test_a_broken_query_does_not_show_itself(api, monkeypatch):
     assert "column" not in answer.text
 
 
+@pytest.mark.parametrize("sqlstate", ["53100", "53200", "58030", "57P01"])
+def test_a_database_that_is_not_able_to_is_a_503(api, sql, monkeypatch, sqlstate):
+    from app.db.queries import QUERIES
+
+    sql.execute(
+        "create function full_disk() returns setof payments language plpgsql as"
+        f" $$ begin raise exception 'No space left' using errcode = '{sqlstate}'; end $$;"
+        " grant execute on function full_disk to postbox_api"
+    )
+    monkeypatch.setitem(QUERIES, "payments.get", "select * from full_disk()")
+    answer = api.get("/v1/payments/pay_" + "0" * 32)
+    assert_problem(answer, 503, "database_down")
+    assert (answer.headers["Retry-After"], "space" in answer.text) == ("5", False)
+
+
 def test_a_serialization_failure_is_rerun_and_then_busy(api, monkeypatch):
     seen = []
 

@@ -3,8 +3,6 @@
 import json
 import uuid
 
-import pytest
-
 from app.gateway.context import EXTENSION
 from app.model.actor import Actor, ActorType, Role
 from app.services.authentication import authenticate
@@ -12,62 +10,6 @@ from tests import factories
 from tests.gateway.conftest import CARD
 from tests.gateway.test_webhooks import EVENT, send
 from tests.gateway.waiting import until
-
-# What every POST route takes; a route that is new must say so here.
-BODIES = {
-    "/v1/payments/<payment_id>/capture": {"amount": 10},
-    "/v1/payments/<payment_id>/cancel": {"reason": "requested"},
-}
-# Taken out of an answer before two are compared; RateLimit's are recognised by their beginning.
-NOISE = ("date", "x-request-id", "retry-after", "traceparent")
-
-
-def routes_with_an_id(app):
-    """(method, rule) of every route of the API that takes an id."""
-    found = [
-        (method, rule.rule)
-        for rule in app.url_map.iter_rules()
-        for method in sorted(rule.methods - {"OPTIONS", "HEAD"})
-        if rule.arguments and rule.rule.startswith("/v1/")
-    ]
-    assert {rule for method, rule in found if method == "POST"} == set(BODIES)
-    return found
-
-
-def ask(api, method, path, body):
-    return api.get(path) if method == "GET" else api.post(path, body)
-
-
-def without_noise(answer):
-    headers = sorted(
-        (name.lower(), value)
-        for name, value in answer.headers
-        if name.lower() not in NOISE and "ratelimit" not in name.lower()
-    )
-    body = answer.get_json()
-    body.pop("request_id")
-    return answer.status_code, headers, body
-
-
-@pytest.mark.parametrize("state", ["initiated", "authorized"])
-def test_anothers_payment_is_one_that_does_not_exist(app, sql, login, state):
-    merchants = [login(), login(), login()]
-    theirs = [factories.payment(sql, state, merchant_id=api.merchant_id)["id"] for api in merchants]
-    absent = uuid.uuid4()
-    for method, rule in routes_with_an_id(app):
-        for number, api in enumerate(merchants):
-
-            def answer(identity, method=method, rule=rule, api=api):
-                return ask(api, method, rule.replace("<payment_id>", f"pay_{identity.hex}"), BODIES.get(rule))
-
-            missing = without_noise(answer(absent))
-            assert missing[0] == 404
-            for other in theirs[:number] + theirs[number + 1 :]:
-                assert without_noise(answer(other)) == missing, (method, rule)
-    assert sql.execute("select from operations where kind in ('cancel', 'capture')").fetchall() == []
-    for api, own in zip(merchants, theirs, strict=True):
-        assert api.get(f"/v1/payments/pay_{own.hex}").status_code == 200
-        assert api.post(f"/v1/payments/pay_{own.hex}/cancel", {"reason": "requested"}).status_code in (200, 202)
 
 
 def until_fed(api, count: int) -> set[str]:

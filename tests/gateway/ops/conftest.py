@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from apiflask import APIFlask
 from werkzeug.test import TestResponse
 
+from app.config import Settings, Timing
 from app.db import Database
 from app.gateway.auth import SESSION_COOKIE
 from app.gateway.context import EXTENSION
@@ -67,6 +68,14 @@ class Enrolled:
 
     def code(self, at: float) -> str:
         return second_factor.code(self.proof.secret, at)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As everywhere, but a person is not idle after a hundredth of half an hour: a loaded machine is that slow."""
+    real = Timing()
+    patient = replace(settings.timing, session_idle=real.session_idle, session_longest=real.session_longest)
+    return replace(settings, timing=patient)
 
 
 @pytest.fixture

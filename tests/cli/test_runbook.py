@@ -12,7 +12,8 @@ from app.config import ROOT
 from tests import factories
 from tests.cli import story
 from tests.cli.conftest import Postbox
-from tests.fixtures.database import Clone
+from tests.fixtures.database import Clone, Connection
+from tests.reconciliation.comparing import line
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 # `postbox status` says with 3 that a person is needed, and here one is.
@@ -39,22 +40,36 @@ CASES = [words for command in commands() for words in alternatives(command)]
 @pytest.mark.parametrize("words", CASES, ids=" ".join)
 def test_a_command_of_the_runbook_runs_as_written(postbox: Postbox, database: Clone, words: list[str]) -> None:
     conn = database.connect(admin=True)
-    p = factories.payment(conn)
-    merchant, event = p["merchant_id"], story.dead(conn, p)
+    # one that moves no money: leaving the others takes a second person
+    p = factories.payment(conn, "confirmed")
+    merchant, event = p["merchant_id"], story.dead(conn, p, "watch_settlement")
     stopped = {"handler": "submit_payment", "merchant": merchant, "provider": "stripe"}
     with factories.acting(conn, "operator"):
         conn.execute(
-            "insert into provider_accounts (merchant_id, provider, account) values (%s, 'stripe', 'x')", [merchant]
+            "insert into provider_accounts (merchant_id, provider, account) values (%s, 'stripe', 'own')", [merchant]
         )
     if words[0] == "resume":
         assert postbox("pause", words[1], stopped[words[1]], "--reason", "it does harm").code == 0
+    ids = {"dlq": f"{event}:watch_settlement", "keys": factories.api_key(conn, merchant).id, "trace": p["id"]}
+    if words[0] == "discrepancies":
+        ids["discrepancies"] = money_after_final(postbox, conn)
     names = {
-        "ID": {"dlq": f"{event}:submit_payment", "keys": factories.api_key(conn, merchant).id}.get(words[0], p["id"]),
+        "ID": ids.get(words[0]),
+        "PAYMENT": p["id"],
         "MERCHANT": merchant,
         "NAME": stopped.get(words[1]) if len(words) > 1 else None,
     }
     answer = postbox(*(names.get(word, word) for word in words))
     assert answer.code in DONE, answer.err
+
+
+def money_after_final(postbox: Postbox, conn: Connection) -> str:
+    """A discrepancy that a person can look after, explain or write off."""
+    failed = factories.payment(conn, "failed")
+    line(conn, failed, "charge", failed["amount"])
+    assert postbox("reconcile", "run", "--payment", failed["id"]).code == 3
+    [found] = postbox("discrepancies", "list", "--json").json
+    return str(found["id"])
 
 
 def test_the_runbook_has_commands_for_all_that_can_be_stopped() -> None:

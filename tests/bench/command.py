@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.config import ROOT
-from tests.bench import accept, deliver, e2e, machine
+from tests.bench import accept, deliver, e2e, machine, reconcile
 from tests.bench.arena import Arena, arena
 
 RESULTS = ROOT / "bench-results"
@@ -28,6 +28,7 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "accept": (accept.measure, 4_000),
     "deliver": (deliver.measure, 8_000),
     "e2e": (e2e.measure, 150),
+    "reconcile": (reconcile.measure, 10_000),
 }
 
 # What a table shows of a variant, and to how many places.

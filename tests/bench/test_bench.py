@@ -28,6 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "accept",
         "deliver",
         "e2e",
+        "reconcile",
         f"--payments={PAYMENTS}",
         "--repeats=1",
         "--time-scale=0.1",
@@ -43,7 +44,7 @@ def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
     assert all(machine["settings"][name] == "on" for name in ("fsync", "synchronous_commit", "full_page_writes"))
     assert machine["cores"] and machine["memory_gb"] and machine["postgresql"].startswith("18") and machine["commit"]
     assert "fsync on" in found["told"] and machine["commit"] in found["told"]
-    assert found["command"].startswith("bin/bench accept deliver e2e")
+    assert found["command"].startswith("bin/bench accept deliver e2e reconcile")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,7 @@ def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
         ("deliver", 3, {"deliver_vs_stock", "deliver_vs_pgbench", "stock_vs_pgbench",
                         "deliver_vs_stock_by_cpu", "deliver_vs_pgbench_by_cpu"}),
         ("e2e", 4, set()),
+        ("reconcile", 2, {"reconcile_at_ten_times"}),
     ],
 )  # fmt: skip
 def test_every_variant_has_its_numbers_and_the_check_is_clean(

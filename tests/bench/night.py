@@ -1,0 +1,30 @@
+"""One night of comparing, in a process of its own so that its memory can be read: `python -m tests.bench.night`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+
+from app.config import load_settings
+from jobs.provider_runs import compare_night_once, request_runs_once
+from jobs.runtime import open_runtime
+
+
+def main() -> None:
+    runtime = open_runtime(load_settings())
+    try:
+        request_runs_once(runtime)
+        began, compared = time.monotonic(), 0
+        while page := compare_night_once(runtime):
+            compared += page
+        seconds = time.monotonic() - began
+    finally:
+        runtime.close()
+    # kilobytes on Linux
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"seconds": seconds, "memory_mb": memory}))
+
+
+if __name__ == "__main__":
+    main()

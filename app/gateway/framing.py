@@ -9,6 +9,8 @@ MAX_HEAD_BYTES = 32 * 1024
 # A webhook, the largest body we take (app.gateway.webhooks), and the frames of a chunked one.
 MAX_BODY_BYTES = 256 * 1024
 MAX_FRAMED_BYTES = MAX_BODY_BYTES + 32 * 1024
+# A chunk's size and extensions, of which nobody needs any.
+MAX_CHUNK_LINE_BYTES = 1024
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -86,6 +88,8 @@ class Incoming:
         while True:
             end = self.buffer.find(b"\r\n", self._chunk_at)
             if len(self.buffer) - self._head_bytes > MAX_FRAMED_BYTES:
+                raise BodyTooLarge
+            if (end if end >= 0 else len(self.buffer)) - self._chunk_at > MAX_CHUNK_LINE_BYTES:
                 raise BodyTooLarge
             if end < 0:
                 return False

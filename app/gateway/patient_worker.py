@@ -129,6 +129,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         incoming = self.incoming[conn] = Incoming(bytearray(already))
         self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
         if already:
+            # not at once: a client may have sent a thousand requests in one piece
+            self.method_queue.defer(self._look_at, conn, incoming)
+
+    def _look_at(self, conn: TConn, incoming: Incoming) -> None:
+        if self.incoming.get(conn) is incoming:
             self._take(conn, incoming)
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
@@ -153,14 +158,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._take(conn, incoming)
 
     def _take(self, conn: TConn, incoming: Incoming) -> None:
-        """Hand the request to a thread if it is whole."""
-        had_head = bool(incoming.line)
+        """Hand the request to a thread if it is whole; a mistake of ours here costs a connection, not the process."""
         try:
-            whole = incoming.is_whole()
+            self._decide(conn, incoming)
         except (HeadTooLarge, BodyTooLarge) as error:
             self._refuse(conn, error, incoming)
-            return
-        if whole:
+        except Exception:
+            self.log.exception("a connection was given up")
+            self._end(conn)
+
+    def _decide(self, conn: TConn, incoming: Incoming) -> None:
+        had_head = bool(incoming.line)
+        if incoming.is_whole():
             refusal = self._at_the_door(conn, incoming)
             del self.incoming[conn]
             self._forget(conn)

@@ -178,4 +178,6 @@ def test_what_never_ends_is_given_up(size):
     with pytest.raises(HeadTooLarge):
         fed(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, size)
     with pytest.raises(BodyTooLarge):
+        fed(HEAD + b"1;" + b"x" * 2_000, size)
+    with pytest.raises(BodyTooLarge):
         fed(HEAD + b"8000\r\n" + (b"x" * 0x8000 + b"\r\n8000\r\n") * 10, size * 1_000)

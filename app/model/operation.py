@@ -55,6 +55,18 @@ def cancel_params(payment: Mapping[str, Any], operation_id: str, *, reason: str)
     return {"reason": reason, "currency": payment["currency"], "metadata": our_metadata(payment, operation_id)}
 
 
+def refund_params(
+    payment: Mapping[str, Any], operation_id: str, *, refund_id: str, amount: int, reason: str
+) -> dict[str, Any]:
+    """`amount` in minor units of the payment's currency; `reason` in our words: requested, duplicate, fraudulent."""
+    return {
+        "amount": amount,
+        "currency": payment["currency"],
+        "reason": reason,
+        "metadata": our_metadata(payment, operation_id) | {"refund_id": refund_id},
+    }
+
+
 def our_metadata(payment: Mapping[str, Any], operation_id: str) -> dict[str, str]:
     """What correlates a provider's object with us, however we meet it again."""
     return {

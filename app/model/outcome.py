@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.model.provider_book import Balance, Line, Payout
-from app.model.snapshot import Fact, Snapshot
+from app.model.snapshot import DisputeSnapshot, Fact, RefundSnapshot, Snapshot
 from app.model.webhook_event import WebhookEvent
 
 
@@ -16,6 +16,8 @@ class Ok:
     snapshot: Snapshot | None
     facts: tuple[Fact, ...] = ()
     found: tuple[Snapshot, ...] = ()  # when a list was asked for
+    refunds: tuple[RefundSnapshot, ...] = ()  # one that was made, or a payment's
+    disputes: tuple[DisputeSnapshot, ...] = ()
     # when the account as a whole was asked about
     events: tuple[WebhookEvent, ...] = ()
     lines: tuple[Line, ...] = ()

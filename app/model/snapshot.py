@@ -56,6 +56,59 @@ class Fact:
     exchanged: bool = False  # the provider converted it: its currency may differ from the payment's
 
 
+class RefundStatus(StrEnum):
+    """The provider's own lifecycle of one refund, in our words."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True)
+class RefundSnapshot:
+    """One refund as its provider sees it now; `amount` in minor units of `currency`, times UTC."""
+
+    ref: str
+    status: RefundStatus
+    provider_status: str  # the provider's word for it
+    currency: str
+    amount: int
+    created_at: datetime
+    reason: str | None = None
+    failure_reason: str | None = None
+    refund_id: str | None = None  # from the metadata we sent
+    operation_id: str | None = None
+    fact: Fact | None = None  # the money line that took it
+    returned: Fact | None = None  # and the one that brought it back
+
+
+class DisputeStatus(StrEnum):
+    """The provider's own lifecycle of one dispute, in our words."""
+
+    INQUIRY = "inquiry"
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class DisputeSnapshot:
+    """One dispute as its provider sees it now; `amount` in minor units of `currency`, times UTC."""
+
+    ref: str
+    status: DisputeStatus | None  # None: a word that we do not know
+    provider_status: str
+    currency: str
+    amount: int
+    created_at: datetime
+    appealed: bool = False  # open again after it was lost
+    reason: str | None = None
+    evidence_due_at: datetime | None = None
+    facts: tuple[Fact, ...] = ()
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One payment as its provider sees it now; amounts in minor units of `currency`, times UTC."""
@@ -83,6 +136,12 @@ class Snapshot:
     operation_id: str | None = None
     facts: tuple[Fact, ...] = ()
     created_at: datetime | None = None
+    # what the charge itself says of its refunds and disputes
+    amount_refunded: int = 0
+    disputed: bool = False
+    # None: not asked about
+    refunds: tuple[RefundSnapshot, ...] | None = None
+    disputes: tuple[DisputeSnapshot, ...] | None = None
 
     @property
     def rank(self) -> int:

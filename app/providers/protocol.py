@@ -20,7 +20,10 @@ class Step(StrEnum):
     CAPTURE = "capture"
     CANCEL = "cancel"
     CLOSE = "close"  # cancel the object of a payment that already failed, or an orphan
+    REFUND = "refund"
     FETCH = "fetch"
+    LIST_REFUNDS = "list_refunds"  # of one payment
+    LIST_DISPUTES = "list_disputes"
     LIST_RECENT = "list_recent"
     # the account as a whole
     LIST_EVENTS = "list_events"

@@ -12,7 +12,7 @@ from app.providers.protocol import Step
 from app.providers.stripe import API_VERSION, StripeProvider
 from app.providers.stripe.declines import CANCELLATION_REASON
 from app.providers.stripe.lists import REQUESTS as OF_ACCOUNT
-from app.providers.stripe.requests import build_request
+from app.providers.stripe.requests import OF_A_PAYMENT, build_request
 
 EXPAND = ["latest_charge", "latest_charge.balance_transaction"]
 
@@ -54,11 +54,16 @@ def test_every_step_has_its_address(operation, step, method, path):
 
 
 def test_every_step_of_the_protocol_can_be_prepared(operation):
+    refund = {
+        "reason": "requested",
+        "metadata": {**operation["metadata"], "refund_id": operation["metadata"]["payment_id"]},
+    }
     for step in Step:
-        assert build(step, operation | {"created_after": 1, "payout": "po_1"}).step is step
+        given = refund if step is Step.REFUND else {"created_after": 1, "payout": "po_1"}
+        assert build(step, operation | given).step is step
 
 
-@pytest.mark.parametrize("step", [step for step in Step if step is not Step.LIST_RECENT and step not in OF_ACCOUNT])
+@pytest.mark.parametrize("step", sorted(set(Step) - {Step.LIST_RECENT} - set(OF_A_PAYMENT) - set(OF_ACCOUNT)))
 def test_every_reply_brings_the_charge_and_its_balance_transaction(operation, step):
     assert build(step, operation).params["expand"] == EXPAND
 

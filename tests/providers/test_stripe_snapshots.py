@@ -8,7 +8,8 @@ import stripe
 
 from app.model.snapshot import PROVIDER_RANK, NextAction, ProviderStatus
 from app.providers.stripe.declines import CANCEL_REASON
-from app.providers.stripe.snapshots import STATUS, Unreadable, read_payment_intent
+from app.providers.stripe.fields import Unreadable
+from app.providers.stripe.snapshots import STATUS, read_payment_intent
 
 DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor", "message": "No."}
 

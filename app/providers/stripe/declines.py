@@ -61,6 +61,13 @@ CANCELLATION_REASON = {
     "fraudulent": "fraudulent",
 }
 
+# Ours -> theirs. https://docs.stripe.com/api/refunds/create#create_refund-reason
+REFUND_REASON = {
+    "requested": "requested_by_customer",
+    "duplicate": "duplicate",
+    "fraudulent": "fraudulent",
+}
+
 # Theirs -> ours. `expired` was `automatic` before the API version basil. Whoever cancels in Stripe's Dashboard without
 # a reason, or with one that has no name here, is our own operator.
 CANCEL_REASON = {

@@ -13,8 +13,9 @@ from app.model.outcome import Ok
 from app.model.provider_book import Balance, Line, Payout
 from app.providers.protocol import Step
 from app.providers.stripe.currencies import InexactAmount, from_stripe
+from app.providers.stripe.fields import Unreadable
 from app.providers.stripe.redaction import redact_text
-from app.providers.stripe.snapshots import Unreadable, our_ids, read_balance_transaction
+from app.providers.stripe.snapshots import our_ids, read_balance_transaction
 from app.providers.stripe.webhooks import read_event
 
 # https://docs.stripe.com/api/pagination: the most a page can hold.

@@ -10,11 +10,14 @@ import stripe
 from app.model.outcome import Ambiguous, Misuse, NotExecuted, Ok, Outcome, Refused
 from app.model.snapshot import Snapshot
 from app.providers.protocol import ProviderRequest, Step
+from app.providers.stripe.children import read_dispute, read_refund
 from app.providers.stripe.declines import failure_code, is_retryable
+from app.providers.stripe.fields import Unreadable
 from app.providers.stripe.lists import REQUESTS as OF_ACCOUNT
 from app.providers.stripe.lists import read_answer
 from app.providers.stripe.redaction import redact_text
-from app.providers.stripe.snapshots import Unreadable, our_ids, read_payment_intent
+from app.providers.stripe.requests import OF_A_PAYMENT
+from app.providers.stripe.snapshots import our_ids, read_payment_intent
 from app.providers.stripe.transport import RawReply
 
 # Turned away at the door, whatever the body says: the same key may go again. (409 reaches us as the SDK's APIError.)
@@ -78,6 +81,8 @@ def _success(request: ProviderRequest, reply: RawReply, account: str) -> Outcome
             return read_answer(request.step, body_of(reply), account=account, ref=request.expected_ref)
         if request.step is Step.LIST_RECENT:
             return _found(request, body_of(reply), account)
+        if request.step in OF_A_PAYMENT:
+            return _of_a_payment(request, body_of(reply))
         snapshot = read_payment_intent(body_of(reply), account=account)
         _check_identity(request, snapshot)
     except Unreadable as error:
@@ -86,15 +91,38 @@ def _success(request: ProviderRequest, reply: RawReply, account: str) -> Outcome
 
 
 def _found(request: ProviderRequest, body: object, account: str) -> Ok:
+    items, following = _page(body)
+    found = tuple(read_payment_intent(item, account=account) for item in items if is_ours(request, item))
+    return Ok(snapshot=None, found=found, next_page=following)
+
+
+def _of_a_payment(request: ProviderRequest, body: object) -> Ok:
+    """The refund that was made, or a page of the payment's refunds or disputes."""
+    payment_ref = request.expected_ref
+    assert payment_ref is not None, f"{request.step} is about a payment"
+    if request.step is Step.REFUND:
+        refund = read_refund(body, payment_ref=payment_ref)
+        if refund.refund_id != request.expected_metadata["refund_id"]:
+            raise Unreadable(f"{refund.ref} does not carry the metadata that was sent")
+        return Ok(snapshot=None, refunds=(refund,))
+    items, following = _page(body)
+    if request.step is Step.LIST_REFUNDS:
+        refunds = tuple(read_refund(item, payment_ref=payment_ref) for item in items)
+        return Ok(snapshot=None, refunds=refunds, next_page=following)
+    disputes = tuple(read_dispute(item, payment_ref=payment_ref) for item in items)
+    return Ok(snapshot=None, disputes=disputes, next_page=following)
+
+
+def _page(body: object) -> tuple[list[object], str | None]:
+    """The items of a list, and after which one it goes on. Raises Unreadable."""
     page = body if isinstance(body, dict) else {}
     items, more = page.get("data"), page.get("has_more")
     if page.get("object") != "list" or not isinstance(items, list) or not isinstance(more, bool):
         raise Unreadable("expected a list")
-    found = tuple(read_payment_intent(item, account=account) for item in items if is_ours(request, item))
     last = items[-1].get("id") if more and items and isinstance(items[-1], dict) else None
     if more and not isinstance(last, str):
         raise Unreadable("a list that goes on after nothing")
-    return Ok(snapshot=None, found=found, next_page=last)
+    return items, last
 
 
 def is_ours(request: ProviderRequest, item: object) -> bool:

@@ -15,7 +15,7 @@ MAX_ITEMS = 100
 MAX_DEPTH = 10
 
 KEEP = "keep"  # a scalar, a list of them, or an object of a type named below
-OURS = {"payment_id": KEEP, "merchant_id": KEEP, "operation_id": KEEP}
+OURS = {"payment_id": KEEP, "merchant_id": KEEP, "operation_id": KEEP, "refund_id": KEEP}
 CARD = {
     "brand": KEEP, "last4": KEEP, "funding": KEEP, "country": KEEP, "network": KEEP, "capture_before": KEEP,
     "amount_authorized": KEEP,
@@ -55,12 +55,13 @@ SHAPES: dict[str, Shape] = {
     },
     "refund": {
         "id": KEEP, "object": KEEP, "status": KEEP, "amount": KEEP, "currency": KEEP, "charge": KEEP, "created": KEEP,
-        "payment_intent": KEEP, "reason": KEEP, "failure_reason": KEEP, "balance_transaction": KEEP, "metadata": OURS,
+        "payment_intent": KEEP, "reason": KEEP, "failure_reason": KEEP, "balance_transaction": KEEP,
+        "failure_balance_transaction": KEEP, "pending_reason": KEEP, "metadata": OURS,
     },
     "dispute": {
         "id": KEEP, "object": KEEP, "status": KEEP, "amount": KEEP, "currency": KEEP, "charge": KEEP, "created": KEEP,
         "payment_intent": KEEP, "reason": KEEP, "is_charge_refundable": KEEP, "balance_transactions": KEEP,
-        "livemode": KEEP, "metadata": OURS,
+        "livemode": KEEP, "metadata": OURS, "evidence_details": {"due_by": KEEP},
     },
     "payout": {
         "id": KEEP, "object": KEEP, "status": KEEP, "amount": KEEP, "currency": KEEP, "created": KEEP, "method": KEEP,
@@ -82,7 +83,8 @@ REQUEST: Shape = {
     "amount": KEEP, "currency": KEEP, "capture_method": KEEP, "payment_method": KEEP, "metadata": OURS,
     "allowed_payment_method_types": KEEP, "description": KEEP, "statement_descriptor": KEEP,
     "statement_descriptor_suffix": KEEP, "amount_to_capture": KEEP, "cancellation_reason": KEEP, "expand": KEEP,
-    "created": {"gte": KEEP, "lte": KEEP}, "limit": KEEP, "starting_after": KEEP,
+    "created": {"gte": KEEP, "lte": KEEP}, "limit": KEEP, "starting_after": KEEP, "payment_intent": KEEP,
+    "reason": KEEP,
 }  # fmt: skip
 
 _SECRETS = (

@@ -11,14 +11,18 @@ from datetime import datetime
 from app.errors import Invalid
 from app.providers.protocol import ProviderRequest, Step
 from app.providers.stripe.currencies import to_stripe
-from app.providers.stripe.declines import CANCELLATION_REASON
+from app.providers.stripe.declines import CANCELLATION_REASON, REFUND_REASON
 from app.providers.stripe.lists import REQUESTS as OF_ACCOUNT
 from app.providers.stripe.redaction import redact_request
-from app.providers.stripe.snapshots import IDS, our_ids
+from app.providers.stripe.snapshots import IDS, our_ids, our_refund_id
 
 ROOT = "/v1/payment_intents"
+REFUNDS = "/v1/refunds"
+DISPUTES = "/v1/disputes"
 # Every reply carries the charge and its balance transaction, so that each one is a whole snapshot.
 EXPAND = ["latest_charge", "latest_charge.balance_transaction"]
+# A refund carries the line that took the money, and the one that brought it back; a dispute carries its own anyway.
+EXPAND_REFUND = ["balance_transaction", "failure_balance_transaction"]
 # https://docs.stripe.com/api/pagination: the most a page can hold.
 PAGE = 100
 # https://docs.stripe.com/api/idempotent_requests
@@ -43,12 +47,13 @@ def build_request(step: Step, operation: Operation, *, ref: str | None, key: str
         raise Invalid(f"{step} changes something and needs an idempotency key")
     if key is not None and len(key) > MAX_KEY:
         raise Invalid(f"an idempotency key has at most {MAX_KEY} characters")
-    path = ROOT
+    path, params = ROOT, build(operation)
     if step not in (Step.CREATE, Step.LIST_RECENT):
         if ref is None or not _REF.fullmatch(ref):
             raise Invalid(f"{step} needs the provider's reference")
-        path = f"{ROOT}/{ref}{tail}"
-    params = build(operation)
+        path = OF_A_PAYMENT.get(step, f"{ROOT}/{ref}{tail}")
+        if step in OF_A_PAYMENT:
+            params = {"payment_intent": ref, **params}
     text = json.dumps({"method": method, "path": path, "params": params}, sort_keys=True, separators=(",", ":"))
     return ProviderRequest(
         step=step,
@@ -59,7 +64,7 @@ def build_request(step: Step, operation: Operation, *, ref: str | None, key: str
         params_sha256=hashlib.sha256(text.encode()).hexdigest(),
         idempotency_key=key if method == "POST" else None,
         expected_ref=ref if path != ROOT else None,
-        expected_metadata=_ids(operation, required=step is Step.CREATE),
+        expected_metadata=_expected(step, operation),
     )
 
 
@@ -138,8 +143,28 @@ def _cancellation(operation: Operation, *, otherwise: str) -> Params:
     return {"cancellation_reason": CANCELLATION_REASON[reason], "expand": EXPAND}
 
 
+def _refund(operation: Operation) -> Params:
+    reason = _one_of(REFUND_REASON, operation.get("reason"), "refund reason")
+    return {
+        "amount": to_stripe(_amount(operation, "amount"), _text(operation, "currency")),
+        "reason": REFUND_REASON[reason],
+        "metadata": _refund_ids(operation),
+        "expand": EXPAND_REFUND,
+    }
+
+
 def _fetch(operation: Operation) -> Params:
     return {"expand": EXPAND}
+
+
+def _list_refunds(operation: Operation) -> Params:
+    return {**_page(operation), "expand": [f"data.{name}" for name in EXPAND_REFUND]}
+
+
+def _page(operation: Operation) -> Params:
+    if operation.get("starting_after") is None:
+        return {"limit": PAGE}
+    return {"limit": PAGE, "starting_after": _text(operation, "starting_after")}
 
 
 def _list_recent(operation: Operation) -> Params:
@@ -158,9 +183,29 @@ _STEPS: dict[Step, tuple[str, str, Callable[[Operation], Params]]] = {
     Step.CAPTURE: ("POST", "/capture", _capture),
     Step.CANCEL: ("POST", "/cancel", _cancel),
     Step.CLOSE: ("POST", "/cancel", _close),
+    Step.REFUND: ("POST", "", _refund),
     Step.FETCH: ("GET", "", _fetch),
+    Step.LIST_REFUNDS: ("GET", "", _list_refunds),
+    Step.LIST_DISPUTES: ("GET", "", _page),
     Step.LIST_RECENT: ("GET", "", _list_recent),
 }
+
+
+# What belongs to a payment and has a place of its own: the reference goes along as a parameter.
+OF_A_PAYMENT = {Step.REFUND: REFUNDS, Step.LIST_REFUNDS: REFUNDS, Step.LIST_DISPUTES: DISPUTES}
+
+
+def _expected(step: Step, operation: Operation) -> dict[str, str]:
+    return _refund_ids(operation) if step is Step.REFUND else _ids(operation, required=step is Step.CREATE)
+
+
+def _refund_ids(operation: Operation) -> dict[str, str]:
+    """The ids of a payment, and the refund's own. Raises Invalid."""
+    metadata = operation.get("metadata")
+    refund_id = our_refund_id({"metadata": metadata})
+    if refund_id is None:
+        raise Invalid("the operation's metadata must hold the UUID refund_id")
+    return {**_ids(operation, required=True), "refund_id": refund_id}
 
 
 def _ids(operation: Operation, *, required: bool) -> dict[str, str]:

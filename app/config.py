@@ -41,6 +41,7 @@ class Timing:
     observe_again: float = 900.0
     action_window: float = 86_400.0
     settle_recheck: float = 3_600.0
+    dispute_recheck: float = 21_600.0  # a dispute is decided in weeks; its webhooks come first
     sweep_promote: float = 0.5
     sweep_leases: float = 5.0
     sweep_jobs: float = 10.0

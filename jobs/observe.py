@@ -1,4 +1,4 @@
-"""Fetches one payment's provider object and applies it; a fetch that was overtaken is repeated."""
+"""Fetches one payment as its provider sees it and applies it; a fetch that was overtaken is repeated."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from app.db import Tx
 from app.model.outcome import Ambiguous, Evidence, NotExecuted, Ok, Outcome, Refused
 from app.model.snapshot import Snapshot
 from app.model.walk import Verdict
-from app.providers.protocol import ProviderRequest, Step
+from app.providers.protocol import ProviderRequest
 from app.services import circuits, operations
 from app.services.operations import OpenCall
 from app.services.snapshots import apply_snapshot
+from jobs.questions import Question, next_question, open_question, put_together
 from jobs.run import Run
 
 # A payment observed by others this often while we fetched is busy enough to be left alone for a moment.
@@ -34,46 +35,42 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fetch:
+    """One question of the series that sees a payment; all of it carries the version from before the first."""
+
     subject: Subject
     open: OpenCall
     request: ProviderRequest
     observed_version: int
+    question: Question
+    whole: bool
 
 
-def open_fetch(run: Run, tx: Tx, subject: Subject) -> Fetch | None:
-    """Write the question down; None when the run was deferred because the circuit is open."""
+def open_fetch(run: Run, tx: Tx, subject: Subject, *, whole: bool = False) -> Fetch | None:
+    """Write the first question down; None when the run was deferred because the circuit is open.
+
+    `whole`: ask about refunds and disputes too, even where the charge tells of none.
+    """
     provider, timing = run.runtime.provider, run.runtime.timing
     wait = circuits.admission_wait(tx, provider.name, provider.account, timing)
     if wait > 0:
         run.defer(tx, wait, "circuit_open")
         return None
-    ids = {"merchant_id": subject.merchant_id, "payment_id": subject.payment_id}
-    payment = tx.one("payments.observed_version", **ids)
+    payment = tx.one("payments.observed_version", merchant_id=subject.merchant_id, payment_id=subject.payment_id)
     assert payment is not None, f"payment {subject.payment_id} was just found"
-    request = provider.prepare(Step.FETCH, {"metadata": ids}, ref=subject.ref, key=None)
-    opened = operations.open_call(
-        tx,
-        **ids,
-        operation_id=None,
-        lease_token=None,
-        provider=provider.name,
-        account=provider.account,
-        step=Step.FETCH.value,
-        attempt=None,
-        method=request.method,
-        path=request.path,
-        idempotency_key=None,
-        request=request.redacted,
-        request_sha256=request.params_sha256,
-    )
-    return Fetch(subject, opened, request, payment["observed_version"])
+    return _open(run, tx, subject, Question(), payment["observed_version"], whole=whole or payment["has_children"])
+
+
+def _open(run: Run, tx: Tx, subject: Subject, question: Question, observed_version: int, *, whole: bool) -> Fetch:
+    ids = {"merchant_id": subject.merchant_id, "payment_id": subject.payment_id}
+    opened, request = open_question(tx, run.runtime.provider, question, ids, ref=subject.ref)
+    return Fetch(subject, opened, request, observed_version, question, whole)
 
 
 def finish_fetches(run: Run, fetch: Fetch | None) -> None:
     """Send, apply, and end the run; fetches again while somebody else observed the payment meanwhile."""
     fetches_left = FETCHES_PER_RUN
     while fetch is not None:
-        fetches_left -= 1
+        fetches_left -= fetch.question.seen is None
         fetch = _send_and_record(run, fetch, again=fetches_left > 0)
 
 
@@ -95,8 +92,15 @@ def _record(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence
     provider = run.runtime.provider
     operations.complete_call(tx, fetch.open, outcome, evidence, late=False)
     match outcome:
-        case Ok(snapshot=Snapshot() as snapshot):
-            following = _apply(run, tx, fetch, snapshot, again=again)
+        case Ok() as answer:
+            question = next_question(fetch.question, answer, whole=fetch.whole)
+            if question is not None and not run.runtime.draining.is_set():
+                following = _open(run, tx, fetch.subject, question, fetch.observed_version, whole=fetch.whole)
+            elif question is not None:
+                run.defer(tx, 0.0, "draining")
+                following = None
+            else:
+                following = _apply(run, tx, fetch, put_together(fetch.question, answer), again=again)
             # after the payment: circuits come last in the lock order
             circuits.close(tx, provider.name, provider.account)
             return following
@@ -134,7 +138,7 @@ def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -
         timing=run.runtime.timing,
     )
     if applied.outdated and again and not run.runtime.draining.is_set():
-        return open_fetch(run, tx, subject)
+        return open_fetch(run, tx, subject, whole=fetch.whole)
     if applied.outdated:
         run.defer(tx, run.runtime.timing.not_there_yet, "overtaken")
         return None

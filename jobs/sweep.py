@@ -13,6 +13,7 @@ from app.db import Tx
 from app.model.operation import Kind, cancel_params
 from app.model.states import State
 from app.services import deliveries, operations
+from jobs.decide import lose_track
 from jobs.provider_runs import compare_lines_once
 from jobs.reconcile import arm_silent_once, compare_due_once
 from jobs.runtime import Runtime
@@ -108,10 +109,7 @@ def expire_leases_once(runtime: Runtime) -> int:
             if operation is None or operation["status"] != "in_flight" or operation["leased"]:
                 continue
             tx.run("operations.expire_lease", merchant_id=row["merchant_id"], operation_id=row["operation_id"])
-            if operation["kind"] == Kind.SUBMIT and payment["state"] == State.SUBMITTING:
-                tx.run(
-                    "payments.move", **ids, state=State.OUTCOME_UNKNOWN.value, failure_code=None, failure_message=None
-                )
+            lose_track(tx, payment, operation)
             tx.run("deliveries.hurry", **ids)
         return len(expired)
 

@@ -544,7 +544,7 @@ CREATE FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transac
   insert into events (merchant_id, topic, payment_id, payload, correlation_id, causation_id)
   values (t.merchant_id, p_topic, t.payment_id,
     jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref, 'kind', t.kind, 'currency', t.currency,
-      'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status),
+      'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status, 'refund_id', t.refund_id, 'dispute_id', t.dispute_id),
     coalesce(nullif(current_setting('postbox.correlation_id', true), ''), t.payment_id::text, t.ref),
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
@@ -2807,12 +2807,18 @@ CREATE TABLE postbox.fee_schedules (
     id text GENERATED ALWAYS AS (((name || '@'::text) || (version)::text)) STORED NOT NULL,
     bps integer NOT NULL,
     effective_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    dispute_fee_bps integer DEFAULT 10000 NOT NULL,
+    dispute_fee_returned boolean DEFAULT false NOT NULL,
     CONSTRAINT fee_schedules_bps_is_a_share CHECK (((bps >= 0) AND (bps <= 10000))),
     CONSTRAINT fee_schedules_name_is_a_slug CHECK ((name ~ '^[a-z][a-z0-9_-]{0,63}$'::text)),
     CONSTRAINT fee_schedules_version_is_positive CHECK ((version > 0))
 );
 
 COMMENT ON TABLE postbox.fee_schedules IS 'One row per version of a price: basis points of the captured amount, plus a fixed part per currency. Never changed.';
+
+COMMENT ON COLUMN postbox.fee_schedules.dispute_fee_bps IS 'What of the provider''s dispute fee the merchant pays, in basis points of it: 10000 all, 0 nothing, more a margin.';
+
+COMMENT ON COLUMN postbox.fee_schedules.dispute_fee_returned IS 'Whether the merchant gets it back when the money is reinstated.';
 
 CREATE TABLE postbox.idempotency_keys (
     merchant_id uuid NOT NULL,
@@ -3681,12 +3687,12 @@ CREATE VIEW report_v1.transaction_trace WITH (security_barrier='true') AS
         END AS source,
     (a.id)::text AS evidence_id,
     a.action AS what,
-        CASE a.entity_type
-            WHEN 'payment'::text THEN ((a.body)::jsonb #>> '{before,state}'::text[])
+        CASE
+            WHEN (a.entity_type = ANY (ARRAY['payment'::text, 'refund'::text, 'dispute'::text])) THEN ((a.body)::jsonb #>> '{before,state}'::text[])
             ELSE NULL::text
         END AS from_state,
-        CASE a.entity_type
-            WHEN 'payment'::text THEN ((a.body)::jsonb #>> '{after,state}'::text[])
+        CASE
+            WHEN (a.entity_type = ANY (ARRAY['payment'::text, 'refund'::text, 'dispute'::text])) THEN ((a.body)::jsonb #>> '{after,state}'::text[])
             ELSE NULL::text
         END AS to_state,
     a.actor_type,
@@ -3742,7 +3748,7 @@ UNION ALL
     NULL::text AS reason,
     e.correlation_id,
     e.causation_id,
-    COALESCE(('operation '::text || e.operation_id), ('version '::text || e.payment_version)) AS ref,
+    COALESCE(('operation '::text || e.operation_id), ('refund '::text || e.refund_id), ('dispute '::text || e.dispute_id), ('version '::text || e.payment_version)) AS ref,
     ((e.payload ->> 'amount'::text))::bigint AS amount,
     p.currency,
     NULL::text AS payload_sha256,
@@ -3970,9 +3976,9 @@ COMMENT ON COLUMN report_v1.transaction_trace.evidence_id IS 'Names the row with
 
 COMMENT ON COLUMN report_v1.transaction_trace.what IS 'What happened, in the words of the source.';
 
-COMMENT ON COLUMN report_v1.transaction_trace.from_state IS 'The payment''s state before, where the evidence says so.';
+COMMENT ON COLUMN report_v1.transaction_trace.from_state IS 'The state before of the payment, refund or dispute, where the evidence says so.';
 
-COMMENT ON COLUMN report_v1.transaction_trace.to_state IS 'The payment''s state after; of a delivery, operation, call or money line its status.';
+COMMENT ON COLUMN report_v1.transaction_trace.to_state IS 'The state after of the payment, refund or dispute; of a delivery, operation, call or money line its status.';
 
 COMMENT ON COLUMN report_v1.transaction_trace.actor_type IS 'api, worker, webhook, reconciler, operator or system.';
 
@@ -4138,6 +4144,9 @@ ALTER TABLE ONLY postbox.events
 
 ALTER TABLE ONLY postbox.fee_schedule_fixed
     ADD CONSTRAINT fee_schedule_fixed_pkey PRIMARY KEY (fee_schedule, currency);
+
+ALTER TABLE postbox.fee_schedules
+    ADD CONSTRAINT fee_schedules_dispute_fee_bps_is_a_factor CHECK (((dispute_fee_bps >= 0) AND (dispute_fee_bps <= 100000))) NOT VALID;
 
 ALTER TABLE ONLY postbox.fee_schedules
     ADD CONSTRAINT fee_schedules_id_names_one_version UNIQUE (id);

@@ -11,7 +11,7 @@ from app.gateway.problems import EXTENSIONS
 from app.gateway.strict_json import LARGEST
 from app.model import public_id
 from app.model.operation import Kind
-from app.model.states import State
+from app.model.states import DisputeState, RefundState, State
 
 Responses = dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]
 
@@ -93,6 +93,7 @@ class Payment(Answer):
     currency = currency()
     amount_authorized = minor_units(None, null=True)
     amount_captured = minor_units(0)
+    amount_refund_pending = minor_units(0)
     amount_refunded = minor_units(0)
     amount_disputed = minor_units(0)
     amount_lost = minor_units(0)
@@ -113,6 +114,38 @@ class Payment(Answer):
     version = count(1)
 
 
+class Refund(Answer):
+    id = identity(public_id.REFUND)
+    object = one_of("refund")
+    state = one_of(*(state.value for state in RefundState))
+    payment = identity(public_id.PAYMENT)
+    amount = minor_units(600)
+    currency = currency()
+    reason = text("requested", null=True)
+    origin = one_of("api", "provider")
+    failure_reason = text(None, null=True)
+    created_at = moment()
+    succeeded_at = moment(null=True)
+    ended_at = moment(null=True)
+    version = count(1)
+
+
+class Dispute(Answer):
+    id = identity(public_id.DISPUTE)
+    object = one_of("dispute")
+    state = one_of(DisputeState.OPEN, *(state.value for state in DisputeState if state is not DisputeState.OPEN))
+    payment = identity(public_id.PAYMENT)
+    amount = minor_units(1_999)
+    amount_withdrawn = minor_units(1_999)
+    currency = currency()
+    reason = text("fraudulent", null=True)
+    provider_status = text("needs_response")
+    disputed_at = moment()
+    evidence_due_at = moment(null=True)
+    created_at = moment()
+    version = count(1)
+
+
 class Operation(Answer):
     id = identity(public_id.OPERATION)
     object = one_of("operation")
@@ -129,7 +162,9 @@ class Event(Answer):
     object = one_of("event")
     topic = text("payment.initiated")
     payment = identity(public_id.PAYMENT)
-    version = count(1)
+    refund = identity(public_id.REFUND, null=True)
+    dispute = identity(public_id.DISPUTE, null=True)
+    version = fields.Integer(allow_none=True, metadata={"minimum": 1, "examples": [1]})
     occurred_at = moment()
     data = fields.Dict(metadata={"examples": [{"state": "initiated"}]})
 
@@ -178,6 +213,14 @@ class Feed(Listing):
 
 class Payments(Listing):
     data = fields.List(fields.Nested(Payment))
+
+
+class Refunds(Listing):
+    data = fields.List(fields.Nested(Refund))
+
+
+class Disputes(Listing):
+    data = fields.List(fields.Nested(Dispute))
 
 
 class Timeline(Listing):

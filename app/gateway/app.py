@@ -11,6 +11,7 @@ from app.db import Database
 from app.db.wake import Waker
 from app.gateway import (
     balance,
+    disputes,
     document,
     errors,
     events,
@@ -19,6 +20,7 @@ from app.gateway import (
     operations,
     ops,
     payments,
+    refunds,
     request_id,
     security_headers,
     webhooks,
@@ -34,6 +36,8 @@ OPERATOR_POOL = 2
 
 BLUEPRINTS = (
     payments.blueprint,
+    refunds.blueprint,
+    disputes.blueprint,
     balance.blueprint,
     events.blueprint,
     webhooks.blueprint,

@@ -22,14 +22,24 @@ _XID = re.compile(r"[0-9]{1,18}")
 
 
 def after_payment(created_at: datetime, payment_id: UUID) -> str:
-    return _encode("p", created_at.isoformat(), payment_id.hex)
+    return after_child("p", created_at, payment_id)
 
 
 def payment_position(cursor: str | None) -> tuple[datetime, UUID] | None:
     """Where `after_payment` pointed. Raises Invalid."""
+    return child_position("p", cursor)
+
+
+def after_child(kind: str, created_at: datetime, row_id: UUID) -> str:
+    """After a refund or dispute, newest first; `kind` keeps the lists apart."""
+    return _encode(kind, created_at.isoformat(), row_id.hex)
+
+
+def child_position(kind: str, cursor: str | None) -> tuple[datetime, UUID] | None:
+    """Where `after_child` pointed. Raises Invalid."""
     if cursor is None:
         return None
-    created_at, identity = _decode(cursor, "p", 2)
+    created_at, identity = _decode(cursor, kind, 2)
     try:
         at = datetime.fromisoformat(created_at)
         if at.utcoffset() is None:

@@ -1,4 +1,4 @@
-"""/v1/payments: create, show, list, capture, cancel, timeline."""
+"""/v1/payments: create, show, list, capture, cancel, refund, timeline."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.context import gateway
 from app.gateway.contract import problems
-from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, ListPayments
+from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, CreateRefund, ListPayments
 from app.gateway.transaction import reading, writing
 from app.model.public_id import PAYMENT, parse
 from app.model.scope import Scope
-from app.services import payments, requests
+from app.services import payments, refunds, requests
 from app.services.authentication import Caller
 from app.services.payments import Filter
 
@@ -91,3 +91,14 @@ def cancel(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -
     """Cancel at once what nobody was asked about (200, the payment), or ask the provider to (202, the operation)."""
     payment, operation = requests.cancel(tx, caller, parse(PAYMENT, payment_id), reason=json_data["reason"])
     return (shown.payment(payment), 200) if payment else (shown.operation(operation or {}), 202)
+
+
+@blueprint.post("/<payment_id>/refunds")
+@blueprint.doc(responses=answers.beside(201, answers.Refund))
+@problems("amount_refused", "state_conflict")
+@writing(Scope.REFUNDS_WRITE)
+@blueprint.input(CreateRefund)
+def refund(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Ask for the money to go back, all that is left of it or a part; a worker asks the provider after the commit."""
+    wanted = {"amount": json_data.get("amount"), "reason": json_data["reason"]}
+    return shown.refund(refunds.request(tx, caller, parse(PAYMENT, payment_id), **wanted)), 201

@@ -28,6 +28,7 @@ def payment(row: Row) -> dict[str, Any]:
         "currency": row["currency"],
         "amount_authorized": row["amount_authorized"],
         "amount_captured": row["amount_captured"],
+        "amount_refund_pending": row["amount_refund_pending"],
         "amount_refunded": row["amount_refunded"],
         "amount_disputed": row["amount_disputed"],
         "amount_lost": row["amount_lost"],
@@ -45,6 +46,42 @@ def payment(row: Row) -> dict[str, Any]:
         "capture_before": instant(row["capture_before"]),
         "livemode": row["livemode"],
         "metadata": row["metadata"],
+        "version": row["version"],
+    }
+
+
+def refund(row: Row) -> dict[str, Any]:
+    return {
+        "id": public_id.show(public_id.REFUND, row["id"]),
+        "object": "refund",
+        "state": row["state"],
+        "payment": public_id.show(public_id.PAYMENT, row["payment_id"]),
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "reason": row["reason"],
+        "origin": row["origin"],
+        "failure_reason": row["failure_reason"],
+        "created_at": instant(row["created_at"]),
+        "succeeded_at": instant(row["succeeded_at"]),
+        "ended_at": instant(row["ended_at"]),
+        "version": row["version"],
+    }
+
+
+def dispute(row: Row) -> dict[str, Any]:
+    return {
+        "id": public_id.show(public_id.DISPUTE, row["id"]),
+        "object": "dispute",
+        "state": row["state"],
+        "payment": public_id.show(public_id.PAYMENT, row["payment_id"]),
+        "amount": row["amount"],
+        "amount_withdrawn": row["amount_withdrawn"],
+        "currency": row["currency"],
+        "reason": row["reason"],
+        "provider_status": row["provider_status"],
+        "disputed_at": instant(row["disputed_at"]),
+        "evidence_due_at": instant(row["evidence_due_at"]),
+        "created_at": instant(row["created_at"]),
         "version": row["version"],
     }
 
@@ -68,6 +105,8 @@ def event(row: Row) -> dict[str, Any]:
         "object": "event",
         "topic": row["topic"],
         "payment": public_id.show(public_id.PAYMENT, row["payment_id"]),
+        "refund": public_id.show(public_id.REFUND, row["refund_id"]) if row["refund_id"] else None,
+        "dispute": public_id.show(public_id.DISPUTE, row["dispute_id"]) if row["dispute_id"] else None,
         "version": row["payment_version"],
         "occurred_at": instant(row["occurred_at"]),
         "data": row["payload"],

@@ -13,7 +13,7 @@ from marshmallow import INCLUDE, RAISE, ValidationError, fields, validate
 from app.gateway.card_numbers import holds_card_number
 from app.gateway.cursor import MAX_LENGTH as MAX_CURSOR
 from app.gateway.strict_json import LARGEST, UNSTORABLE
-from app.model.states import State
+from app.model.states import DisputeState, RefundState, State
 
 # Bounds of the columns behind them (payments_texts_are_bounded) and of what providers take back in metadata.
 REFERENCE, DESCRIPTION, DESCRIPTOR, URL, TOKEN = 200, 1_000, 22, 2_000, 255
@@ -28,6 +28,9 @@ CARD_NUMBER = "This looks like a card number; send a token instead."
 
 # Why a merchant cancels, in our words; the others of payments_cancel_reason_is_known are ours to use.
 CANCEL_REASONS = ("requested", "abandoned", "duplicate", "fraudulent")
+
+# Why a merchant refunds, in our words.
+REFUND_REASONS = ("requested", "duplicate", "fraudulent")
 
 CURRENCY = "[a-z]{3}"
 _PROVIDER_IDS = r"[A-Za-z0-9_\-]+"
@@ -158,6 +161,11 @@ class CancelPayment(Strict):
     reason = one_of(*CANCEL_REASONS, load_default="requested")
 
 
+class CreateRefund(Strict):
+    amount = MinorUnits()
+    reason = one_of(*REFUND_REASONS, load_default="requested")
+
+
 class Page(Strict):
     limit = fields.Integer(load_default=PAGE, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(
@@ -175,6 +183,16 @@ class ListPayments(Page):
     created_lt = fields.AwareDateTime(
         format="iso", data_key="created[lt]", metadata={"examples": ["2026-12-01T00:00:00Z"]}
     )
+
+
+class ListRefunds(Page):
+    state = one_of(*(state.value for state in RefundState))
+    payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
+
+
+class ListDisputes(Page):
+    state = one_of(*(state.value for state in DisputeState))
+    payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
 
 
 class ListEvents(Page):

@@ -7,6 +7,8 @@ from uuid import UUID
 
 PAYMENT = "pay_"
 OPERATION = "op_"
+REFUND = "re_"
+DISPUTE = "dp_"
 EVENT = "evt_"
 ENTRY = "le_"
 DISCREPANCY = "dis_"

@@ -1,4 +1,4 @@
-"""The 14 payment states and their ranks; the edges between them are rows of `payment_transitions`, not code."""
+"""The 14 payment states, and those of refunds and disputes; the edges between them are rows of tables, not code."""
 
 from __future__ import annotations
 
@@ -29,3 +29,25 @@ AFTER_CONFIRMATION = frozenset(
 # Refused or voided before money moved: only an operator's adoption leaves these.
 CLOSED = frozenset({State.FAILED, State.CANCELED})
 OPEN = frozenset(State) - AFTER_CONFIRMATION - CLOSED
+
+
+class RefundState(StrEnum):
+    """Where a refund stands; its edges are rows of `refund_transitions`."""
+
+    REQUESTED = "requested"
+    SUBMITTING = "submitting"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class DisputeState(StrEnum):
+    """Where a dispute stands; its edges are rows of `dispute_transitions`."""
+
+    INQUIRY = "inquiry"
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+    CLOSED = "closed"

@@ -39,6 +39,13 @@ INVARIANTS = {
     "credits_follow_the_state": "what is confirmed is credited, what is settled leaves nothing in pending",
     "facts_are_booked": "every money line of the provider is in the books",
     "discrepancies_are_what_is_found": "what is open is what comparing a payment's books finds",
+    "children_add_up": "a payment's refunded, disputed and lost amounts are what its refunds and disputes come to",
+    "refunds_fit_what_was_captured": "no more is refunded, or about to be, than was captured",
+    "states_follow_the_facts": "a confirmed payment is in the state that its facts say",
+    "children_are_audited": "every refund and dispute has exactly one audit entry per version",
+    "refunds_follow_their_operations": "a refund asked of us ends with the operation that carries it out",
+    "refunds_in_flight_are_under_way": "what is between merchant and provider belongs to refunds under way",
+    "dispute_lines_are_booked": "every money line of a dispute is in our side's books",
 }
 
 

@@ -39,6 +39,16 @@ def post_payout(tx: Tx, merchant_id: Any, event_id: Any) -> None:
     tx.run("payouts.post", merchant_id=merchant_id, event_id=event_id)
 
 
+def post_refund(tx: Tx, merchant_id: Any, event_id: Any) -> None:
+    """J3, J4 or J5 of a refund.* event, each once. The payment's lock is held; `close` follows."""
+    tx.run("journals.post_refund", merchant_id=merchant_id, event_id=event_id)
+
+
+def post_dispute(tx: Tx, merchant_id: Any, event_id: Any) -> None:
+    """J6 or J7 of a dispute.funds_* event, once per money line. The payment's lock is held; `close` follows."""
+    tx.run("journals.post_dispute", merchant_id=merchant_id, event_id=event_id)
+
+
 def close(tx: Tx) -> None:
     """Move what this transaction posted into the merchants' balances; once, after the last posting."""
     tx.run("ledger.close")

@@ -65,6 +65,8 @@ def _store(tx: Tx, provider: str, account: str, line: Line, merchant_id: Any, pa
         "provider_transactions.upsert",
         merchant_id=merchant_id,
         payment_id=payment_id,
+        refund_id=None,  # the payment is looked at next: then the line finds what it is of
+        dispute_id=None,
         provider=provider,
         account=account,
         ref=fact.ref,

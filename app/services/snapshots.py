@@ -7,9 +7,12 @@ from typing import Any
 
 from app.config import Timing
 from app.db import Tx
-from app.model.snapshot import Fact, ProviderStatus, Snapshot
+from app.model.children import SettlementStep
+from app.model.snapshot import ProviderStatus, Snapshot
 from app.model.states import AFTER_CONFIRMATION, CLOSED, State
 from app.model.walk import Step, Verdict, plan_walk
+from app.services import facts
+from app.services.children import apply_children
 
 # The facts a step may carry besides its state; what a step leaves out stays as it is.
 _FACTS = (
@@ -70,7 +73,11 @@ def apply_snapshot(
         _take(tx, payment, step, snapshot, timing)
         state = step.state or state
     for fact in snapshot.facts:
-        _store(tx, payment, fact, snapshot)
+        facts.store(tx, payment, fact)
+    if state in AFTER_CONFIRMATION | CLOSED and (snapshot.refunds or snapshot.disputes):
+        apply_children(tx, payment, snapshot, settlement=_settlement(payment, state, snapshot))
+        payment = tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id) or payment
+        state = State(payment["state"])
     state = _close(tx, payment, state, snapshot, timing)
     if walk.verdict is not Verdict.APPLIED:
         tx.run("transactions.because", reason="")
@@ -91,33 +98,24 @@ def _take(tx: Tx, payment: dict[str, Any], step: Step, snapshot: Snapshot, timin
     )
 
 
-def _store(tx: Tx, payment: dict[str, Any], fact: Fact, snapshot: Snapshot) -> None:
-    tx.run(
-        "provider_transactions.upsert",
-        merchant_id=payment["merchant_id"],
-        payment_id=payment["id"],
-        provider=snapshot.provider,
-        account=snapshot.account,
-        ref=fact.ref,
-        kind=fact.kind,
-        source_ref=fact.source_ref,
-        currency=fact.currency,
-        gross=fact.gross,
-        fee=fact.fee,
-        net=fact.net,
-        status=fact.status,
-        available_on=fact.available_on,
-        created_at=fact.created_at,
-        exchanged=fact.exchanged,
-    )
+def _settlement(payment: dict[str, Any], state: State, snapshot: Snapshot) -> SettlementStep | None:
+    """The moment from which the charge's money is ours, if that is news: the provider's, to stand among its others."""
+    available = [fact.available_on for fact in snapshot.facts if fact.status == "available"]
+    if state not in AFTER_CONFIRMATION or payment["settled_at"] is not None or not available:
+        return None
+    return SettlementStep(min(available))
 
 
 def _close(tx: Tx, payment: dict[str, Any], state: State, snapshot: Snapshot, timing: Timing) -> State:
     ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["id"]}
     charge = tx.one("provider_transactions.charge_of", **ids) if state in AFTER_CONFIRMATION else None
+    waits = tx.one("provider_transactions.next_available", **ids) if state in AFTER_CONFIRMATION else None
     settles = bool(charge and charge["status"] == "available" and payment["settled_at"] is None)
     settled = settles or payment["settled_at"] is not None
     look, wait = _next_look(payment, state, charge, settled=settled, timing=timing)
+    if look == "never" and waits is not None and state in AFTER_CONFIRMATION:
+        # a refund's or a dispute's line, which becomes available on a day of its own
+        look, wait = "in", waits["available_in"] if waits["available_in"] > 0 else timing.settle_recheck
     tx.run(
         "payments.close_observation",
         **ids,
@@ -138,8 +136,10 @@ def _next_look(
 
     A wait grows with the time already waited, so that what is slow is asked about ever more rarely.
     """
-    if state in CLOSED or settled:
+    if state in CLOSED:
         return "never", 0.0
+    if settled:
+        return _look_after(payment, state, timing)
     if state in AFTER_CONFIRMATION:
         if charge is None:
             waited = payment["confirmed_for"] or 0.0
@@ -152,6 +152,13 @@ def _next_look(
     if not payment["observe_due"]:
         return "keep", 0.0
     return "in", _grown(payment["submitted_for"] or 0.0, timing.observe_again, timing.action_window)
+
+
+def _look_after(payment: dict[str, Any], state: State, timing: Timing) -> tuple[str, float]:
+    """A settled payment is left alone unless the provider still has to decide: about a refund, or about a dispute."""
+    if payment["amount_refund_pending"] > 0:
+        return "in", timing.settle_recheck
+    return ("in", timing.dispute_recheck) if state is State.DISPUTED else ("never", 0.0)
 
 
 def _grown(waited: float, first: float, longest: float) -> float:

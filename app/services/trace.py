@@ -22,7 +22,7 @@ def evidence(tx: Tx, payment: Row) -> list[Row]:
 
 
 def _uuid(text: str) -> UUID | None:
-    for prefix in (public_id.PAYMENT, public_id.OPERATION, public_id.EVENT):
+    for prefix in (public_id.PAYMENT, public_id.OPERATION, public_id.EVENT, public_id.REFUND, public_id.DISPUTE):
         if found := public_id.parse(prefix, text):
             return found
     try:

@@ -9,8 +9,10 @@ from jobs.handlers import (
     credit_merchant,
     list_changes,
     observe_payment,
+    post_dispute,
     post_fact,
     post_payout,
+    post_refund,
     prove_balance,
     read_payout,
     release_funds,
@@ -39,6 +41,8 @@ HANDLERS: dict[str, Handler] = {
         list_changes.HANDLER,
         prove_balance.HANDLER,
         read_payout.HANDLER,
+        post_refund.HANDLER,
+        post_dispute.HANDLER,
     )
 }
 

@@ -6,14 +6,15 @@ from typing import Any
 
 from app.db import Tx
 from app.model.actor import ActorType
-from jobs.drive import close_orphan
+from jobs.decide import close_orphan
 from jobs.handlers.handler import RemoteHandler
 from jobs.observe import Fetch, finish_fetches, open_fetch, subject_of
 from jobs.run import Run
 
-# The events that say something about a payment's own object; the others are kept as evidence.
-PAYMENT_EVENTS = ("payment_intent.", "charge.")
-NOT_PAYMENT_EVENTS = ("charge.dispute.", "charge.refund.")
+# The events that say something about a payment, its refunds or its disputes; the others are kept as evidence.
+PAYMENT_EVENTS = ("payment_intent.", "charge.", "refund.")
+# After these the payment is looked at whole: its charge need not tell of what they are about.
+CHILD_EVENTS = ("charge.dispute.", "charge.refund", "refund.")
 PAYOUT_EVENTS = "payout."
 BALANCE_AVAILABLE = "balance.available"
 # One balance event wakes at most this many payments; the clock sweep finds the rest.
@@ -49,7 +50,8 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
         close_orphan(tx, locked, webhook["payment_ref"])
         run.done(tx)
         return None
-    return open_fetch(run, tx, subject_of(payment, webhook["payment_ref"]))
+    whole = webhook["type"].startswith(CHILD_EVENTS)
+    return open_fetch(run, tx, subject_of(payment, webhook["payment_ref"]), whole=whole)
 
 
 def _ask_about_payout(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
@@ -68,8 +70,7 @@ def _ask_about_payout(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
 
 
 def _is_about_payment(webhook: dict[str, Any]) -> bool:
-    kind = webhook["type"]
-    return bool(webhook["payment_ref"]) and kind.startswith(PAYMENT_EVENTS) and not kind.startswith(NOT_PAYMENT_EVENTS)
+    return bool(webhook["payment_ref"]) and webhook["type"].startswith(PAYMENT_EVENTS)
 
 
 def _payment_of(tx: Tx, webhook: dict[str, Any]) -> dict[str, Any] | None:

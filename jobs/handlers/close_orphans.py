@@ -12,7 +12,7 @@ from app.model.states import State
 from app.providers.protocol import ProviderRequest, Step
 from app.services import circuits, operations
 from app.services.operations import OpenCall
-from jobs.drive import close_orphan
+from jobs.decide import close_orphan
 from jobs.handlers.handler import RemoteHandler
 from jobs.observe import FetchRefused, wait_for_answer
 from jobs.run import Run

@@ -18,7 +18,8 @@ def claim_observation(run: Run, tx: Tx) -> Fetch | None:
         "payments.find_by_id", merchant_id=run.delivery["merchant_id"], payment_id=run.delivery["payment_id"]
     )
     assert payment is not None and payment["provider_ref"], "only payments known to a provider are observed"
-    return open_fetch(run, tx, subject_of(payment, payment["provider_ref"]))
+    # nobody told us: so look at everything
+    return open_fetch(run, tx, subject_of(payment, payment["provider_ref"]), whole=True)
 
 
 HANDLER = RemoteHandler("observe_payment", handle, actor_type=ActorType.RECONCILER)

@@ -160,7 +160,7 @@ as $$
   insert into events (merchant_id, topic, payment_id, payload, correlation_id, causation_id)
   values (t.merchant_id, p_topic, t.payment_id,
     jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref, 'kind', t.kind, 'currency', t.currency,
-      'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status),
+      'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status, 'refund_id', t.refund_id, 'dispute_id', t.dispute_id),
     coalesce(nullif(current_setting('postbox.correlation_id', true), ''), t.payment_id::text, t.ref),
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;

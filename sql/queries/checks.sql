@@ -407,4 +407,105 @@ join quiet q on q.merchant_id = d.merchant_id and q.id = d.payment_id
 join discrepancy_types t on t.type = d.type and t.closes_itself
 where d.closed_at is null
   and not exists (select from found f where f.merchant_id = d.merchant_id and f.fingerprint = d.fingerprint)
+-- name: children_add_up
+-- Payments whose refund and dispute sums are not what their children come to.
+select p.merchant_id, p.id as payment_id,
+       format('refund pending %%s, refunded %%s, disputed %%s, lost %%s; its children come to %%s, %%s, %%s, %%s', p.amount_refund_pending,
+              p.amount_refunded, p.amount_disputed, p.amount_lost, f.refund_pending, f.refunded, f.disputed, f.lost) as detail
+from (
+  select merchant_id, id from payments where amount_refund_pending > 0 or amount_refunded > 0 or amount_disputed > 0 or amount_lost > 0
+  union
+  select merchant_id, payment_id from refunds
+  union
+  select merchant_id, payment_id from disputes
+) c
+join payments p on p.merchant_id = c.merchant_id and p.id = c.id
+cross join lateral facts_of_children(p.merchant_id, p.id) f
+where (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
+  and (p.amount_refund_pending, p.amount_refunded, p.amount_disputed, p.amount_lost)
+      is distinct from (f.refund_pending, f.refunded, f.disputed, f.lost)
+limit %(limit)s;
+
+-- name: refunds_fit_what_was_captured
+-- Payments of which more was refunded, or is about to be, than was captured.
+select merchant_id, id as payment_id,
+       format('captured %%s, refunded %%s and %%s pending', amount_captured, amount_refunded, amount_refund_pending) as detail
+from payments
+where amount_refunded + amount_refund_pending > amount_captured and (%(payment_id)s::uuid is null or id = %(payment_id)s)
+limit %(limit)s;
+
+-- name: states_follow_the_facts
+-- Confirmed payments in another state than their facts say.
+select merchant_id, id as payment_id, format('%%s, its facts say %%s', state, said) as detail
+from (
+  select p.*, state_of_facts(method, amount_captured, amount_refunded, amount_disputed, amount_lost, settled_at, state = 'returned') as said
+  from payments p
+  where confirmed_at is not null and state not in ('failed', 'canceled') and (%(payment_id)s::uuid is null or id = %(payment_id)s)
+) p
+where state <> said
+limit %(limit)s;
+
+-- name: children_are_audited
+-- Refunds and disputes without exactly one audit entry per version.
+select c.merchant_id, c.payment_id, format('%%s %%s has version %%s and %%s audit entries', c.entity, c.id, c.version, coalesce(a.entries, 0)) as detail
+from (
+  select 'refund' as entity, merchant_id, id, payment_id, version from refunds
+  union all
+  select 'dispute', merchant_id, id, payment_id, version from disputes
+) c
+left join (
+  select merchant_id, entity_type, entity_id, count(*) as entries from audit_log
+  where entity_type in ('refund', 'dispute') and (%(payment_id)s::uuid is null or payment_id = %(payment_id)s)
+  group by merchant_id, entity_type, entity_id
+) a on a.merchant_id = c.merchant_id and a.entity_type = c.entity and a.entity_id = c.id::text
+where (%(payment_id)s::uuid is null or c.payment_id = %(payment_id)s) and c.version <> coalesce(a.entries, 0)
+limit %(limit)s;
+
+-- name: refunds_follow_their_operations
+-- Refunds asked of us that are over while their operation is open, or undecided after it ended.
+select r.merchant_id, r.payment_id, format('refund %%s is %%s, its operation %%s', r.id, r.state, o.status) as detail
+from refunds r
+join operations o on o.merchant_id = r.merchant_id and o.id = r.operation_id
+where (%(payment_id)s::uuid is null or r.payment_id = %(payment_id)s)
+  and (r.state in ('requested', 'submitting', 'outcome_unknown') and o.finished_at is not null
+       or o.finished_at is null and (%(quiesced)s or o.created_at < clock_timestamp() - make_interval(secs => %(grace)s))
+          and r.state in ('failed', 'canceled') and r.provider_ref is null)
+limit %(limit)s;
+
+-- name: refunds_in_flight_are_under_way
+-- Payments whose money between merchant and provider is not that of refunds asked for and not yet paid, though no delivery is open.
+select x.merchant_id, x.payment_id, format('%%s %%s in flight, refunds under way come to %%s', x.booked, x.currency, x.expected) as detail
+from (
+  select r.merchant_id, r.payment_id, r.currency,
+         (select coalesce(-sum(l.amount), 0)
+          from ledger_accounts a
+          join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id and l.payment_id = r.payment_id
+          where a.code = 'refunds_in_flight') as booked,
+         coalesce(sum(r.amount) filter (where r.state in ('requested', 'submitting', 'outcome_unknown', 'pending') and not exists (
+           select from provider_transactions t
+           where t.merchant_id = r.merchant_id and t.payment_id = r.payment_id and t.refund_id = r.id and t.gross < 0)), 0) as expected
+  from refunds r
+  join payments p on p.merchant_id = r.merchant_id and p.id = r.payment_id and p.confirmed_at is not null
+  where %(payment_id)s::uuid is null or r.payment_id = %(payment_id)s
+  group by r.merchant_id, r.payment_id, r.currency
+) x
+where x.booked <> x.expected
+  and not exists (
+    select from deliveries d
+    where d.merchant_id = x.merchant_id and d.payment_id = x.payment_id and d.handler = 'post_refund' and d.status <> 'done')
+limit %(limit)s;
+
+-- name: dispute_lines_are_booked
+-- Money lines of disputes that our side has not booked, though no delivery is open that would.
+select t.merchant_id, t.payment_id, format('%%s %%s of dispute %%s is in no journal of ours', t.ref, t.gross, t.dispute_id) as detail
+from provider_transactions t
+join payments p on p.merchant_id = t.merchant_id and p.id = t.payment_id and p.confirmed_at is not null
+where t.dispute_id is not null and t.gross <> 0 and (%(payment_id)s::uuid is null or t.payment_id = %(payment_id)s)
+  and not exists (
+    select from ledger_entries e
+    where e.merchant_id = t.merchant_id and e.kind = case when t.gross < 0 then 'dispute_withdrawn' else 'dispute_reinstated' end
+      and e.source_type = 'provider_transaction' and e.source_id = t.provider || '/' || t.account || '/' || t.ref)
+  and not exists (
+    select from deliveries d
+    where d.merchant_id = t.merchant_id and d.payment_id = t.payment_id and d.handler = 'post_dispute' and d.status <> 'done')
 limit %(limit)s;

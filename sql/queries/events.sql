@@ -1,6 +1,6 @@
 -- name: feed
 -- A merchant's events in commit-safe order, after the cursor; what might still be overtaken is not shown yet.
-select e.id, e.topic, e.payment_id, e.payment_version, e.payload, e.occurred_at, e.epoch, e.recorded_xid::text as recorded_xid
+select e.id, e.topic, e.payment_id, e.refund_id, e.dispute_id, e.payment_version, e.payload, e.occurred_at, e.epoch, e.recorded_xid::text as recorded_xid
 from events e
 join topics t on t.topic = e.topic and t.merchant_visible
 join payments p on p.merchant_id = e.merchant_id and p.id = e.payment_id and p.livemode = %(livemode)s

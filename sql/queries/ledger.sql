@@ -36,14 +36,18 @@ group by a.merchant_id;
 -- The provider's side, one rule for every line: its balance +net, its fees +fee, and -gross on the account that explains it.
 with fact as (
   select e.merchant_id, e.topic, e.payment_id, f.provider, f.account || '/' || f.ref as source, f.currency, f.gross, f.fee, f.net, f.status,
-         -- what the line is about, in the payment's own currency; known for the charge, of which there is one
+         -- what the line is about, in the payment's own currency: the charge, of which there is one, a refund or a dispute
          p.currency as own_currency,
-         case when f.kind in ('charge', 'payment') then coalesce(nullif(p.amount_captured, 0), p.amount) end as own_gross,
+         case when f.kind in ('charge', 'payment') then coalesce(nullif(p.amount_captured, 0), p.amount)
+              else sign(f.gross)::bigint * coalesce(r.amount, d.amount) end as own_gross,
          c.counter
   from events e
   cross join lateral jsonb_to_record(e.payload)
-    as f (provider text, account text, ref text, kind text, currency text, gross bigint, fee bigint, net bigint, status text)
+    as f (provider text, account text, ref text, kind text, currency text, gross bigint, fee bigint, net bigint, status text,
+          refund_id uuid, dispute_id uuid)
   left join payments p on p.merchant_id = e.merchant_id and p.id = e.payment_id
+  left join refunds r on r.merchant_id = e.merchant_id and r.id = f.refund_id
+  left join disputes d on d.merchant_id = e.merchant_id and d.id = f.dispute_id
   left join ledger_counters c on c.provider = f.provider and c.fact_kind = f.kind
   where e.merchant_id = %(merchant_id)s and e.id = %(event_id)s
 ),

@@ -7,8 +7,11 @@ select *,
 from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s for no key update;
 
 -- name: observed_version
--- What a fetch carries: applying its snapshot requires this unchanged.
-select observed_version, provider_ref, state from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+-- What a fetch carries: applying its snapshot requires this unchanged; and whether there are children to ask about.
+select observed_version, provider_ref, state,
+       exists (select from refunds r where r.merchant_id = payments.merchant_id and r.payment_id = payments.id)
+         or exists (select from disputes d where d.merchant_id = payments.merchant_id and d.payment_id = payments.id) as has_children
+from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s;
 
 -- name: find_by_provider_ref
 -- The payment behind a provider's object, whoever's it is.
@@ -56,6 +59,36 @@ update payments set
                                 case when observe_at <= clock_timestamp() then clock_timestamp() + make_interval(secs => %(wait)s) end)
     else clock_timestamp() + make_interval(secs => %(wait)s) end
 where merchant_id = %(merchant_id)s and id = %(payment_id)s;
+
+-- name: follow_facts
+-- What the children of a confirmed payment add up to, and the state that these facts say; no row when nothing changed.
+update payments p set
+  amount_refund_pending = f.refund_pending, amount_refunded = f.refunded, amount_disputed = f.disputed, amount_lost = f.lost,
+  settled_at = n.settled_at,
+  state = n.state
+from facts_of_children(%(merchant_id)s, %(payment_id)s) f
+cross join lateral (
+  select case when %(settles)s then coalesce(q.settled_at, clock_timestamp()) else q.settled_at end as settled_at
+  from payments q where q.merchant_id = %(merchant_id)s and q.id = %(payment_id)s
+) s
+cross join lateral (
+  select s.settled_at,
+         case when q.confirmed_at is null or q.state in ('failed', 'canceled') then q.state
+              else state_of_facts(q.method, q.amount_captured, f.refunded, f.disputed, f.lost, s.settled_at, q.method = 'ach' and q.state = 'returned')
+         end as state
+  from payments q where q.merchant_id = %(merchant_id)s and q.id = %(payment_id)s
+) n
+where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s
+  and (p.amount_refund_pending, p.amount_refunded, p.amount_disputed, p.amount_lost, p.settled_at, p.state)
+      is distinct from (f.refund_pending, f.refunded, f.disputed, f.lost, n.settled_at, n.state)
+returning p.state, p.settled_at;
+
+-- name: reserve_refund
+-- Set aside what a request takes; no row when it is more than what is left.
+update payments set amount_refund_pending = amount_refund_pending + %(amount)s
+where merchant_id = %(merchant_id)s and id = %(payment_id)s
+  and amount_captured - amount_refunded - amount_refund_pending >= %(amount)s
+returning *;
 
 -- name: move
 -- A step that no snapshot explains: a claim, an unknown outcome, a refusal.
@@ -163,7 +196,9 @@ returning *;
 -- What happened to one payment in the order it happened, without what only operators need.
 select entry.* from (
   select e.occurred_at as at, 'event' as kind, e.id, e.topic as what,
-         jsonb_build_object('version', e.payment_version) || e.payload as detail
+         jsonb_build_object('version', e.payment_version) || jsonb_strip_nulls(jsonb_build_object(
+           'refund', 're_' || replace(e.refund_id::text, '-', ''), 'dispute', 'dp_' || replace(e.dispute_id::text, '-', '')))
+         || e.payload as detail
   from events e
   join topics t on t.topic = e.topic and t.merchant_visible
   where e.merchant_id = %(merchant_id)s and e.payment_id = %(payment_id)s

@@ -1,18 +1,22 @@
 -- name: upsert
 -- One money line of the provider, as it says it is now: an available one never becomes pending again, and one that was
--- nobody's moves to its payment, once.
-insert into provider_transactions as t (merchant_id, provider, account, ref, payment_id, kind, source_ref, currency, gross, fee, net,
-  status, available_on, created_at_provider, exchanged)
-values (%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, %(payment_id)s, %(kind)s, %(source_ref)s, %(currency)s, %(gross)s,
-  %(fee)s, %(net)s, %(status)s, %(available_on)s, %(created_at)s, %(exchanged)s)
+-- nobody's moves to its payment, and finds its refund or dispute, once.
+insert into provider_transactions as t (merchant_id, provider, account, ref, payment_id, refund_id, dispute_id, kind, source_ref,
+  currency, gross, fee, net, status, available_on, created_at_provider, exchanged)
+values (%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, %(payment_id)s, %(refund_id)s, %(dispute_id)s, %(kind)s, %(source_ref)s,
+  %(currency)s, %(gross)s, %(fee)s, %(net)s, %(status)s, %(available_on)s, %(created_at)s, %(exchanged)s)
 on conflict (provider, account, ref) do update set
   status = case t.status when 'available' then t.status else excluded.status end,
   available_on = case t.status when 'available' then t.available_on else excluded.available_on end,
   merchant_id = case when t.payment_id is null then excluded.merchant_id else t.merchant_id end,
   payment_id = coalesce(t.payment_id, excluded.payment_id),
+  refund_id = coalesce(t.refund_id, excluded.refund_id),
+  dispute_id = coalesce(t.dispute_id, excluded.dispute_id),
   updated_at = clock_timestamp()
 where (t.status = 'pending' and (t.status, t.available_on) is distinct from (excluded.status, excluded.available_on))
-   or (t.payment_id is null and excluded.payment_id is not null);
+   or (t.payment_id is null and excluded.payment_id is not null)
+   or (t.refund_id is null and excluded.refund_id is not null)
+   or (t.dispute_id is null and excluded.dispute_id is not null);
 
 -- name: charge_of
 -- The charge line of a payment: what was captured, and when it is ours.
@@ -21,13 +25,19 @@ from provider_transactions
 where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and kind in ('charge', 'payment')
 order by status desc, available_on limit 1;
 
+-- name: next_available
+-- When the next line of a payment becomes available; no row when none is pending.
+select extract(epoch from available_on - clock_timestamp())::float8 as available_in
+from provider_transactions
+where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status = 'pending'
+order by available_on limit 1;
+
 -- name: payments_available_by
--- Payments with money the provider says is available by a moment of its own clock, and which are not settled yet.
+-- Payments with a line the provider says is available by a moment of its own clock.
 select distinct t.payment_id, p.merchant_id
 from provider_transactions t
 join payments p on p.merchant_id = t.merchant_id and p.id = t.payment_id
 where t.provider = %(provider)s and t.account = %(account)s and t.status = 'pending' and t.available_on <= %(moment)s
-  and p.settled_at is null
 limit %(limit)s;
 
 -- name: known

@@ -6,6 +6,10 @@ from (
   union all
   select merchant_id, payment_id, 'operation' from operations where id = %(uuid)s
   union all
+  select merchant_id, payment_id, 'refund' from refunds where id = %(uuid)s or provider_ref = %(text)s
+  union all
+  select merchant_id, payment_id, 'dispute' from disputes where id = %(uuid)s or provider_ref = %(text)s
+  union all
   select merchant_id, payment_id, 'event' from events where id = %(uuid)s and payment_id is not null
   union all
   select merchant_id, payment_id, 'provider call' from provider_calls where id = %(uuid)s and payment_id is not null

@@ -16,8 +16,8 @@ with payment_webhooks as not materialized (
 select p.merchant_id, p.id as payment_id, a.recorded_at as at,
   case a.entity_type when 'payment' then 'history' else 'audit' end as source,
   a.id::text as evidence_id, a.action as what,
-  case a.entity_type when 'payment' then a.body::jsonb #>> '{before,state}' end as from_state,
-  case a.entity_type when 'payment' then a.body::jsonb #>> '{after,state}' end as to_state,
+  case when a.entity_type in ('payment', 'refund', 'dispute') then a.body::jsonb #>> '{before,state}' end as from_state,
+  case when a.entity_type in ('payment', 'refund', 'dispute') then a.body::jsonb #>> '{after,state}' end as to_state,
   a.actor_type, a.actor_id, a.on_behalf_of, a.reason, a.correlation_id, a.causation_id,
   case a.entity_type when 'payment' then 'version ' || a.payment_version else a.entity_type || ' ' || a.entity_id end as ref,
   null::bigint as amount, p.currency, a.payload_sha256,
@@ -33,7 +33,7 @@ join audit_log a on a.merchant_id = w.merchant_id and a.entity_type = 'webhook' 
 union all
 select p.merchant_id, p.id, e.occurred_at, 'event', e.id::text, e.topic, e.payload ->> 'previous_state', e.payload ->> 'state',
   null, null, null, null, e.correlation_id, e.causation_id,
-  coalesce('operation ' || e.operation_id, 'version ' || e.payment_version), (e.payload ->> 'amount')::bigint, p.currency, null, null
+  coalesce('operation ' || e.operation_id, 'refund ' || e.refund_id, 'dispute ' || e.dispute_id, 'version ' || e.payment_version), (e.payload ->> 'amount')::bigint, p.currency, null, null
 from payments p
 join events e on e.merchant_id = p.merchant_id and e.payment_id = p.id
 union all
@@ -104,8 +104,8 @@ comment on column report_v1.transaction_trace.source is
   'history (the payment''s own audit), audit (any other entry), event, delivery, dlq (a failure), operation, attempt, provider_call, webhook, provider_transaction.';
 comment on column report_v1.transaction_trace.evidence_id is 'Names the row within its source; (source, evidence_id) occurs once per payment.';
 comment on column report_v1.transaction_trace.what is 'What happened, in the words of the source.';
-comment on column report_v1.transaction_trace.from_state is 'The payment''s state before, where the evidence says so.';
-comment on column report_v1.transaction_trace.to_state is 'The payment''s state after; of a delivery, operation, call or money line its status.';
+comment on column report_v1.transaction_trace.from_state is 'The state before of the payment, refund or dispute, where the evidence says so.';
+comment on column report_v1.transaction_trace.to_state is 'The state after of the payment, refund or dispute; of a delivery, operation, call or money line its status.';
 comment on column report_v1.transaction_trace.actor_type is 'api, worker, webhook, reconciler, operator or system.';
 comment on column report_v1.transaction_trace.actor_id is 'The key, handler, sweep or person that acted.';
 comment on column report_v1.transaction_trace.on_behalf_of is 'The operator behind a reconciler.';

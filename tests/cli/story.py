@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.db import Tx
+from app.model.snapshot import (
+    DisputeSnapshot,
+    DisputeStatus,
+    Fact,
+    ProviderStatus,
+    RefundSnapshot,
+    RefundStatus,
+    Snapshot,
+)
+from app.services.children import apply_children
 from tests import factories
 from tests.factories import Connection
 from tests.ledger import books
@@ -56,6 +68,41 @@ def settled(conn: Connection, *, reference: str | None = "invoice 17") -> Story:
             [p["merchant_id"], KEY_OF_MERCHANT, f'{{"id": "pay_{UUID(str(p["id"])).hex}"}}'],
         )
     return Story(names)
+
+
+def refunded_and_disputed(conn: Connection) -> Story:
+    """A settled payment, in part refunded and for the rest disputed: told, booked, and nothing wrong with it."""
+    names = settled(conn).names
+    p = conn.execute("select * from payments where id = %(payment_id)s", names).fetchone()
+    assert p is not None
+    took = money_fact(p, "re_1", -400)
+    refund = RefundSnapshot(
+        ref="re_1", status=RefundStatus.SUCCEEDED, provider_status="succeeded", currency=p["currency"], amount=400,
+        created_at=took.created_at, fact=took,
+    )  # fmt: skip
+    withdrew = money_fact(p, "du_1", -600, fee=1_500)
+    dispute = DisputeSnapshot(
+        ref="du_1", status=DisputeStatus.OPEN, provider_status="needs_response", currency=p["currency"], amount=600,
+        created_at=withdrew.created_at, facts=(withdrew,),
+    )  # fmt: skip
+    seen = Snapshot(
+        provider="stripe", account="default", ref=p["provider_ref"], status=ProviderStatus.SUCCEEDED,
+        currency=p["currency"], amount=p["amount"], refunds=(refund,), disputes=(dispute,),
+    )  # fmt: skip
+    with factories.acting(conn, "webhook"):
+        apply_children(Tx(conn), p, seen, settlement=None)
+    books.handle_children(conn, p)
+    books.handle_facts(conn)
+    finish_deliveries(conn)
+    return Story(names)
+
+
+def money_fact(p: dict[str, Any], source: str, gross: int, *, fee: int = 0) -> Fact:
+    now = datetime.now(UTC)
+    return Fact(
+        ref=f"txn_{source}", kind="x", source_ref=source, currency=p["currency"], gross=gross, fee=fee, net=gross - fee,
+        status="available", available_on=now, created_at=now,
+    )  # fmt: skip
 
 
 def attempt(conn: Connection, op: dict[str, Any], step: str, n: int, proof: UUID | None = None) -> None:

@@ -164,12 +164,47 @@ DAMAGES = {
     "idempotency_keys_hold_an_answer": ["update idempotency_keys set status = null, body = null"],
 }  # fmt: skip
 
+# The same for the invariants about refunds and disputes, on a payment that has one of each.
+CHILD_DAMAGES = {
+    "children_add_up": [
+        "update disputes set amount_withdrawn = amount_withdrawn + 1",
+        "update refunds set amount = amount - 1",
+    ],
+    "refunds_fit_what_was_captured": [
+        "update refunds set amount = amount + 1000; update payments set amount_refunded = amount_refunded + 1000;"
+        " update audit_log set body = jsonb_set(body::jsonb, '{after,amount_refunded}', '1400')::text"
+        " where body::jsonb #>> '{after,amount_refunded}' = '400';"
+        " update audit_log a set row_sha256 = audit_row_sha256(a)",
+    ],
+    "states_follow_the_facts": [
+        "update payments set state = 'settled';"
+        " update audit_log set body = jsonb_set(body::jsonb, '{after,state}', '\"settled\"')::text"
+        " where body::jsonb #>> '{after,state}' = 'disputed' and entity_type = 'payment';"
+        " update audit_log a set row_sha256 = audit_row_sha256(a)",
+    ],
+    "children_are_audited": [
+        "delete from audit_log where entity_type = 'refund' and action = 'refund.succeeded'",
+        "delete from audit_log where entity_type = 'dispute'",
+    ],
+    "refunds_follow_their_operations": [
+        "insert into operations (merchant_id, payment_id, kind, status, step, amount, params, params_sha256,"
+        " finished_at, outcome) values (%(merchant_id)s, %(payment_id)s, 'refund', 'succeeded', 'refund', 1, '{}', 'x',"
+        " now(), 'ok');"
+        " insert into refunds (merchant_id, payment_id, currency, amount, origin, operation_id, provider,"
+        " provider_account, state, version, provider_ref) select merchant_id, payment_id, 'usd', 1, 'api', id,"
+        " 'stripe', 'default', 'submitting', 0, null from operations where kind = 'refund';"
+        " update payments set amount_refund_pending = 1",
+    ],
+    "refunds_in_flight_are_under_way": [f"{LEDGER_OPEN}; {forgotten('refund_paid')}"],
+    "dispute_lines_are_booked": [f"{LEDGER_OPEN}; {forgotten('dispute_withdrawn')}"],
+}  # fmt: skip
+
 
 def damage(database: Clone, sql: str, names: dict[str, object]) -> None:
     """As a superuser, with triggers and foreign keys off; guards are ENABLE ALWAYS, so they are disabled one by one."""
     conn = database.connect(admin=True)
     conn.execute("set session_replication_role = replica")
-    guarded = ("payments", "operations", "provider_calls", "operation_attempts", "webhooks")
+    guarded = ("payments", "operations", "provider_calls", "operation_attempts", "webhooks", "refunds", "disputes")
     for table in (*guarded, "events", "deliveries", "audit_log"):
         conn.execute(f"alter table {table} disable trigger user")
     for statement in sql.split(";"):
@@ -197,9 +232,36 @@ def test_each_damage_breaks_exactly_its_invariant(
     assert {row["invariant"] for row in after.json["violations"]} == {invariant}
 
 
+def child_cases() -> list[tuple[str, str]]:
+    return [(name, sql) for name, statements in CHILD_DAMAGES.items() for sql in statements]
+
+
+# What cannot be damaged alone: a changed sum is no longer what the audit tells, a forgotten entry leaves a rest.
+COMES_WITH = {
+    "states_follow_the_facts": {"events_tell_the_history"},
+    "refunds_follow_their_operations": {"audit_tells_the_row", "refunds_in_flight_are_under_way"},
+    "refunds_in_flight_are_under_way": {"clearing_is_zero"},
+    "dispute_lines_are_booked": {"clearing_is_zero", "ledger_balances_are_their_lines"},
+}
+
+
+@pytest.mark.parametrize("invariant, sql", child_cases(), ids=[f"{n}-{i}" for i, (n, _) in enumerate(child_cases())])
+def test_each_damage_to_a_refund_or_dispute_breaks_its_invariant(
+    postbox: Postbox, database: Clone, invariant: str, sql: str
+) -> None:
+    names = story.refunded_and_disputed(database.connect(admin=True)).names
+    before = postbox("check", "--quiesced", "--json")
+    assert (before.code, before.json["violations"]) == (0, [])
+    damage(database, sql, names)
+    after = postbox("check", "--json")
+    broken = {row["invariant"] for row in after.json["violations"]}
+    assert after.code == 1 and invariant in broken
+    assert broken - {invariant} <= COMES_WITH.get(invariant, set())
+
+
 def test_every_invariant_has_a_query_and_a_damage() -> None:
     queries = {name.removeprefix("checks.") for name in QUERIES if name.startswith("checks.")}
-    assert set(INVARIANTS) == queries == set(DAMAGES)
+    assert set(INVARIANTS) == queries == set(DAMAGES) | set(CHILD_DAMAGES)
 
 
 def test_money_on_a_canceled_payment_is_shown_until_a_person_deals_with_it(postbox: Postbox, database: Clone) -> None:
@@ -217,7 +279,7 @@ def test_every_state_that_legal_steps_reach_is_clean(postbox: Postbox, database:
     for state in factories.WAY:
         factories.payment(conn, state)
     broken = {v["invariant"] for v in postbox("check", "--json").json["violations"]}
-    assert broken <= {"settled_means_available"}, "the factory settles without the provider's line"
+    assert broken <= {"settled_means_available", "children_add_up"}, "the factory needs no line and no refund"
 
 
 def test_the_open_call_of_a_crash_is_legal_once_its_operation_was_called_again(

@@ -221,8 +221,11 @@ def events(conn: Any, payment: dict[str, Any]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("state", [state.value for state in State])
-@pytest.mark.parametrize("method", METHODS)
+# A bank debit that is lost is returned: no card was charged.
+STATES_OF = [(m, s.value) for m in METHODS for s in State if m == "card" or s is not State.CHARGED_BACK]
+
+
+@pytest.mark.parametrize("method, state", STATES_OF)
 @pytest.mark.parametrize("capture_method", CAPTURE_METHODS)
 def test_the_database_takes_every_walk_with_all_its_facts(conn, state: str, method: str, capture_method: str) -> None:
     payment = factories.payment(conn, state, method=method, capture_method=capture_method)

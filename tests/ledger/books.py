@@ -60,6 +60,26 @@ def handle_facts(conn: Connection, *, newest_first: bool = False) -> None:
             ledger.close(tx)
 
 
+CHILD_EVENTS = {
+    "post_refund": ["refund.requested", "refund.booked", "refund.succeeded", "refund.failed", "refund.canceled"],
+    "post_dispute": ["dispute.funds_withdrawn", "dispute.funds_reinstated"],
+}
+
+
+def handle_children(conn: Connection, p: Row, *, newest_first: bool = False) -> None:
+    """What `post_refund` and `post_dispute` do for every event of the payment there is, in order; again is nothing."""
+    for handler, topics in CHILD_EVENTS.items():
+        events = conn.execute(
+            "select merchant_id, id from events where payment_id = %s and topic = any(%s) order by id",
+            [p["id"], topics],
+        ).fetchall()
+        for row in reversed(events) if newest_first else events:
+            with factories.acting(conn, "worker", actor_id=handler):
+                tx = Tx(conn)
+                getattr(ledger, handler)(tx, row["merchant_id"], row["id"])
+                ledger.close(tx)
+
+
 def fact(conn: Connection, p: Row | None, **columns: Any) -> Row:
     """A money line of the provider: of this payment, or of nobody's we know."""
     row = {

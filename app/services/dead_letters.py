@@ -11,9 +11,11 @@ from app.db.pool import Row, Tx
 from app.errors import Invalid, NotFound
 
 # Handlers that only ask the provider, and so move nothing however often they run.
-ASKING = frozenset({"apply_webhook", "observe_payment", "watch_settlement"})
-# Handlers that never call anybody.
-LOCAL = frozenset({"watch_outcome"})
+ASKING = frozenset(
+    {"apply_webhook", "observe_payment", "watch_settlement", "list_changes", "read_payout", "prove_balance"}
+)
+# Local ones that write nothing into the books either.
+BOOKLESS = frozenset({"watch_outcome"})
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,14 @@ def prospect(tx: Tx, letter: Row, timing: Timing) -> Row:
     """
     row = tx.one("dead_letters.prospect", **_key(letter))
     assert row is not None, "the dead letter was just found"
-    call, asks_first, effect = _effect(letter["handler"], row, timing)
+    call, asks_first, effect = _effect(letter, row, timing)
     kept = ("payment_state", "operation_status", "step", "idempotency_key", "key_age")
     return {"provider_call": call, "asks_first": asks_first, "effect": effect} | {name: row[name] for name in kept}
 
 
-def _effect(handler: str, row: Row, timing: Timing) -> tuple[str, bool, str]:
-    if handler in LOCAL:
+def _effect(letter: Row, row: Row, timing: Timing) -> tuple[str, bool, str]:
+    handler = letter["handler"]
+    if letter["lane"] == "local":
         return "none", False, "works on the database only"
     if handler == "watch_settlement" and row["money_known"]:
         return "none", False, "the money line is known already"
@@ -120,7 +123,7 @@ def replay(tx: Tx, letter: Row, *, by: str, reason: str) -> bool:
 
 def moves_money(letter: Row) -> bool:
     """Whether running it could move money or write it into the books: not what only asks, nor what sets a deadline."""
-    return letter["handler"] not in ASKING | LOCAL
+    return letter["handler"] not in ASKING | BOOKLESS
 
 
 def discard(tx: Tx, letter: Row, *, by: str, reason: str, agreed_by: str | None = None) -> bool:

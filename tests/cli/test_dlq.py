@@ -9,6 +9,8 @@ from uuid import UUID
 import pytest
 
 from app.db.queries import QUERIES
+from app.services import dead_letters
+from jobs.handlers import HANDLERS
 from tests import factories
 from tests.cli import story
 from tests.cli.conftest import Postbox
@@ -125,6 +127,19 @@ def test_a_discarded_letter_stays_dead_and_is_handled(postbox: Postbox, conn: Co
     assert postbox("dlq", "list", "--json").json == []
     assert len(postbox("dlq", "list", "--handled", "--json").json) == 1
     assert postbox("dlq", "replay", "--all", "--reason", "x").out.strip() == "no dead letters"
+
+
+def test_every_handler_that_is_said_to_move_nothing_exists() -> None:
+    assert set(HANDLERS) >= dead_letters.ASKING | dead_letters.BOOKLESS
+    assert all(HANDLERS[name].lane == ("local" if name in dead_letters.BOOKLESS else "remote")
+               for name in dead_letters.ASKING | dead_letters.BOOKLESS)  # fmt: skip
+
+
+def test_a_replay_of_what_only_books_says_so_and_its_discard_takes_two(postbox: Postbox, conn: Connection) -> None:
+    event = story.dead(conn, factories.payment(conn, "confirmed"), "credit_merchant")
+    plan = postbox("dlq", "show", f"{event}:credit_merchant", "--json").json["replay"]
+    assert (plan["provider_call"], plan["effect"]) == ("none", "works on the database only")
+    assert postbox("dlq", "discard", f"{event}:credit_merchant", "--reason", "x").code == 1
 
 
 def test_a_letter_that_moves_money_is_not_discarded_by_one_person(postbox: Postbox, conn: Connection) -> None:

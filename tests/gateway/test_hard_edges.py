@@ -10,8 +10,18 @@ from flask import Response, request
 
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
-from app.gateway.security_headers import ALWAYS, DATA_POLICY, PAGE_POLICY
+from app.gateway.security_headers import PAGE_POLICY
 
+# Kept by hand: what a header says is a decision, and a line that is lost must be seen.
+WANTED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
 FORWARDED = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7", "X-Forwarded-Proto": "https"}
 FORWARDED |= {"X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil", "Forwarded": "for=203.0.113.1"}
 
@@ -53,8 +63,7 @@ def test_behind_proxies_the_address_is_the_one_that_the_outermost_of_ours_saw(be
 def test_every_answer_carries_the_security_headers(app, path, status):
     answer = app.test_client().get(path)
     assert answer.status_code == status
-    assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
-    assert answer.headers["Content-Security-Policy"] == DATA_POLICY
+    assert {name: answer.headers.get(name) for name in WANTED} == WANTED
     assert "Strict-Transport-Security" not in answer.headers
 
 
@@ -64,7 +73,7 @@ def test_an_answer_to_a_good_key_and_a_crash_carry_them_too(app, api, monkeypatc
     crashed = api.get("/v1/payments")
     assert (made.status_code, crashed.status_code) == (422, 500)
     for answer in (made, crashed):
-        assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS
+        assert {name: answer.headers.get(name) for name in WANTED} == WANTED
 
 
 def test_a_page_loads_its_own_files_and_nothing_else(app):

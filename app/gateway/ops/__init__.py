@@ -1,6 +1,16 @@
 """/ops/v1: what operators do over HTTP, by the same services as the command line, each under their own name."""
 
-from app.gateway.ops import dead_letters, figures, pauses, payments, proposals, session, tenants, webhooks
+from app.gateway.ops import (
+    dead_letters,
+    discrepancies,
+    figures,
+    pauses,
+    payments,
+    proposals,
+    session,
+    tenants,
+    webhooks,
+)
 
 BLUEPRINTS = (
     session.blueprint,
@@ -12,4 +22,5 @@ BLUEPRINTS = (
     pauses.blueprint,
     proposals.blueprint,
     figures.blueprint,
+    discrepancies.blueprint,
 )

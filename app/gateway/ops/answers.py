@@ -452,3 +452,14 @@ class LiftedPause(Pause):
 
     object = one_of("pause_lifted")
     released = whole(0)
+
+
+class HandledDiscrepancy(Answer):
+    object = one_of("handled_discrepancy")
+    id = uuid()
+    merchant_id = uuid()
+    status = one_of("acknowledged", "resolved")
+    acknowledged_by = text("ann", null=True)
+    resolved_by = text(None, null=True)
+    resolution_code = text(None, null=True)
+    resolution_note = text("the provider corrects it tomorrow", null=True)

@@ -122,3 +122,7 @@ class RotateKey(Reasoned):
 class SetPause(Reasoned):
     kind = one_of(*KINDS, required=True)
     name = Text(100, example="stripe", required=True)
+
+
+class Resolve(Reasoned):
+    code = Text(100, example="provider_corrected", required=True)

@@ -108,3 +108,23 @@ def test_without_a_reason_a_key_or_our_own_page_nothing_is_done(desk, sql, body,
     root = desk("admin")
     assert root.post("/ops/v1/merchants", {"name": "X"} | body, **headers).status_code == status
     assert sql.execute("select from merchants where name = 'X'").fetchall() == []
+
+
+def test_a_discrepancy_is_looked_after_and_closed_for_a_reason(desk, sql):
+    ann, p = desk("operator"), factories.payment(sql, "submitted")
+    sql.execute("alter table discrepancies disable trigger user")
+    sql.execute(
+        "insert into discrepancies"
+        " (merchant_id, type, severity, subject, payment_id, evidence_at, sla_due_at, detected_by)"
+        " values (%(merchant_id)s, 'stale_state', 'medium', 'payment/' || %(id)s, %(id)s, now(), now(), 'clock')",
+        p,
+    )
+    (found,) = ann.get("/ops/v1/discrepancies", status="open").get_json()["data"]
+    assert found["payment"] == f"pay_{p['id'].hex}"
+    path = f"/ops/v1/discrepancies/{found['id']}"
+    looked = ann.post(f"{path}/acknowledge", REASON).get_json()
+    assert (looked["status"], looked["acknowledged_by"]) == ("acknowledged", ann.name)
+    closed = ann.post(f"{path}/resolve", REASON | {"code": "explained"}).get_json()
+    assert (closed["status"], closed["resolved_by"]) == ("resolved", ann.name)
+    assert ann.post(f"{path}/acknowledge", REASON).get_json()["code"] == "state_conflict"
+    assert ann.post("/ops/v1/discrepancies/x/resolve", REASON | {"code": "x"}).status_code == 404

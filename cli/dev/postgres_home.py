@@ -78,12 +78,12 @@ def find_home(root: Path) -> Home:
         account = unprivileged_account(place / "data")
         if not place.exists():
             if account is None:
-                place.mkdir(mode=0o700)
+                place.mkdir(mode=0o700, exist_ok=True)
             elif may_enter(account, root.resolve()):
-                place.mkdir(mode=0o711)
+                place.mkdir(mode=0o711, exist_ok=True)
             else:
                 SHARED_STATE.mkdir(mode=0o711, parents=True, exist_ok=True)
-                place.symlink_to(tempfile.mkdtemp(prefix=f"{root.resolve().parent.name}-", dir=SHARED_STATE))
+                _link_outside(place, prefix=f"{root.resolve().parent.name}-")
         if account is not None:
             place.resolve().chmod(0o711)
         elif not os.access(place, os.R_OK | os.W_OK | os.X_OK):
@@ -93,6 +93,15 @@ def find_home(root: Path) -> Home:
     except OSError as e:
         raise ClusterError(f"cannot create {root}/postgres: {e.strerror}") from e
     return Home(place.resolve(), account)
+
+
+def _link_outside(place: Path, prefix: str) -> None:
+    """Keep the cluster under SHARED_STATE; of two that come at once, both use the directory of the first."""
+    outside = tempfile.mkdtemp(prefix=prefix, dir=SHARED_STATE)
+    try:
+        place.symlink_to(outside)
+    except FileExistsError:
+        os.rmdir(outside)
 
 
 def unprivileged_account(data_dir: Path) -> Account | None:

@@ -154,6 +154,28 @@ def test_two_that_start_it_at_once_get_the_same_server(open_root: Path) -> None:
     assert told.pop().strip()
 
 
+@pytest.mark.parametrize("closed", [False, pytest.param(True, marks=as_root)], ids=["open checkout", "closed checkout"])
+def test_whoever_is_second_to_make_the_home_uses_that_of_the_first(
+    open_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """Between the look at what is there and the making of it, another process makes it."""
+    monkeypatch.setattr(postgres_home, "SHARED_STATE", open_root / "of two")
+    root = tmp_path / "closed" if closed else open_root / "open"
+    make = "symlink_to" if closed else "mkdir"
+    unhurried = getattr(Path, make)
+
+    def overtaken(path: Path, *arguments: object, **options: object) -> None:
+        if path == root / "postgres" and not path.exists():
+            monkeypatch.setattr(Path, make, unhurried)
+            others.append(postgres_home.find_home(root))
+        unhurried(path, *arguments, **options)
+
+    others: list[postgres_home.Home] = []
+    monkeypatch.setattr(Path, make, overtaken)
+    assert [postgres_home.find_home(root)] == others
+    assert len(list((open_root / "of two").glob("*"))) == closed
+
+
 @pytest.mark.parametrize(
     "harm, told",
     [

@@ -129,7 +129,8 @@ def test_a_hundred_deliveries_are_one_transaction(hand: Hand, books: Books, grou
 def test_of_a_hundred_three_fail_alone_and_the_other_97_are_done(
     hand: Hand, books: Books, groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "STATEMENT_MS", 200)
+    # far above what the other 97 need on a machine under load, and far below what the slow one takes
+    monkeypatch.setattr(local, "STATEMENT_MS", 1_000)
     ids = payments(hand, 100)
     poison, unbalanced, slow = ids[10], ids[50], ids[90]
     books.conduct = {poison: raises, unbalanced: unbalances, slow: dawdles}

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.db import QUERIES
 from tests import factories
 from tests.factories import Connection, Row
 from tests.sql.refusal import ACCEPTED, answer
@@ -93,6 +94,21 @@ def test_an_operation_that_is_over_stays_as_it_ended(conn: Connection) -> None:
     op = conn.execute("select * from operations where payment_id = %s", [p["id"]]).fetchone()
     assert op is not None
     assert answer(conn, "update operations set outcome_code = 'other'" + MINE, op) == "PB004"
+
+
+def test_only_who_holds_the_lease_gives_it_back_and_only_once(conn: Connection) -> None:
+    op = factories.operation(conn, factories.payment(conn), "submit")
+    mine, other = uuid.uuid4(), uuid.uuid4()
+    given = {"merchant_id": op["merchant_id"], "operation_id": op["id"], "step": None, "asks": 0}
+    end = {"status": "succeeded", "outcome": "ok", "outcome_code": None, "outcome_message": None}
+    lease = {"step": "create", "attempt": 1, "lease_token": mine, "seconds": 30}
+    with factories.acting(conn, "worker"):
+        conn.execute(QUERIES["operations.lease"], given | lease)
+        rows = [
+            conn.execute(QUERIES["operations.settle_lease"], given | end | {"lease_token": token}).rowcount
+            for token in (other, None, mine, mine)
+        ]
+    assert rows == [0, 0, 1, 0]
 
 
 ATTEMPT = (

@@ -59,7 +59,7 @@ class Timing:
     worker_stalled: float = 20.0  # a killed worker's job is found and rescued well inside 60 s
     rescue_spread: float = 5.0  # times the rescues so far: what kills its worker is parted from who ran beside it
     poll: float = 1.0
-    wake_every: float = 0.020
+    wake_every: float = 0.005  # a wake-up is a commit of its own, though one that waits for no disk
     idempotency_lock: float = 1.0
     idempotency_keep: float = 604_800.0
     session_idle: float = 1_800.0  # OWASP: half an hour for what is worth money
@@ -139,7 +139,7 @@ class Settings:
     rates: Rates = field(default_factory=Rates)
     shed: Shed = field(default_factory=Shed)
     api_pool_size: int = 8
-    worker_concurrency: int = 16
+    worker_concurrency: int = 200
     carrying: bool = True
     livemode: bool = False
     trusted_proxies: int = 0
@@ -244,7 +244,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
             requests=int(_number(env, "POSTBOX_SHED_REQUESTS", Shed.requests, at_least=1)),
         ),
         api_pool_size=int(_number(env, "POSTBOX_API_POOL_SIZE", 8, at_least=1)),
-        worker_concurrency=int(_number(env, "POSTBOX_WORKER_CONCURRENCY", 16, at_least=1)),
+        worker_concurrency=int(_number(env, "POSTBOX_WORKER_CONCURRENCY", 200, at_least=1)),
         carrying=env.get("POSTBOX_CARRYING", "on").strip().lower() not in {"off", "0", "false", "no"},
         livemode=stripe_key.startswith(("sk_live_", "rk_live_")),
         trusted_proxies=int(_number(env, "POSTBOX_TRUSTED_PROXIES", 0, at_least=0)),

@@ -13,16 +13,17 @@ from procrastinate import App, JobContext
 from app.config import load_settings, secret
 from app.services.deliveries import DeliveryKey
 from jobs.local import Turn, run_local
-from jobs.queue import DeafConnector, worker_conninfo
+from jobs.queue import LOCAL, REMOTE, DeafConnector, worker_conninfo
 from jobs.remote import run_remote
 from jobs.runtime import Runtime, open_runtime
 
-LANES = ("remote", "local")
+LANES = (REMOTE, LOCAL)
 CLOCK_QUEUE = "clock"
 QUEUES = (*LANES, CLOCK_QUEUE)
 # As often as the sweeps of our own worker look at the clock; the sixth field is seconds.
 EVERY_FIVE_SECONDS = "* * * * * */5"
-# More local groups at once than this only wait for each other's locks.
+# More local groups at once than this only wait for each other's locks. Our own worker fetches no more local jobs than
+# that, so only one that is not ours ever waits here.
 LOCAL_GROUPS = 2
 
 _local_slots = threading.BoundedSemaphore(LOCAL_GROUPS)

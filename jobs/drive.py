@@ -40,7 +40,7 @@ class Driver:
     def send_and_record(self, call: Call) -> Next:
         """One HTTP call with no transaction open, then one transaction for what it means."""
         self.decider.calls_left -= 1
-        reply = self.decider.provider.send(call.request)
+        reply = self.run.send(call.request)
         return self.run.record(lambda tx: self.record_and_end(tx, call, reply))
 
     def record_and_end(self, tx: Tx, call: Call, reply: Reply) -> Next:

@@ -6,6 +6,7 @@ delivery that fails alone counts a failure.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -30,8 +31,12 @@ from jobs.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 # One group: enough to amortise the commit, small enough that the API never waits long for a payment's lock.
-GROUP_SIZE = 100
 GROUP_SECONDS = 0.050
+# How many to pick for that time before it is known how long one takes, and never more than.
+GROUP_SIZE = 100
+GROUP_MOST = 250
+# How much of what is known about the time of one a new group replaces.
+LEARNING = 0.3
 # The clock is read this often, so the last stretch may overrun by as much work.
 SYNC_EVERY = 10
 # A handler of this lane only touches the database; one that takes longer than this is broken.
@@ -45,14 +50,24 @@ Row = dict[str, Any]
 
 @dataclass
 class Turn:
-    """Whose deliveries come first in the next group, so that no merchant waits behind another's backlog."""
+    """Whose deliveries come first in the next group, so that nobody waits behind another's, and how many it takes."""
 
     after: str = NOBODY
+    seconds_each: float = GROUP_SECONDS / GROUP_SIZE
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def size(self) -> int:
+        """As many as the time of one group suffices for, going by the last ones."""
+        return max(1, min(GROUP_MOST, round(GROUP_SECONDS / self.seconds_each)))
 
     def move(self, group: Sequence[Row]) -> None:
         with self.lock:
             self.after = str(group[-1]["merchant_id"])
+
+    def learn(self, ran: int, seconds: float) -> None:
+        with self.lock:
+            self.seconds_each += LEARNING * (seconds / ran - self.seconds_each)
 
 
 @dataclass
@@ -64,7 +79,7 @@ class Group:
 
 
 def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> int:
-    """Run the delivery of this job and up to 99 siblings; returns how many deliveries are done.
+    """Run the delivery of this job and as many siblings as fit its time; returns how many deliveries are done.
 
     Nothing is raised for what a handler does. A delivery that could not be locked is left to whoever holds it.
     """
@@ -92,12 +107,15 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             return Group()
         picked.append(own)
         if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
-            siblings = tx.all(
-                "deliveries.pick_siblings", after=turn.after, limit=GROUP_SIZE, handlers=_local_handlers()
-            )
-            picked += [row for row in siblings if _key(row) != key][: GROUP_SIZE - 1]
+            size = turn.size
+            siblings = tx.all("deliveries.pick_siblings", after=turn.after, limit=size, handlers=_local_handlers())
+            picked += [row for row in siblings if _key(row) != key][: size - 1]
             turn.move(picked)
-        return _run_group(tx, runtime, picked)
+        began = time.monotonic()
+        group = _run_group(tx, runtime, picked)
+        if len(group.done) > 1:
+            turn.learn(len(group.done), time.monotonic() - began)
+        return group
 
 
 def _rerun(runtime: Runtime, group: list[Row], error: Exception) -> int:
@@ -132,29 +150,62 @@ def _run_half(runtime: Runtime, half: list[Row]) -> int:
 
 
 def _run_group(tx: Tx, runtime: Runtime, group: list[Row]) -> Group:
-    result = Group()
+    """Lock, run, mark: what is not free or finds the time over is left to another group."""
     locked = _lock_payments(tx, group)
+    free = [row for row in group if row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked]
     deadline = time.monotonic() + GROUP_SECONDS
-    # alone without a pipeline: an error is then raised where it happened, and its traceback says so
-    with tx.connection.pipeline() if len(group) > 1 else nullcontext() as pipeline:
-        for row in group:
-            if pipeline is not None and len(result.done) % SYNC_EVERY == 0:
-                # what is queued has not run yet: without waiting for it the clock would measure nothing
-                pipeline.sync()
-            is_free = row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked
-            if not is_free or (result.done and time.monotonic() > deadline):
-                result.left.append(row)
-                continue
-            handler = HANDLERS[row["handler"]]
-            assert isinstance(handler, LocalHandler), f"{row['handler']} is picked for the local lane only"
-            tx.act_as(_actor(handler.name, handler.actor_type, causation_id=str(row["event_id"])))
-            handler.handle(tx, row, runtime.timing)
-            result.done.append(row)
-        if result.done:
-            # after the last payment's lock: balances are locked once per group, in their own order
-            ledger.close(tx)
+    result = Group()
+    for in_database, run in itertools.groupby(free, key=lambda row: _handler(row).in_database):
+        rows = list(run)
+        if result.done and time.monotonic() > deadline:
+            break
+        ran = _run_in_database(tx, runtime, rows, deadline) if in_database else _run_here(tx, runtime, rows, deadline)
+        result.done += rows[:ran]
+        if ran < len(rows):
+            break
+    done = {_key(row) for row in result.done}
+    result.left = [row for row in group if _key(row) not in done]
     _mark(tx, runtime, group, result)
     return result
+
+
+def _run_in_database(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:
+    """All of them in one call; how many, from the first on, were run."""
+    ran = tx.one(
+        "deliveries.run_group",
+        handlers=[row["handler"] for row in rows],
+        actor_types=[_handler(row).actor_type.value for row in rows],
+        merchant_ids=[row["merchant_id"] for row in rows],
+        event_ids=[row["event_id"] for row in rows],
+        payment_ids=[row["payment_id"] for row in rows],
+        seconds=max(0.0, deadline - time.monotonic()),
+        card=runtime.timing.outcome_due_card,
+        bank=runtime.timing.outcome_due_bank,
+    )
+    assert ran is not None and ran["ran"] >= 1, "a group runs at least its first"
+    return int(ran["ran"])
+
+
+def _run_here(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:
+    """One after the other by their Python handlers; how many, from the first on, were run."""
+    # alone without a pipeline: an error is then raised where it happened, and its traceback says so
+    with tx.connection.pipeline() if len(rows) > 1 else nullcontext() as pipeline:
+        for ran, row in enumerate(rows):
+            if pipeline is not None and ran % SYNC_EVERY == 0:
+                # what is queued has not run yet: without waiting for it the clock would measure nothing
+                pipeline.sync()
+            if ran and time.monotonic() > deadline:
+                return ran
+            handler = _handler(row)
+            tx.act_as(_actor(handler.name, handler.actor_type, causation_id=str(row["event_id"])))
+            handler.handle(tx, row, runtime.timing)
+    return len(rows)
+
+
+def _handler(row: Row) -> LocalHandler:
+    handler = HANDLERS[row["handler"]]
+    assert isinstance(handler, LocalHandler), f"{row['handler']} is picked for the local lane only"
+    return handler
 
 
 def _lock_payments(tx: Tx, group: list[Row]) -> set[tuple[object, object]]:
@@ -171,17 +222,19 @@ def _lock_payments(tx: Tx, group: list[Row]) -> set[tuple[object, object]]:
 
 
 def _mark(tx: Tx, runtime: Runtime, group: list[Row], result: Group) -> None:
-    tx.act_as(_actor("local"))
-    if result.done:
-        tx.run(
-            "deliveries.finish_group",
-            merchant_ids=[row["merchant_id"] for row in result.done],
-            event_ids=[row["event_id"] for row in result.done],
-            handlers=[row["handler"] for row in result.done],
-        )
-        siblings = [row["job_id"] for row in result.done[1:]]
-        if siblings:
-            tx.run("deliveries.delete_jobs", job_ids=siblings)
+    # nothing of it is awaited: alone it is not pipelined, so that an error of the ledger stands where it happened
+    with tx.connection.pipeline() if len(group) > 1 else nullcontext():
+        if result.done:
+            # after the last payment's lock: balances are locked once per group, in their own order
+            ledger.close(tx)
+            tx.act_as(_actor("local"))
+            tx.run(
+                "deliveries.finish_group",
+                merchant_ids=[row["merchant_id"] for row in result.done],
+                event_ids=[row["event_id"] for row in result.done],
+                handlers=[row["handler"] for row in result.done],
+            )
+            tx.run("deliveries.delete_jobs", job_ids=[row["job_id"] for row in result.done if row is not group[0]])
     if group[0] in result.left:
         # our own job ends with this task, so our delivery needs another
         key, job_id, seconds = _key(group[0]), group[0]["job_id"], runtime.timing.sweep_promote

@@ -75,7 +75,7 @@ def finish_fetches(run: Run, fetch: Fetch | None) -> None:
 
 
 def _send_and_record(run: Run, fetch: Fetch, *, again: bool) -> Fetch | None:
-    reply = run.runtime.provider.send(fetch.request)
+    reply = run.send(fetch.request)
     if isinstance(reply.outcome, Refused):
         run.record(lambda tx: _complete(run, tx, fetch, reply.outcome, reply.evidence))
         raise FetchRefused(f"{reply.outcome.code} for {fetch.subject.ref}")

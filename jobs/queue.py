@@ -14,7 +14,9 @@ from procrastinate import jobs as procrastinate_jobs
 from psycopg.conninfo import make_conninfo
 
 from app.db.queries import QUERIES
+from jobs.flight import Flight
 
+REMOTE, LOCAL = "remote", "local"
 # One channel for every lane: a wake-up says that there may be work, never which.
 CHANNEL = "procrastinate_any_queue_v1"
 # What we tell Procrastinate, whatever was really sent: any role may send a NOTIFY, and a foreign payload ends a worker.
@@ -49,12 +51,41 @@ class FencedJobManager(manager.JobManager):
     """A job is finished only by the worker that holds it: a zombie's finish matches nothing, which is normal.
 
     Finished jobs are deleted, failed ones too: the delivery is the truth, and a delivery whose job is gone is found.
+    A job of the remote lane is fetched only into a free place of this process's flight.
     """
+
+    def __init__(self, connector: Any, flight: Flight) -> None:
+        super().__init__(connector)
+        self._flight = flight
+        self._flying: set[int | None] = set()
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> procrastinate_jobs.Job | None:
+        if queues is None or REMOTE not in queues:
+            return await super().fetch_job(queues, worker_id)
+        if not await self._flight.take():
+            return None
+        job = None
+        try:
+            job = await super().fetch_job(queues, worker_id)
+        finally:
+            if job is None:
+                self._flight.leave()
+        if job is not None:
+            self._flying.add(job.id)
+        return job
 
     async def finish_job(
         self, job: procrastinate_jobs.Job, status: procrastinate_jobs.Status, delete_job: bool
     ) -> None:
         del status, delete_job
+        try:
+            await self._finish_in_time(job)
+        finally:
+            if job.id in self._flying:
+                self._flying.discard(job.id)
+                self._flight.leave()
+
+    async def _finish_in_time(self, job: procrastinate_jobs.Job) -> None:
         for wait in FINISH_WAITS:
             try:
                 await self._finish(job)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from app.db import Tx
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
+from app.model.outcome import Reply
+from app.providers.protocol import ProviderRequest
 from app.services import deliveries
 from app.services.deliveries import DeliveryKey
 from jobs.runtime import Runtime
@@ -66,6 +68,12 @@ class Run:
     def record(self, work: Callable[[Tx], T]) -> T:
         """One transaction for what a provider answered: it waits longer, because the answer comes only once."""
         return self.transact(work, timeouts=RECORDING)
+
+    def send(self, request: ProviderRequest) -> Reply:
+        """One HTTP call, with no transaction open; how it ends decides how many may be in flight."""
+        reply = self.runtime.provider.send(request)
+        self.runtime.flight.answered(reply.outcome)
+        return reply
 
     def transact(self, work: Callable[[Tx], T], *, timeouts: Timeouts | None = None) -> T:
         """One transaction as this handler. A rerun forgets how the last try ended."""

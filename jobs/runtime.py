@@ -10,9 +10,12 @@ from app.db import Database
 from app.db.wake import Waker
 from app.providers.protocol import Provider
 from app.providers.stripe import StripeProvider
+from jobs.flight import Flight
 
-# Beside one connection per running job: the sweeper, and room for failures to be recorded.
-SPARE_CONNECTIONS = 4
+# Calls in flight wait for the provider without a connection, so many of them share these; beside them the local groups,
+# the sweeper, and room for failures to be recorded.
+SHARED_CONNECTIONS = 16
+SPARE_CONNECTIONS = 6
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Runtime:
     database: Database
     provider: Provider
     waker: Waker
+    flight: Flight
     # set on SIGTERM: what is on its way is finished, nothing further is begun
     draining: threading.Event = field(default_factory=threading.Event)
 
@@ -37,7 +41,7 @@ def open_runtime(settings: Settings) -> Runtime:
     """A runtime with an open pool; the caller closes it."""
     database = Database(
         settings.database_url,
-        size=settings.worker_concurrency + SPARE_CONNECTIONS,
+        size=min(settings.worker_concurrency, SHARED_CONNECTIONS) + SPARE_CONNECTIONS,
         application="postbox worker",
     ).open()
     return Runtime(
@@ -45,6 +49,7 @@ def open_runtime(settings: Settings) -> Runtime:
         database=database,
         provider=stripe_provider(settings),
         waker=Waker(database, every=settings.timing.wake_every),
+        flight=Flight(settings.worker_concurrency),
     )
 
 

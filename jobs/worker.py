@@ -10,11 +10,12 @@ import random
 import signal
 import threading
 import time
+from typing import Any
 
-from app.config import Settings
+from app.config import Settings, Timing
 from app.db.durability import UnsafeDatabase, refuse_unsafe
 from jobs import app as jobs_app
-from jobs.queue import FencedJobManager, autocommit_pool, opened
+from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from jobs.runtime import Runtime
 from jobs.sweeper import Sweeper, comparing_passes, moving_passes
 
@@ -28,6 +29,8 @@ LEAVE_SECONDS = 24.0
 RESTART_FIRST = 0.5
 RESTART_LONGEST = 15.0
 QUEUE_CONNECTIONS = 4
+# With carrying off, local deliveries at once: each is a transaction that keeps a backend of the database busy.
+SINGLES = 8
 
 
 def run(settings: Settings) -> None:
@@ -51,7 +54,7 @@ def run(settings: Settings) -> None:
 async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(
-        concurrent.futures.ThreadPoolExecutor(settings.worker_concurrency, thread_name_prefix="job")
+        concurrent.futures.ThreadPoolExecutor(sum(_lanes(settings).values()), thread_name_prefix="job")
     )
     stopping = asyncio.Event()
 
@@ -90,34 +93,52 @@ def _leave_in_time() -> None:
 
 
 async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -> None:
-    """One life of Procrastinate's worker, until a signal stops it or it fails."""
+    """One life of Procrastinate's workers, until a signal stops them or one fails."""
     # A database that was away when we started shows only now what it is.
     await asyncio.to_thread(refuse_unsafe, settings)
-    timing = runtime.timing
     application = jobs_app.make_app()
-    application.job_manager = FencedJobManager(application.connector)
+    runtime.flight.open()
+    application.job_manager = FencedJobManager(application.connector, runtime.flight)
     async with (
         opened(autocommit_pool(settings.database_url, size=QUEUE_CONNECTIONS)) as pool,
         application.open_async(pool),
     ):
-        worker = application._worker(
-            queues=list(jobs_app.QUEUES),
-            name="postbox",
-            concurrency=settings.worker_concurrency,
-            fetch_job_polling_interval=timing.poll * random.uniform(0.8, 1.2),
-            abort_job_polling_interval=3_600.0,
-            shutdown_graceful_timeout=DRAIN_SECONDS,
-            delete_jobs="always",
-            install_signal_handlers=False,
-            update_heartbeat_interval=timing.worker_heartbeat,
-            stalled_worker_timeout=timing.worker_stalled,
-        )
-        running = asyncio.ensure_future(worker.run())  # type: ignore[no-untyped-call]
+        workers = [
+            _lane_worker(application, runtime.timing, queues, concurrency)
+            for queues, concurrency in _lanes(settings).items()
+        ]
+        running = [asyncio.ensure_future(worker.run()) for worker in workers]
         stop = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*running, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        worker.stop()  # type: ignore[no-untyped-call]
-        await running
+        runtime.flight.close()
+        for worker in workers:
+            worker.stop()
+        await asyncio.gather(*running)
+
+
+def _lanes(settings: Settings) -> dict[tuple[str, ...], int]:
+    """A worker for each lane, with jobs at once of its own: a backlog in one never fills the hands of the other."""
+    one_by_one = min(settings.worker_concurrency, SINGLES)
+    return {
+        (REMOTE, jobs_app.CLOCK_QUEUE): settings.worker_concurrency,
+        (LOCAL,): jobs_app.LOCAL_GROUPS if settings.carrying else one_by_one,
+    }
+
+
+def _lane_worker(application: Any, timing: Timing, queues: tuple[str, ...], concurrency: int) -> Any:
+    return application._worker(
+        queues=list(queues),
+        name="postbox",
+        concurrency=concurrency,
+        fetch_job_polling_interval=timing.poll * random.uniform(0.8, 1.2),
+        abort_job_polling_interval=3_600.0,
+        shutdown_graceful_timeout=DRAIN_SECONDS,
+        delete_jobs="always",
+        install_signal_handlers=False,
+        update_heartbeat_interval=timing.worker_heartbeat,
+        stalled_worker_timeout=timing.worker_stalled,
+    )
 
 
 async def _either(*waits: object) -> None:

@@ -11,8 +11,8 @@ grant execute on function record_act to postbox_worker, postbox_operator;
 grant execute on function ledger_account_name to postbox_worker, postbox_operator;
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
-grant execute on function authenticate, take_token, webhook_owner, payment_webhooks, queue_backlog, outcomes_unknown, oldest_runnable
-  to postbox_api;
+grant execute on function authenticate, take_token, webhook_owner, payment_webhooks, queue_backlog,
+  outcomes_unknown, oldest_runnable to postbox_api;
 grant execute on function begin_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
@@ -52,6 +52,7 @@ grant execute on function webhook_owner, open_missing_webhooks, reconcile_lines,
 grant execute on function reconcile, reconcile_payments, entered_state_at to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
+grant execute on function watch_outcome, credit_merchant, release_funds, post_fact, run_local_group to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
 grant usage on all sequences in schema procrastinate to postbox_worker;
 grant execute on all functions in schema procrastinate to postbox_worker;

@@ -20,7 +20,6 @@ _OF_MERCHANT = "merchant:"
 
 def credit_merchant(tx: Tx, merchant_id: Any, payment_id: Any) -> None:
     """The credit of a confirmed payment (J1), with our fee, once. The payment's lock is held; `close` follows."""
-    tx.run("ledger.set_fee", merchant_id=merchant_id, payment_id=payment_id)
     tx.run("ledger.credit_merchant", merchant_id=merchant_id, payment_id=payment_id)
 
 

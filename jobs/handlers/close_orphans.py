@@ -87,7 +87,7 @@ def _open(run: Run, tx: Tx, operation: dict[str, Any], *, starting_after: str | 
 
 
 def _ask(run: Run, page: Page) -> Page | None:
-    reply = run.runtime.provider.send(page.request)
+    reply = run.send(page.request)
     following = run.record(lambda tx: _record(run, tx, page, reply))
     if isinstance(reply.outcome, Refused):
         raise FetchRefused(f"{reply.outcome.code} for the list of recent objects")

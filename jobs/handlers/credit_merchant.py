@@ -14,4 +14,4 @@ def handle(tx: Tx, delivery: dict[str, Any], timing: Timing) -> None:
     ledger.credit_merchant(tx, delivery["merchant_id"], delivery["payment_id"])
 
 
-HANDLER = LocalHandler("credit_merchant", handle)
+HANDLER = LocalHandler("credit_merchant", handle, in_database=True)

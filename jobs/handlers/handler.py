@@ -24,11 +24,15 @@ class RemoteHandler:
 
 @dataclass(frozen=True)
 class LocalHandler:
-    """Touches only the database: gets the group's open transaction and its delivery, which is marked for it."""
+    """Touches only the database: gets the group's open transaction and its delivery, which is marked for it.
+
+    `in_database`: all it does is the SQL function of its name, which run_local_group calls for many deliveries at once.
+    """
 
     name: str
     handle: Callable[[Tx, dict[str, Any], Timing], None]
     actor_type: ActorType = ActorType.WORKER
+    in_database: bool = False
     lane: str = "local"
 
 

@@ -14,4 +14,4 @@ def handle(tx: Tx, delivery: dict[str, Any], timing: Timing) -> None:
     ledger.post_fact(tx, delivery["merchant_id"], delivery["event_id"])
 
 
-HANDLER = LocalHandler("post_fact", handle)
+HANDLER = LocalHandler("post_fact", handle, in_database=True)

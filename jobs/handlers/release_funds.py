@@ -14,4 +14,4 @@ def handle(tx: Tx, delivery: dict[str, Any], timing: Timing) -> None:
     ledger.release_funds(tx, delivery["merchant_id"], delivery["payment_id"])
 
 
-HANDLER = LocalHandler("release_funds", handle)
+HANDLER = LocalHandler("release_funds", handle, in_database=True)

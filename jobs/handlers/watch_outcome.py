@@ -19,4 +19,4 @@ def handle(tx: Tx, delivery: dict[str, Any], timing: Timing) -> None:
     )
 
 
-HANDLER = LocalHandler("watch_outcome", handle)
+HANDLER = LocalHandler("watch_outcome", handle, in_database=True)

@@ -143,6 +143,11 @@ where d.status = 'pending'
 order by d.merchant_id, d.event_id, d.handler
 for update of d skip locked;
 
+-- name: run_group
+-- Run these deliveries, in this order and each under its own actor, until the time is over; how many of them were run.
+select run_local_group(%(handlers)s::text[], %(actor_types)s::text[], %(merchant_ids)s::uuid[], %(event_ids)s::uuid[],
+  %(payment_ids)s::uuid[], %(seconds)s, %(card)s, %(bank)s) as ran;
+
 -- name: finish_group
 -- Every delivery of a group, marked with its effect.
 update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1

@@ -105,9 +105,7 @@ where merchant_id = %(merchant_id)s and id = %(payment_id)s and provider_ref is 
 
 -- name: set_observation
 -- When the clock looks at the provider again, if nobody else set it.
-update payments set observe_at = clock_timestamp() + make_interval(secs => case method when 'card' then %(card)s else %(bank)s end)
-where merchant_id = %(merchant_id)s and id = %(payment_id)s
-  and state in ('submitted', 'requires_action') and observe_at is null;
+select watch_outcome(%(merchant_id)s, %(payment_id)s, %(card)s, %(bank)s);
 
 -- name: due_observations
 -- Payments the clock says to look at, that nobody is looking at yet.

@@ -24,8 +24,9 @@ select set_config('postbox.actor_type', %(actor_type)s, true),
        set_config('postbox.causation_id', %(causation_id)s, true);
 
 -- name: wake_workers
--- Tells every listening worker that there may be work; sent outside any payment transaction.
-select pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted", "job_id": 0}');
+-- Tells every listening worker that there may be work; sent outside any payment transaction. It writes nothing that a
+-- crash could lose, so its commit waits for no disk.
+select set_config('synchronous_commit', 'off', true), pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted", "job_id": 0}');
 
 -- name: because
 -- The reason of what follows, for its audit entries; empty takes it back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from procrastinate.jobs import Status
 
 from cli.dev.postgres import Cluster
 from jobs.app import make_app
+from jobs.flight import Flight
 from jobs.queue import FencedJobManager, autocommit_pool, opened
 from jobs.sweep import expire_leases_once
 from tests import factories
@@ -27,11 +29,14 @@ CHANNEL = "procrastinate_any_queue_v1"
 
 @pytest.mark.parametrize(
     ("job_manager", "left"),
-    [(FencedJobManager, [{"status": "doing"}]), (manager.JobManager, [])],
+    [
+        (lambda connector: FencedJobManager(connector, Flight(1)), [{"status": "doing"}]),
+        (manager.JobManager, []),
+    ],
     ids=["ours", "stock"],
 )
 def test_a_zombie_cannot_finish_a_job_that_another_worker_holds(
-    database: Clone, job_manager: type[manager.JobManager], left: list[dict[str, str]]
+    database: Clone, job_manager: Callable[[Any], manager.JobManager], left: list[dict[str, str]]
 ) -> None:
     """The stock manager is the naive version: its finish takes the job out of the hands of who runs it."""
     connection = database.connect(admin=True)

@@ -1,0 +1,132 @@
+"""Many calls in flight in one process, at flat memory: as many as are answered, and three commits for each."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app.model.outcome import Ambiguous, Ok
+from cli.dev.postgres import Cluster
+from jobs import flight as flights
+from jobs.flight import FEWEST, Flight
+from tests import factories
+from tests.fixtures.worker import Hand
+from tests.jobs.processes import World, until, world
+
+ANSWER, SILENCE = Ok(None), Ambiguous("timeout")
+# A call of the slow provider, and a wave of payments that keeps it busy.
+SLOW_SECONDS = 5.0
+WAVE = 250
+# Six times as many as there are connections; how fast a busy machine gets beyond is not what is tested.
+IN_FLIGHT = 100
+# What one place may cost beside its thread's stack, which is not resident until it is used.
+MEGABYTES_PER_CALL = 0.25
+
+
+def fill(flight: Flight) -> None:
+    """Take every free place; with places the loop has nothing to wait for."""
+
+    async def take() -> None:
+        while flight.taken < flight.limit:
+            assert await flight.take()
+
+    asyncio.run(take())
+
+
+def test_the_limit_doubles_while_every_place_is_used_and_answered_up_to_the_setting() -> None:
+    flight = Flight(100)
+    seen = []
+    for _ in range(4):
+        fill(flight)
+        seen.append(flight.taken)
+        for _ in range(flight.taken):
+            flight.answered(ANSWER)
+            fill(flight)
+    assert seen == [FEWEST, 2 * FEWEST, 4 * FEWEST, 100]
+    assert Flight(4).limit == 4
+
+
+def test_answers_that_stay_out_halve_it_once_and_after_that_it_grows_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight = Flight(100)
+    for _ in range(100):
+        fill(flight)
+        flight.answered(ANSWER)
+    for _ in range(10):
+        flight.answered(SILENCE)
+    assert flight.limit == 50, "ten silences of one moment are one event"
+    flight.answered(ANSWER)
+    assert flight.limit == 50
+    monkeypatch.setattr(flights, "CALM_SECONDS", 0.0)
+    for _ in range(10):
+        flight.answered(SILENCE)
+    assert flight.limit == FEWEST
+
+
+def test_places_that_nobody_needs_make_no_more_of_them() -> None:
+    flight = Flight(100)
+    for _ in range(100):
+        flight.answered(ANSWER)
+    assert flight.limit == FEWEST
+
+
+def test_who_waits_for_a_place_gets_one_that_is_left_and_goes_when_the_process_ends() -> None:
+    async def scenario() -> list[bool]:
+        flight = Flight(1)
+        assert await flight.take()
+        waiting = [asyncio.ensure_future(flight.take()) for _ in range(2)]
+        await asyncio.sleep(0)
+        flight.leave()
+        first, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        flight.close()
+        return [one.result() for one in first] + [await one for one in waiting if one not in first]
+
+    assert asyncio.run(scenario()) == [True, False]
+
+
+def test_a_submit_is_three_commits(hand: Hand) -> None:
+    payment = factories.payment(hand.connection)
+    hand.run_one("remote")
+    assert hand.payment(payment["id"])["state"] == "confirmed"
+    rows = hand.connection.execute(
+        "select recorded_xid::text as xid, array_agg(action order by id) as actions from audit_log"
+        " where payment_id = %s and actor_id = 'submit_payment' group by 1 order by min(recorded_at)",
+        [payment["id"]],
+    ).fetchall()
+    assert len(rows) == 3, rows
+    done = hand.connection.execute(
+        "select xmin::text as xid from deliveries where payment_id = %s and handler = 'submit_payment'", [payment["id"]]
+    ).fetchone()
+    assert done == {"xid": rows[-1]["xid"]}, "the delivery is marked in the last of them"
+
+
+@pytest.fixture
+def here(cluster: Cluster, template: str, tmp_path: Path):
+    with world(cluster, template, tmp_path, time_scale=1.0) as made:
+        yield made
+
+
+def resident_megabytes(pid: int) -> float:
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+def test_one_worker_has_many_more_calls_in_flight_than_connections_at_flat_memory(here: World) -> None:
+    merchant = factories.merchant(here.connection)
+    worker = here.worker()
+    factories.payment(here.connection, merchant_id=merchant["id"])
+    until(lambda: here.states().get("confirmed"), here.tail)
+    idle = resident_megabytes(worker.pid)
+    here.sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
+    for _ in range(WAVE):
+        factories.payment(here.connection, merchant_id=merchant["id"])
+    open_calls = "select count(*) as n from provider_calls where finished_at is null"
+    seen: list[int] = []
+
+    def in_flight() -> int:
+        seen.append(here.one(open_calls)["n"])
+        return max(seen)
+
+    until(lambda: in_flight() >= IN_FLIGHT, lambda: f"{max(seen)} in flight at most: {here.tail()}", seconds=180)
+    assert resident_megabytes(worker.pid) - idle < IN_FLIGHT * MEGABYTES_PER_CALL

@@ -11,7 +11,7 @@ grant execute on function record_act to postbox_worker, postbox_operator;
 grant execute on function ledger_account_name to postbox_worker, postbox_operator;
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
-grant execute on function authenticate, take_token, webhook_owner, payment_webhooks, queue_backlog,
+grant execute on function authenticate, admit_request, take_token, webhook_owner, store_webhook, payment_webhooks, queue_backlog,
   outcomes_unknown, oldest_runnable to postbox_api;
 grant execute on function begin_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,

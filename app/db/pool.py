@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import select
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +27,9 @@ Row = dict[str, Any]
 RERUNS = 5
 # A pool without a free connection for this long means overload or a dead database; the edge answers 503.
 POOL_WAIT_SECONDS = 5.0
+# A connection that answered this short a time ago, and whose server has not said goodbye since, is not asked whether it
+# still answers: that is a round trip each time.
+FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Tx:
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
+        self.last: list[tuple[str, dict[str, object]]] = []
 
     def run(self, query: str, /, **params: object) -> int:
         """Run a named query for its effect; returns the number of rows touched."""
@@ -54,6 +59,10 @@ class Tx:
     def all(self, query: str, /, **params: object) -> list[Row]:
         """Every row of a named query."""
         return self.connection.execute(QUERIES[query], _adapted(params)).fetchall()
+
+    def run_last(self, query: str, /, **params: object) -> None:
+        """Run a named query in the round trip of the COMMIT, after everything else; nobody hears how it ended."""
+        self.last.append((QUERIES[query], _adapted(params)))
 
     def act_as(self, actor: Actor) -> None:
         """Change the actor for what follows; in a group every delivery has its own."""
@@ -74,6 +83,30 @@ def _actor_params(actor: Actor) -> dict[str, object]:
         "correlation_id": actor.correlation_id or "",
         "causation_id": actor.causation_id or "",
     }
+
+
+class _Connection(psycopg.Connection[Row]):
+    """A connection that knows when it last answered."""
+
+    answered_at = 0.0
+
+
+def _check(connection: psycopg.Connection[Row]) -> None:
+    assert isinstance(connection, _Connection), "the pool makes connections of this class"
+    if time.monotonic() - connection.answered_at > FRESH_SECONDS or _has_something_to_read(connection):
+        ConnectionPool.check_connection(connection)
+
+
+def _has_something_to_read(connection: psycopg.Connection[Row]) -> bool:
+    """An idle connection has not, unless its server ended it."""
+    socket = select.poll()
+    socket.register(connection.pgconn.socket, select.POLLIN)
+    return bool(socket.poll(0))
+
+
+def _returned(connection: psycopg.Connection[Row]) -> None:
+    assert isinstance(connection, _Connection), "the pool makes connections of this class"
+    connection.answered_at = time.monotonic()
 
 
 class Database:
@@ -99,8 +132,10 @@ class Database:
             open=False,
             timeout=POOL_WAIT_SECONDS,
             name=application,
-            check=ConnectionPool.check_connection,
+            check=_check,
+            reset=_returned,
             reconnect_timeout=60.0,
+            connection_class=_Connection,
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,
@@ -154,18 +189,27 @@ class Database:
     def _begin_on(
         self, connection: psycopg.Connection[Row], actor: Actor, merchant_id: str, limits: Timeouts
     ) -> Iterator[Tx]:
-        with connection.transaction():
-            tx = Tx(connection)
-            tx.run(
-                "transactions.begin_as",
-                role=actor.role.value,
-                merchant_id=merchant_id,
-                statement_timeout=f"{limits.statement}ms",
-                lock_timeout=f"{limits.lock}ms",
-                idle_timeout=f"{limits.idle}ms",
-                **_actor_params(actor),
-            )
+        tx = Tx(connection)
+        with ExitStack() as transaction:
+            # BEGIN and who acts are one round trip, and so are what runs last and the COMMIT; connection.transaction()
+            # would keep the pipeline for all that is between them
+            with connection.pipeline():
+                transaction.enter_context(psycopg.Transaction(connection))
+                tx.run(
+                    "transactions.begin_as",
+                    role=actor.role.value,
+                    merchant_id=merchant_id,
+                    statement_timeout=f"{limits.statement}ms",
+                    lock_timeout=f"{limits.lock}ms",
+                    idle_timeout=f"{limits.idle}ms",
+                    **_actor_params(actor),
+                )
             yield tx
+            if tx.last:
+                with connection.pipeline():
+                    for query, params in tx.last:
+                        connection.execute(query, params)
+                    transaction.close()
 
     def statement(self, actor: Actor, query: str, /, **params: object) -> list[Row]:
         """Every row of one named query in a transaction of its own, all of it one round trip; not rerun.

@@ -23,6 +23,7 @@ from app.gateway.strict_json import parse
 from app.model.api_key import ApiKey
 from app.model.scope import Scope
 from app.services import idempotency
+from app.services.admission import admit
 from app.services.authentication import Caller, authenticate, require
 
 Body = Mapping[str, Any]
@@ -84,8 +85,15 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
             print_ = fingerprint(request.method, request.path, json_body())
 
             def work(tx: Tx) -> Answer:
-                caller = _let_in(tx, key, scope, edge)
-                stored = idempotency.claim(tx, caller.merchant_id, idempotency_key, print_)
+                caller, stored = admit(
+                    tx,
+                    key,
+                    pepper=edge.settings.key_pepper,
+                    address=client_address(),
+                    idempotency_key=idempotency_key,
+                    fingerprint=print_,
+                )
+                require(caller, scope)
                 if stored is not None:
                     return Answer(stored.status, stored.body, replayed=True)
                 _refuse_other_mode(caller, edge.settings.livemode)

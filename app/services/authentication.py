@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.db import Tx
+from app.db.pool import Row
 from app.errors import ScopeMissing, Unauthenticated
 from app.model.api_key import ApiKey
 from app.model.scope import Scope
@@ -30,7 +31,11 @@ def authenticate(tx: Tx, key: ApiKey, *, pepper: str, address: str | None = None
 
     `address` is where the request came from; a key that is bound to networks is no key elsewhere.
     """
-    row = tx.one("api_keys.authenticate", key_id=key.id, address=address)
+    return recognise(key, tx.one("api_keys.authenticate", key_id=key.id, address=address), pepper=pepper)
+
+
+def recognise(key: ApiKey, row: Row | None, *, pepper: str) -> Caller:
+    """The holder of `key`, if `row` is what is stored of it. Raises Unauthenticated."""
     matches = hmac.compare_digest(key.hmac(pepper), row["secret_hmac"] if row else _NOBODY)
     if row is None or not matches or row["livemode"] != key.livemode:
         raise Unauthenticated()

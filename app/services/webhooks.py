@@ -38,25 +38,24 @@ def store(
 
     `payment_id` and `merchant_id` are what the body claims: hints for the handler, which looks for itself.
     """
-    row = tx.one(
-        "webhooks.store",
-        owner=_act_for_owner(tx, provider, account),
-        provider=provider,
-        account=account,
-        provider_event_id=event_id,
-        type=type,
-        object_id=object_id,
-        payment_ref=payment_ref,
-        payment_id=payment_id,
-        payment_merchant_id=merchant_id,
-        api_version=api_version,
-        livemode=livemode,
-        created_at=created_at,
-        payload=dict(payload),
-        body_sha256=body_sha256,
-        received_by=received_by,
-    )
-    return row is not None
+    event = {
+        "provider_event_id": event_id,
+        "type": type,
+        "object_id": object_id,
+        "payment_ref": payment_ref,
+        "payment_id": payment_id,
+        "payment_merchant_id": merchant_id,
+        "api_version": api_version,
+        "livemode": livemode,
+        "created_at_provider": created_at.isoformat(),
+        "payload": dict(payload),
+        "body_sha256": body_sha256,
+        "received_by": received_by,
+    }
+    row = tx.one("webhooks.store", provider=provider, account=account, event=event)
+    if row is None:
+        raise NotFound()
+    return bool(row["stored"])
 
 
 def store_polled(tx: Tx, events: Sequence[WebhookEvent], *, silence: float) -> int:

@@ -18,3 +18,26 @@ $$;
 comment on function authenticate is 'The merchant, stored HMAC and scopes of an API key that may be used now and from there; no row for any other.';
 -- At once and not with grants.sql: between the two the release that runs would be locked out.
 grant execute on function authenticate to postbox_api;
+
+-- With the rights of whoever calls: row level security holds the claim to the merchant that was just found.
+create or replace function admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea)
+  returns table (merchant_id uuid, secret_hmac bytea, livemode boolean, scopes text[], claimed boolean)
+  language plpgsql volatile
+as $$
+begin
+  select found.merchant_id, found.secret_hmac, found.livemode, found.scopes
+  into merchant_id, secret_hmac, livemode, scopes
+  from authenticate(p_key_id, p_address) as found;
+  if not found then
+    return;
+  end if;
+  perform set_config('postbox.merchant_id', merchant_id::text, true);
+  insert into idempotency_keys (merchant_id, key, fingerprint) values (admit_request.merchant_id, p_idempotency_key, p_fingerprint)
+  on conflict on constraint idempotency_keys_pkey do nothing;
+  claimed := found;
+  return next;
+end $$;
+comment on function admit_request is
+  'A writing request''s caller, for whom the transaction acts from here on, and whether its Idempotency-Key is new; no row for'
+  ' a key that may not be used now and from there.';
+grant execute on function admit_request to postbox_api;

@@ -1,7 +1,7 @@
--- name: claim
--- Own the key, or wait for the transaction that does and touch nothing.
-insert into idempotency_keys (merchant_id, key, fingerprint) values (%(merchant_id)s, %(key)s, %(fingerprint)s)
-on conflict (merchant_id, key) do nothing;
+-- name: admit
+-- Who holds the API key, and the Idempotency-Key: owned, or waited for until the transaction that owns it is over.
+select merchant_id, secret_hmac, livemode, scopes, claimed
+from admit_request(%(key_id)s, %(address)s, %(key)s, %(fingerprint)s);
 
 -- name: find
 -- What a committed request left under its key.

@@ -5,13 +5,8 @@ from webhook_owner(%(provider)s, %(account)s) as owner
 where owner is not null;
 
 -- name: store
--- One provider event of the owner's account: no row when it was stored before.
-insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
-  payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
-values (%(owner)s, %(provider)s, %(account)s, %(provider_event_id)s, %(type)s, %(object_id)s, %(payment_ref)s,
-  %(payment_id)s, %(payment_merchant_id)s, %(api_version)s, %(livemode)s, %(created_at)s, %(payload)s, %(body_sha256)s, %(received_by)s)
-on conflict (merchant_id, provider, account, provider_event_id) do nothing
-returning id;
+-- One provider event of the owner's account: no row when nobody owns it, `stored` unless it was there before.
+select owner, stored from store_webhook(%(provider)s, %(account)s, %(event)s) where owner is not null;
 
 -- name: reject
 -- Count a refused webhook: one row, and so one audit entry, per account and second.

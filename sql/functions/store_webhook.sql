@@ -1,0 +1,23 @@
+-- With the rights of whoever calls: row level security holds the row to whoever owns the account.
+create or replace function store_webhook(p_provider text, p_account text, p_event jsonb)
+  returns table (owner uuid, stored boolean)
+  language plpgsql volatile
+as $$
+begin
+  owner := webhook_owner(p_provider, p_account);
+  stored := false;
+  if owner is not null then
+    perform set_config('postbox.merchant_id', owner::text, true);
+    insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
+      payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
+    select owner, p_provider, p_account, e.provider_event_id, e.type, e.object_id, e.payment_ref, e.payment_id,
+      e.payment_merchant_id, e.api_version, e.livemode, e.created_at_provider, e.payload, e.body_sha256, e.received_by
+    from jsonb_populate_record(null::webhooks, p_event) e
+    on conflict (merchant_id, provider, account, provider_event_id) do nothing;
+    stored := found;
+  end if;
+  return next;
+end $$;
+comment on function store_webhook is
+  'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from'
+  ' here on; an event that was stored before stays as it is. `owner` is null when nobody owns the account.';

@@ -73,9 +73,11 @@ class Arena:
         }
 
     @contextmanager
-    def running(self, name: str, *argv: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """A Python process for as long as the block runs; killed with us whatever happens to us."""
-        tether = [sys.executable, "-m", "cli.dev.tether", str(os.getpid()), sys.executable]
+    def running(
+        self, name: str, *argv: str, env: Mapping[str, str], program: Path | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A process, of our Python unless told, as long as the block runs; killed with us whatever happens to us."""
+        tether = [sys.executable, "-m", "cli.dev.tether", str(os.getpid()), str(program or sys.executable)]
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen([*tether, *argv], cwd=ROOT, env=dict(env), stdout=log, stderr=log)
         self.processes.append(process)

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from app.config import ROOT
-from tests.bench import accept, deliver, e2e, machine, reconcile
+from tests.bench import accept, compare, deliver, e2e, growth, machine, overload, reconcile, trace, webhook
 from tests.bench.arena import Arena, arena
+from tests.bench.page import page
 
 RESULTS = ROOT / "bench-results"
 
@@ -26,20 +27,26 @@ Measure = Callable[..., dict[str, Any]]
 # What each measures, and how many payments one repeat takes unless told.
 BENCHES: dict[str, tuple[Measure, int]] = {
     "accept": (accept.measure, 4_000),
+    "webhook": (webhook.measure, 4_000),
     "deliver": (deliver.measure, 8_000),
+    "peers": (compare.measure, 8_000),
     "e2e": (e2e.measure, 150),
     "reconcile": (reconcile.measure, 10_000),
+    "trace": (trace.measure, 20_000),
+    "growth": (growth.measure, 40_000),
+    "overload": (overload.measure, 2_000),
 }
 
 # What a table shows of a variant, and to how many places.
 COLUMNS = {
-    "median": "median", "lowest": "lowest", "highest": "highest", "p50_ms": "p50 ms",
-    "p95_ms": "p95 ms", "p99_ms": "p99 ms", "worker_cpu_ms": "worker CPU ms", "server_cpu_ms": "server CPU ms",
+    "median": "median", "payments_per_second": "payments/s", "deliveries_per_second": "deliveries/s",
+    "lowest": "lowest", "highest": "highest", "p50_ms": "p50 ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms",
+    "worker_cpu_ms": "process CPU ms", "server_cpu_ms": "server CPU ms", "peak_mb": "peak MB",
 }  # fmt: skip
 PLACES = {"worker_cpu_ms": 2, "server_cpu_ms": 2}
 
 # Figures go into files and logs: what is no terminal is as wide as they need.
-console = Console() if sys.stdout.isatty() else Console(width=160)
+console = Console() if sys.stdout.isatty() else Console(width=180)
 
 
 @click.command()
@@ -83,9 +90,28 @@ def bench(
         found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
         if keep:
             console.print(f"kept until the next run: {here.cluster.url()} and {here.directory}", highlight=False)
+    _write(to, found)
+
+
+def _write(to: Path, found: dict[str, Any]) -> None:
+    """The run as JSON and as a page, and in latest.json beside them the newest value of every ratio there is."""
+    found["ratios"] = {name: value for result in found["results"].values() for name, value in result["ratios"].items()}
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(json.dumps(found, indent=1) + "\n")
-    console.print(f"[dim]{to}[/]")
+    to.with_suffix(".html").write_text(page(found, machine.told(found["machine"])))
+    newest = to.parent / "latest.json"
+    known = json.loads(newest.read_text()) if newest.exists() else {}
+    merged = {
+        "commit": found["machine"]["commit"],
+        "ratios": known.get("ratios", {}) | found["ratios"],
+        "results": known.get("results", {})
+        | {
+            name: result | {"commit": found["machine"]["commit"], "at": found["machine"]["at"]}
+            for name, result in found["results"].items()
+        },
+    }
+    newest.write_text(json.dumps(merged, indent=1) + "\n")
+    console.print(f"[dim]{to}, its page {to.with_suffix('.html').name}, and {newest.name}[/]", highlight=False)
 
 
 def _describe(here: Arena) -> dict[str, Any]:

@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from app.model.operation import params_sha256
-from tests import factories
+from app.config import Timing
 from tests.bench import pgbench
 from tests.bench.arena import Arena, check, until
+from tests.bench.backlog import HANDLER, MERCHANTS, prepare, prepare_submitting
 from tests.bench.cpu import Cpu, used
-from tests.bench.measure import Series, ratio
+from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.paced import pace
 from tests.bench.script import acting, literal, statement
 from tests.fixtures.database import Clone, Connection
 
-HANDLER = "watch_outcome"
-MERCHANTS = 20
 WORKERS = 2
 # As many jobs at once as stock's own threads can run (cores + 4): more only wait, measured.
 STOCK_CONCURRENCY = 6
@@ -26,6 +25,11 @@ WARM_UP = 0.1
 # A variant that has not drained by then is measured over what it did; ours finishes its backlog for the check.
 LONGEST_SECONDS = 12.0
 PATIENCE_SECONDS = 300.0
+# Latencies are taken at a rate that every variant can hold, for so many deliveries.
+PACE = 100.0
+PACED = 600
+# At this rate the start of a handler is promised.
+START_PACE = 200.0
 
 OURS, STOCK, SQL = "ours", "stock", "pgbench"
 OUR_WORKER = ("-c", "from cli.main import main; main()", "worker")
@@ -33,6 +37,9 @@ STOCK_WORKER = (
     "-m", "procrastinate", "--app=jobs.app.app", "worker", "--queues=local", f"--concurrency={STOCK_CONCURRENCY}",
     "--delete-jobs=always",
 )  # fmt: skip
+# What one process registers as: ours has a worker of Procrastinate's for each lane.
+REGISTERED = {OURS: 2, STOCK: 1}
+WORKER_OF = {OURS: (OUR_WORKER, "on"), STOCK: (STOCK_WORKER, "off")}
 
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -42,28 +49,41 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         STOCK: Series(f"stock: {WORKERS} x procrastinate worker, one transaction per delivery", "deliveries/s"),
         SQL: Series("pgbench: the SQL of one delivery per transaction, 4 clients", "deliveries/s"),
     }
-    drains = {OURS: _drain_by_ours, STOCK: _drain_by_stock, SQL: _drain_by_pgbench}
+    starts = Series(f"ours at {START_PACE:g}/s: commit to the handler's write", "deliveries/s offered")
+    drains = {OURS: drain_by_ours, STOCK: _drain_by_stock, SQL: _drain_by_pgbench}
     progress(f"preparing {payments} payments, each with a local delivery")
-    with arena.database() as prepared:
+    with arena.database() as prepared, arena.database() as idle:
         prepare(prepared, payments)
+        prepare_submitting(idle, paced := min(payments, PACED))
         prepared.close()
+        idle.close()
         for repeat in range(1, repeats + 1):
             for name, drain in drains.items():
                 with arena.database(prepared.name) as database:
-                    cost = drain(arena, database)
+                    cost, latencies = drain(arena, database)
                     conn = database.connect(admin=True)
                     rate, done = rate_of(conn), payments - _pending(conn)
-                    series[name].rates.append(rate)
-                    series[name].note("worker_cpu_ms", 1000 * cost.clients / done)
-                    series[name].note("server_cpu_ms", 1000 * cost.server / done)
+                    series[name].add(rate, latencies)
+                    series[name].spent(cost, done)
                     if done < payments:
-                        _drain_by_ours(arena, database)
+                        drain_by_ours(arena, database)
                     check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
+            with arena.database(idle.name) as database:
+                starts.add(START_PACE, _paced(arena, database, OURS, paced, START_PACE))
+                check(database)
+            for name in (OURS, STOCK):
+                with arena.database(idle.name) as database:
+                    series[name].latencies += _paced(arena, database, name, paced, PACE)
+                    check(database)
+                progress(f"repeat {repeat} of {repeats}: {name} at {PACE:g} deliveries/s, check clean")
+    for one in series.values():
+        one.count(payments=1, deliveries=1)
     return {
         "payments": payments,
-        "variants": [one.summary() for one in series.values()],
+        "variants": [*(one.summary() for one in series.values()), starts.summary()],
         "ratios": {
+            "start_p95_ms": percentiles(starts.latencies)["p95_ms"],
             "deliver_vs_stock": ratio(series[OURS], series[STOCK]),
             "deliver_vs_pgbench": ratio(series[OURS], series[SQL]),
             "stock_vs_pgbench": ratio(series[STOCK], series[SQL]),
@@ -72,57 +92,18 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         },
         "violations": 0,
         "note": f"handler {HANDLER}: one UPDATE of the payment, audited; {MERCHANTS} merchants; the first"
-        f" {WARM_UP:.0%} are warm-up; CPU ms are per delivery, all processes and the whole server together",
+        f" {WARM_UP:.0%} are warm-up; latencies of the workers are from commit to the handler's write at {PACE:g}/s,"
+        " those of pgbench one transaction; CPU ms are per delivery, all processes and the whole server together",
     }
 
 
-def prepare(database: Clone, payments: int) -> None:
-    """Payments that were just submitted: real transitions by the right actors; remote deliveries are done."""
-    conn = database.connect(admin=True)
-    merchants = [factories.merchant(conn, f"M{n}")["id"] for n in range(MERCHANTS)]
-    for place, merchant_id in enumerate(merchants):
-        with factories.acting(conn, "api", merchant_id=str(merchant_id)):
-            conn.execute(
-                "insert into payments (merchant_id, amount, currency, provider, provider_account, method, method_token)"
-                " select %s, 1000 + n %% 500, 'usd', 'stripe', 'default', 'card', 'pm_card_visa'"
-                " from generate_series(1, %s) n where n %% %s = %s",
-                [merchant_id, payments, MERCHANTS, place],
-            )
-    with factories.acting(conn, "worker"):
-        conn.execute(
-            "insert into operations (merchant_id, payment_id, kind, step, params, params_sha256)"
-            " select merchant_id, id, 'submit', 'create', '{}', %s from payments",
-            [params_sha256({})],
-        )
-        conn.execute("update payments set state = 'submitting'")
-    with factories.acting(conn, "worker"):
-        conn.execute(
-            "update operations set status = 'in_flight', lease_token = gen_random_uuid(), lease_expires_at = 'tomorrow'"
-        )
-        conn.execute(
-            "update operations set status = 'succeeded', outcome = 'ok', finished_at = clock_timestamp(),"
-            " lease_token = null, lease_expires_at = null"
-        )
-        conn.execute(
-            "update payments set state = 'submitted', provider_rank = 30,"
-            " provider_ref = 'pi_' || replace(id::text, '-', '')"
-        )
-    conn.execute(
-        "update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null where handler <> %s",
-        [HANDLER],
-    )
-    conn.execute("delete from procrastinate_jobs where queue_name <> 'local'")
-    assert _pending(conn) == payments, "every payment has its local delivery"
-    conn.execute("vacuum (freeze, analyze)")
-
-
-def rate_of(conn: Connection) -> float:
+def rate_of(conn: Connection, handler: str = HANDLER, *, since: object = "-infinity") -> float:
     """Deliveries per second between the end of the warm-up and the last one done, by the marks themselves."""
     row = conn.execute(
         "select count(*) as n, extract(epoch from max(done_at) - min(done_at))::float8 as seconds from ("
         "  select done_at, row_number() over (order by done_at) as place, count(*) over () as everything"
-        "  from deliveries where handler = %s and status = 'done') d where place >= everything * %s",
-        [HANDLER, WARM_UP],
+        "  from deliveries where handler = %s and status = 'done' and done_at >= %s) d where place >= everything * %s",
+        [handler, since, WARM_UP],
     ).fetchone()
     assert row is not None and row["seconds"], "too few deliveries were done to tell a rate"
     return float(row["n"] / row["seconds"])
@@ -140,32 +121,46 @@ def cpu_of(series: Series) -> Series:
     return Series(series.name, "CPU ms per delivery", rates=[sum(part) for part in parts])
 
 
-def _drain_by_ours(arena: Arena, database: Clone) -> Cpu:
-    return _drain_by_workers(arena, database, "ours", OUR_WORKER, carrying="on", longest=PATIENCE_SECONDS)
+def drain_by_ours(arena: Arena, database: Clone) -> tuple[Cpu, list[float]]:
+    return _drain_by_workers(arena, database, OURS, longest=PATIENCE_SECONDS), []
 
 
-def _drain_by_stock(arena: Arena, database: Clone) -> Cpu:
-    return _drain_by_workers(arena, database, "stock", STOCK_WORKER, carrying="off", longest=LONGEST_SECONDS)
+def _drain_by_stock(arena: Arena, database: Clone) -> tuple[Cpu, list[float]]:
+    return _drain_by_workers(arena, database, STOCK, longest=LONGEST_SECONDS), []
 
 
-def _drain_by_workers(
-    arena: Arena, database: Clone, name: str, argv: tuple[str, ...], *, carrying: str, longest: float
-) -> Cpu:
+def _drain_by_workers(arena: Arena, database: Clone, name: str, *, longest: float) -> Cpu:
     """Start the workers, let them all begin at once, wait until nothing is left; what it cost from there on."""
     conn = database.connect(admin=True)
-    env = arena.environment(database, POSTBOX_CARRYING=carrying)
     with ExitStack() as running:
         with _held_back(database):
-            known = _workers(conn)
-            processes = [running.enter_context(arena.running(name, *argv, env=env)) for _ in range(WORKERS)]
-            until(lambda: _workers(conn) >= known + WORKERS, f"{name} to register:\n{arena.log(name)}", seconds=60)
-            before = used(arena.cluster, pids := [process.pid for process in processes])
+            pids = running.enter_context(_working(arena, database, name))
+            before = used(arena.cluster, pids)
         deadline = time.monotonic() + longest
         while _is_pending(conn) and time.monotonic() < deadline:
             time.sleep(0.05)
         cost = used(arena.cluster, pids).since(before)
     assert longest < PATIENCE_SECONDS or not _is_pending(conn), f"{name} did not drain:\n{arena.log(name)}"
     return cost
+
+
+@contextmanager
+def _working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
+    """The worker processes of a variant, registered; their ids."""
+    conn = database.connect(admin=True)
+    argv, carrying = WORKER_OF[name]
+    env = arena.environment(database, POSTBOX_CARRYING=carrying)
+    known = _workers(conn)
+    with ExitStack() as running:
+        processes = [running.enter_context(arena.running(name, *argv, env=env)) for _ in range(WORKERS)]
+        ready = known + WORKERS * REGISTERED[name]
+        until(lambda: _workers(conn) >= ready, f"{name} to register:\n{arena.log(name)}", seconds=60)
+        yield [process.pid for process in processes]
+
+
+def _paced(arena: Arena, database: Clone, name: str, count: int, rate: float) -> list[float]:
+    with _working(arena, database, name):
+        return pace(database, count=count, rate=rate, wake_every=Timing().wake_every)
 
 
 @contextmanager
@@ -187,11 +182,13 @@ def _is_pending(conn: Connection) -> bool:
     return conn.execute("select 1 from deliveries where status = 'pending' limit 1").fetchone() is not None
 
 
-def _drain_by_pgbench(arena: Arena, database: Clone) -> Cpu:
+def _drain_by_pgbench(arena: Arena, database: Clone) -> tuple[Cpu, list[float]]:
     pending = _pending(database.connect(admin=True))
     before = used(arena.cluster, [])
-    pgbench.run(arena, database, script_of_one_delivery(), clients=4, transactions=pending, name="deliver")
-    return used(arena.cluster, []).since(before)
+    _, latencies = pgbench.run(
+        arena, database, script_of_one_delivery(), clients=4, transactions=pending, name="deliver"
+    )
+    return used(arena.cluster, []).since(before), latencies
 
 
 def script_of_one_delivery() -> str:

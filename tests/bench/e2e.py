@@ -8,29 +8,40 @@ from collections.abc import Callable
 from typing import Any
 
 from app.model.public_id import PAYMENT, parse
+from tests import factories
+from tests.bench import pgbench
 from tests.bench.arena import Arena, check, until
-from tests.bench.deliver import OUR_WORKER
+from tests.bench.deliver import OUR_WORKER, OURS, STOCK, STOCK_CONCURRENCY
 from tests.bench.http import Answer, drive
-from tests.bench.measure import Series
+from tests.bench.life import script_of_one_payment
+from tests.bench.measure import Series, ratio
 from tests.bench.web import Web, free_port, serving
-from tests.fixtures.database import Connection
+from tests.fixtures.database import KEY_PEPPER, Clone, Connection
 from tests.fixtures.sandbox import Sandbox, running_sandbox
 
 CLIENTS = 8
-WORKERS = 1
+WARM_UP = 20
+# The unmodified worker runs every queue, the clock's too.
+E2E_WORKER_OF = {
+    OURS: (OUR_WORKER, "on"),
+    STOCK: (
+        ("-m", "procrastinate", "--app=jobs.app.app", "worker", f"--concurrency={STOCK_CONCURRENCY}",
+         "--delete-jobs=always"), "off",
+    ),
+}  # fmt: skip
 # The sandbox makes money available so long after the capture; the days it takes at Stripe are not ours to measure.
 AVAILABLE_AFTER = 1.0
 # Latency is measured at this share of the throughput that the burst just showed: below it nothing queues.
 PACE = 0.5
 PATIENCE_SECONDS = 300.0
 
+Times = dict[str, float]
+
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """A burst for the throughput, then the same number at half that rate for the latencies, `repeats` times."""
-    confirmed = Series("burst: confirmed", "payments/s")
-    settled = Series("burst: settled", "payments/s")
-    to_confirmed = Series("paced: POST to payment.confirmed", "payments/s offered")
-    to_settled = Series("paced: POST to payment.settled", "payments/s offered")
+    """A burst for the throughput, then the same number at half that rate for the latencies; by each worker in turn."""
+    variants = {name: Variant(name) for name in (OURS, STOCK)}
+    sql = Series("pgbench: the SQL of POST and submit, no provider", "payments/s")
     port = free_port()
     options = ("--available-after", str(AVAILABLE_AFTER), "--time-scale", str(arena.time_scale))
     ledger = arena.directory / "stripe"
@@ -39,37 +50,81 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     with arena.database() as database, running_sandbox(ledger / "ledger.jsonl", *options) as sandbox:
         conn = database.connect(admin=True)
         provider = {"STRIPE_API_BASE": sandbox.url}
-        env = arena.environment(database, **provider)
-        with serving(arena, database, port, **provider) as web, arena.running("worker", *OUR_WORKER, env=env):
+        with serving(arena, database, port, **provider) as web, arena.database() as quiet:
             sandbox.send_webhooks_to(f"http://127.0.0.1:{port}/webhooks/stripe/default")
-            _send(web, conn, sandbox, count=min(payments, 20), rate=None)
             for repeat in range(1, repeats + 1):
-                burst = _send(web, conn, sandbox, count=payments, rate=None)
-                confirmed.rates.append(_throughput(burst, "payment.confirmed"))
-                settled.rates.append(_throughput(burst, "payment.settled"))
-                rate = PACE * confirmed.rates[-1]
-                progress(
-                    f"repeat {repeat} of {repeats}: burst {confirmed.rates[-1]:,.1f} confirmed/s, now {rate:,.1f}/s"
-                )
-                paced = _send(web, conn, sandbox, count=payments, rate=rate)
-                for series, topic in ((to_confirmed, "payment.confirmed"), (to_settled, "payment.settled")):
-                    series.rates.append(rate)
-                    series.latencies += [times[topic] - times["sent"] for times in paced]
+                for variant in variants.values():
+                    argv, carrying = E2E_WORKER_OF[variant.name]
+                    env = arena.environment(database, POSTBOX_CARRYING=carrying, **provider)
+                    with arena.running(f"e2e-{variant.name}", *argv, env=env):
+                        _send(web, conn, sandbox, count=min(payments, WARM_UP), rate=None)
+                        burst = _send(web, conn, sandbox, count=payments, rate=None)
+                        rate = variant.burst(conn, burst)
+                        progress(f"repeat {repeat} of {repeats}: {variant.name} {rate:,.1f} confirmed/s")
+                        variant.paced(_send(web, conn, sandbox, count=payments, rate=PACE * rate), PACE * rate)
+                sql.add(*_by_pgbench(arena, quiet, payments))
+                progress(f"repeat {repeat} of {repeats}: pgbench {sql.rates[-1]:,.1f} payments/s")
             progress("checking every invariant")
+            check(quiet, quiesced=False)
         violations = check(database)
         charged = sandbox.ledger()["summary"]["charged_twice"]
         assert not charged, f"charged twice: {charged}"
+    sql.count(payments=1, deliveries=1)
+    ours, stock = variants[OURS], variants[STOCK]
     return {
         "payments": payments,
-        "variants": [one.summary() for one in (confirmed, settled, to_confirmed, to_settled)],
-        "ratios": {},
+        "variants": [one.summary() for one in (*ours.series, *stock.series, sql)],
+        "ratios": {
+            "e2e_vs_stock": ratio(ours.confirmed, stock.confirmed), "e2e_vs_pgbench": ratio(ours.confirmed, sql),
+        },
         "violations": violations,
-        "note": f"e2e is the number that users feel: {WORKERS} worker, gunicorn, the sandbox and the clients share the"
-        f" cores; money is available {AVAILABLE_AFTER:g} s after the capture and the clock looks every 5 s",
-    }
+        "note": f"e2e is the number that users feel: one worker, gunicorn, the sandbox and the clients share the"
+        f" cores; money is available {AVAILABLE_AFTER:g} s after the capture and the clock looks every 5 s;"
+        " pgbench calls nobody and stops at confirmed",
+    }  # fmt: skip
 
 
-Times = dict[str, float]
+class Variant:
+    """One kind of worker: what the burst showed, and what a payment waited at half of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.confirmed = Series(f"{name}: burst, confirmed", "payments/s")
+        self.settled = Series(f"{name}: burst, settled", "payments/s")
+        self.to_confirmed = Series(f"{name}: paced, POST to payment.confirmed", "payments/s offered")
+        self.to_settled = Series(f"{name}: paced, POST to payment.settled", "payments/s offered")
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        return self.confirmed, self.settled, self.to_confirmed, self.to_settled
+
+    def burst(self, conn: Connection, times: list[Times]) -> float:
+        for series, topic in ((self.confirmed, "payment.confirmed"), (self.settled, "payment.settled")):
+            rate = _throughput(times, topic)
+            series.add(rate)
+            series.note("payments_per_second", rate)
+            series.note("deliveries_per_second", rate * _deliveries_per_payment(conn))
+        return self.confirmed.rates[-1]
+
+    def paced(self, times: list[Times], rate: float) -> None:
+        for series, topic in ((self.to_confirmed, "payment.confirmed"), (self.to_settled, "payment.settled")):
+            series.add(rate, [one[topic] - one["sent"] for one in times])
+
+
+def _deliveries_per_payment(conn: Connection) -> float:
+    row = conn.execute(
+        "select (select count(*) from deliveries where status = 'done')::float8 / (select count(*) from payments) as n"
+    ).fetchone()
+    assert row is not None
+    return float(row["n"])
+
+
+def _by_pgbench(arena: Arena, database: Clone, payments: int) -> tuple[float, list[float]]:
+    """In a database of its own: no worker is to find what it leaves half done."""
+    conn = database.connect(admin=True)
+    key = factories.api_key(conn, factories.merchant(conn)["id"], pepper=KEY_PEPPER)
+    script = script_of_one_payment(key)
+    return pgbench.run(arena, database, script, clients=CLIENTS, transactions=payments, name="e2e", role="postbox_api")
 
 
 def _send(web: Web, conn: Connection, sandbox: Sandbox, *, count: int, rate: float | None) -> list[Times]:

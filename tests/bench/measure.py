@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.bench.cpu import Cpu
+
 PERCENTILES = (50, 95, 99)
+# Of the latencies so many are kept, evenly over their order: enough to draw them.
+RAW = 500
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -31,6 +35,21 @@ class Series:
         """One more sample of something else, one per repeat."""
         self.samples.setdefault(name, []).append(value)
 
+    def add(self, rate: float, latencies: Sequence[float] = ()) -> None:
+        """The outcome of one repeat."""
+        self.rates.append(rate)
+        self.latencies += latencies
+
+    def count(self, *, payments: float, deliveries: float) -> None:
+        """How many payments and deliveries one unit of the rate is."""
+        self.samples["payments_per_second"] = [rate * payments for rate in self.rates]
+        self.samples["deliveries_per_second"] = [rate * deliveries for rate in self.rates]
+
+    def spent(self, cost: Cpu, units: int) -> None:
+        """CPU of one repeat, by payment or delivery: of our processes and of the whole server."""
+        self.note("worker_cpu_ms", 1000 * cost.clients / units)
+        self.note("server_cpu_ms", 1000 * cost.server / units)
+
     @property
     def median(self) -> float:
         return statistics.median(self.rates)
@@ -47,6 +66,9 @@ class Series:
             }
         if self.latencies:
             found |= percentiles(self.latencies)
+        found["samples"] = {name: [round(value, 4) for value in values] for name, values in self.samples.items()}
+        step = max(1, len(self.latencies) // RAW)
+        found["latencies_ms"] = [round(1000 * value, 2) for value in sorted(self.latencies)[::step]]
         return found | {name: round(statistics.median(values), 3) for name, values in self.samples.items()}
 
 

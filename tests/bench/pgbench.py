@@ -15,9 +15,12 @@ _FAILED = re.compile(r"^number of failed transactions: (?P<failed>\d+)", re.MULT
 
 
 def run(
-    arena: Arena, database: Clone, script: str, *, clients: int, transactions: int, name: str
+    arena: Arena, database: Clone, script: str, *, clients: int, transactions: int, name: str, role: str = "none"
 ) -> tuple[float, list[float]]:
-    """Transactions per second and the seconds of each; `transactions` is for all clients together."""
+    """Transactions per second and the seconds of each; `transactions` is for all clients together.
+
+    `role` is the session's own; a pipeline needs it, because pgbench prepares its statements before the first runs.
+    """
     directory = arena.directory / f"pgbench-{name}"
     directory.mkdir(exist_ok=True)
     for old in directory.iterdir():
@@ -26,7 +29,7 @@ def run(
     each = max(1, transactions // clients)
     argv = [str(arena.cluster.bin_dir / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}"]
     argv += [f"--jobs={min(clients, os.cpu_count() or 1)}", f"--transactions={each}", "--file=script.sql", "--log"]
-    options = "-c search_path=postbox,procrastinate -c timezone=UTC -c client_min_messages=warning"
+    options = f"-c role={role} -c search_path=postbox,procrastinate -c timezone=UTC -c client_min_messages=warning"
     ran = subprocess.run(
         [*argv, database.url], cwd=directory, env={**os.environ, "PGOPTIONS": options}, capture_output=True, text=True
     )

@@ -50,10 +50,10 @@ def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("bench", "variants", "ratios"),
     [
-        ("accept", 2, {"accept_vs_pgbench"}),
-        ("deliver", 3, {"deliver_vs_stock", "deliver_vs_pgbench", "stock_vs_pgbench",
+        ("accept", 3, {"accept_vs_pgbench", "accept_vs_stock_notify", "web_mb"}),
+        ("deliver", 4, {"start_p95_ms", "deliver_vs_stock", "deliver_vs_pgbench", "stock_vs_pgbench",
                         "deliver_vs_stock_by_cpu", "deliver_vs_pgbench_by_cpu"}),
-        ("e2e", 4, set()),
+        ("e2e", 9, {"e2e_vs_stock", "e2e_vs_pgbench"}),
         ("reconcile", 2, {"reconcile_at_ten_times"}),
     ],
 )  # fmt: skip
@@ -70,8 +70,19 @@ def test_every_variant_has_its_numbers_and_the_check_is_clean(
 
 
 def test_the_latencies_are_told_where_somebody_waits(found: dict[str, Any]) -> None:
-    rows = [*found["results"]["accept"]["variants"], *found["results"]["e2e"]["variants"][2:]]
+    results = found["results"]
+    paced = [row for row in results["e2e"]["variants"] if "burst" not in row["name"]]
+    rows = [*results["accept"]["variants"], *results["deliver"]["variants"], *paced]
     assert all(0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] for row in rows)
+
+
+@pytest.mark.parametrize("bench", ["accept", "deliver", "e2e"])
+def test_payments_and_deliveries_per_second_are_told_beside_those_of_pgbench_and_of_stock(
+    found: dict[str, Any], bench: str
+) -> None:
+    rows = [row for row in found["results"][bench]["variants"] if "paced" not in row["name"]]
+    assert all(row["payments_per_second"] > 0 and row["deliveries_per_second"] > 0 for row in rows)
+    assert any("pgbench" in row["name"] for row in rows) and any("stock" in row["name"] for row in rows)
 
 
 def test_nothing_is_left_running(found: dict[str, Any]) -> None:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import requests
 
 from app.config import ROOT
+from app.model.api_key import ApiKey
 from cli.dev.postgres_home import PORTS
 from cli.dev.postgres_process import is_free
 from cli.dev.processes import read_procfile
 from tests import factories
 from tests.bench.arena import Arena, until
 from tests.bench.http import post
+from tests.bench.memory import children_of
 from tests.fixtures.database import KEY_PEPPER, Clone
 
 READY_SECONDS = 60
@@ -25,8 +27,13 @@ READY_SECONDS = 60
 @dataclass(frozen=True)
 class Web:
     port: int
-    key_id: str
+    key: ApiKey
     request: Callable[[int], bytes]
+    process: int
+
+    def pids(self) -> list[int]:
+        """gunicorn and its workers."""
+        return [self.process, *children_of(self.process)]
 
 
 @contextmanager
@@ -38,9 +45,10 @@ def serving(arena: Arena, database: Clone, port: int, **env: str) -> Iterator[We
     bound = {"PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}"}
     # What one merchant may ask for is a setting, and not what is measured here.
     unlimited = {f"POSTBOX_RATE_{scope}_WRITE": "1000000/1000000" for scope in ("KEY", "MERCHANT")}
-    with arena.running("web", "-m", "gunicorn", *argv, env=arena.environment(database, **bound, **unlimited, **env)):
+    environment = arena.environment(database, **bound, **unlimited, **env)
+    with arena.running("web", "-m", "gunicorn", *argv, env=environment) as process:
         until(lambda: _is_ready(port), f"the gateway:\n{arena.log('web')}", seconds=READY_SECONDS)
-        yield Web(port, key.id, lambda number: _payment(key.text(), number))
+        yield Web(port, key, lambda number: _payment(key.text(), number), process.pid)
 
 
 def free_port() -> int:

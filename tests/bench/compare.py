@@ -1,0 +1,137 @@
+"""The same step per delivery by every queue: ours, stock Procrastinate, PgQueuer, graphile-worker; and by SQL alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench import pgbench
+from tests.bench.arena import Arena, check, until
+from tests.bench.backlog import prepare
+from tests.bench.cpu import used
+from tests.bench.deliver import rate_of
+from tests.bench.measure import Series, ratio
+from tests.bench.memory import children_of, peak_megabytes
+from tests.bench.peers import environments
+from tests.fixtures.database import Clone, Connection
+
+HANDLER = "bench_step"
+PEERS = Path(__file__).parent / "peers"
+WORKERS = 2
+# A variant that has not drained by then is measured over what it did.
+LONGEST_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
+GROUP = 200
+
+OURS, STOCK, PGQUEUER, GRAPHILE, ONE, SET = "ours", "stock", "pgqueuer", "graphile", "pgbench", "limit"
+NAMES = {
+    OURS: f"ours: {WORKERS} x postbox worker, carrying",
+    STOCK: f"stock Procrastinate: {WORKERS} workers, async, concurrency 10",
+    PGQUEUER: f"PgQueuer: {WORKERS} consumers, uvloop, batches of 100",
+    GRAPHILE: f"graphile-worker: {WORKERS} runners, local queue, batched completion",
+    ONE: "pgbench: one delivery a transaction, 4 clients",
+    SET: f"the limit: {GROUP} deliveries a statement, 2 clients of pgbench",
+}
+QUEUES = (STOCK, PGQUEUER, GRAPHILE)
+
+
+def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Drain the same backlog by each in turn; every delivery is a state change, audited, with a next delivery."""
+    series = {name: Series(text, "deliveries/s") for name, text in NAMES.items()}
+    progress("environments of the other queues")
+    environments.build()
+    with arena.database() as prepared:
+        prepared.connect(admin=True).execute((PEERS / "step.sql").read_bytes())
+        progress(f"preparing {payments} payments")
+        prepare(prepared, payments, HANDLER)
+        prepared.close()
+        for repeat in range(1, repeats + 1):
+            for name, one in series.items():
+                with arena.database(prepared.name) as database:
+                    _drain(arena, database, name, one, payments)
+                    check(database, quiesced=False)
+                progress(f"repeat {repeat} of {repeats}: {name} {one.rates[-1]:,.0f} deliveries/s, check clean")
+    for one in series.values():
+        one.count(payments=1, deliveries=1)
+    best = max((series[name] for name in QUEUES), key=lambda one: one.median)
+    return {
+        "payments": payments,
+        "variants": [one.summary() for one in series.values()],
+        "ratios": {
+            "deliver_vs_best_peer": ratio(series[OURS], best),
+            "deliver_vs_sql_limit": ratio(series[OURS], series[SET]),
+            "deliver_vs_stock": ratio(series[OURS], series[STOCK]),
+            "worker_mb": max(series[OURS].samples["peak_mb"]),
+        },
+        "violations": 0,
+        "note": f"one step: claim, state change with audit and event, next delivery enqueued in the same transaction,"
+        f" done. Every other queue does it by one statement. Best of them: {best.name}",
+    }
+
+
+def _drain(arena: Arena, database: Clone, name: str, series: Series, payments: int) -> None:
+    conn = database.connect(admin=True)
+    environments.adopt(arena, database, name)
+    if name in (ONE, SET):
+        before = used(arena.cluster, [])
+        _by_pgbench(arena, database, name, payments)
+        pids: list[int] = []
+    else:
+        with _working(arena, database, name) as pids:
+            before = used(arena.cluster, pids)
+            conn.execute("update deliveries set due_at = due_at where false")
+            deadline = time.monotonic() + (PATIENCE_SECONDS if name == OURS else LONGEST_SECONDS)
+            while _is_pending(conn) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            series.note("peak_mb", peak_megabytes(pids))
+            cost = used(arena.cluster, pids).since(before)
+    if name in (ONE, SET):
+        cost = used(arena.cluster, []).since(before)
+    series.add(rate_of(conn, HANDLER))
+    series.spent(cost, payments - _pending(conn))
+
+
+def _by_pgbench(arena: Arena, database: Clone, name: str, payments: int) -> None:
+    if name == SET:
+        script, clients, count = f"select bench_group({GROUP});", 2, payments // GROUP + 4
+    else:
+        script, clients, count = ONE_DELIVERY, 4, payments
+    pgbench.run(arena, database, script, clients=clients, transactions=count, name=name)
+
+
+ONE_DELIVERY = """set role postbox_worker;
+select coalesce(id, 0) as job_id, args ->> 'merchant_id' as merchant_id, args ->> 'event_id' as event_id
+from procrastinate_fetch_job_v2(array['local'], null) \\gset
+\\if :job_id > 0
+select bench_deliver(:merchant_id::uuid, :event_id::uuid);
+delete from procrastinate_jobs where id = :job_id;
+\\endif
+"""
+
+
+@contextmanager
+def _working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
+    """The processes of a queue, held back until all of them are there."""
+    with ExitStack() as running:
+        with environments.held_back(database, name):
+            processes = [
+                running.enter_context(environments.started(arena, database, name, number)) for number in range(WORKERS)
+            ]
+            until(lambda: environments.ready(database, arena, name, WORKERS), f"{name}:\n{arena.log(name)}", seconds=60)
+        yield [pid for process in processes for pid in (process.pid, *children_of(process.pid))]
+
+
+def _pending(conn: Connection) -> int:
+    row = conn.execute(
+        "select count(*) as n from deliveries where status = 'pending' and handler = %s", [HANDLER]
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def _is_pending(conn: Connection) -> bool:
+    query = "select 1 from deliveries where status = 'pending' and lane = 'local' and job_id is not null limit 1"
+    return conn.execute(query).fetchone() is not None

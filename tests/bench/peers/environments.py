@@ -1,0 +1,125 @@
+"""Builds each queue's own environment, gives it the jobs, and starts its processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench.arena import Arena
+from tests.fixtures.database import Clone
+
+HERE = Path(__file__).parent
+OURS, STOCK, PGQUEUER, GRAPHILE = "ours", "stock", "pgqueuer", "graphile"
+STOCK_CONCURRENCY = 10
+# What a queue's own enqueue is, in place of ours; as the superuser's, because the fan-out runs as the owner of postbox.
+ENQUEUE = {
+    PGQUEUER: "insert into pgqueuer (priority, status, entrypoint, payload) values (0, 'queued', {lane},"
+    " convert_to(jsonb_build_object('merchant_id', {merchant}, 'event_id', {event})::text, 'UTF8')) returning id",
+    GRAPHILE: "select (graphile_worker.add_job({lane},"
+    " json_build_object('merchant_id', {merchant}, 'event_id', {event}))).id",
+}
+# Where its jobs are: locked, nobody fetches any.
+TABLE = {
+    OURS: "procrastinate_jobs", STOCK: "procrastinate_jobs", PGQUEUER: "pgqueuer",
+    GRAPHILE: "graphile_worker._private_jobs",
+}  # fmt: skip
+
+
+def build() -> None:
+    """A virtual environment for each, with what its requirements pin; graphile-worker by the node in its own."""
+    for name in (PGQUEUER, GRAPHILE):
+        venv, wanted = HERE / name / ".venv", HERE / name / "requirements.txt"
+        mark = venv / wanted.read_text().replace("\n", " ").replace("/", "-").strip()[:80]
+        if not mark.exists():
+            _run(sys.executable, "-m", "venv", "--clear", str(venv))
+            _run(str(venv / "bin/pip"), "install", "--quiet", "-r", str(wanted))
+            mark.touch()
+    if not (HERE / GRAPHILE / "node_modules" / "graphile-worker").exists():
+        _run(str(_bin(GRAPHILE, "npm")), "install", "--no-audit", "--no-fund", cwd=HERE / GRAPHILE)
+
+
+def adopt(arena: Arena, database: Clone, name: str) -> None:
+    """Move the backlog into the queue's own table, and let the fan-out enqueue there."""
+    if name not in ENQUEUE:
+        return
+    if name == PGQUEUER:
+        _run(str(_bin(name, "pgq")), "--pg-dsn", database.admin_url, "install", "--durability", "durable")
+    else:
+        _run(
+            str(_bin(name, "node")),
+            "worker.mjs",
+            "migrate",
+            cwd=HERE / name,
+            env=_environment(name, PEER_URL=database.admin_url),
+        )
+    conn = database.connect(admin=True)
+    body = ENQUEUE[name].format(lane="p_lane", merchant="p_merchant_id", event="p_event_id")
+    conn.execute(
+        "create or replace function enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text)"
+        " returns bigint language sql volatile security definer"
+        f" set search_path = postbox, procrastinate, public, pg_temp as $$ {body} $$".encode()
+    )
+    conn.execute("alter function enqueue_delivery(uuid, uuid, text, text) owner to current_user")
+    conn.execute("grant execute on function enqueue_delivery(uuid, uuid, text, text) to public")
+    conn.execute("delete from procrastinate_jobs")
+    conn.execute(
+        "update deliveries set job_id = enqueue_delivery(merchant_id, event_id, handler, lane) where status = 'pending'"
+    )
+    conn.execute("vacuum (analyze)")
+
+
+@contextmanager
+def held_back(database: Clone, name: str) -> Iterator[None]:
+    """Nobody fetches a job until the block ends: workers get ready first."""
+    conn = database.connect(admin=True, autocommit=False)
+    conn.execute(f"lock table {TABLE[name]} in access exclusive mode".encode())
+    yield
+    conn.commit()
+
+
+@contextmanager
+def started(arena: Arena, database: Clone, name: str, number: int) -> Iterator[subprocess.Popen[bytes]]:
+    """One process of this queue, gone when the block ends."""
+    own = {"PEER_URL": database.admin_url, "PGOPTIONS": ""}
+    env = arena.environment(database, **own)
+    if name == OURS:
+        argv, program = ("-m", "tests.bench.peers.local_worker"), None
+    elif name == STOCK:
+        argv = ("-m", "procrastinate", "--app=tests.bench.peers.stock.app", "worker", "--queues=local",
+                f"--concurrency={STOCK_CONCURRENCY}", "--delete-jobs=always")  # fmt: skip
+        program = None
+        env |= {"DATABASE_URL": database.admin_url}
+    else:
+        program = _bin(name, "python" if name == PGQUEUER else "node")
+        argv = (str(HERE / name / ("consumer.py" if name == PGQUEUER else "worker.mjs")),)
+    with arena.running(name, *argv, env=env, program=program) as process:
+        yield process
+
+
+def ready(database: Clone, arena: Arena, name: str, workers: int) -> bool:
+    """All of its processes have come to the table that is held back."""
+    conn = database.connect(admin=True)
+    row = conn.execute(
+        "select count(distinct coalesce(client_port, pid)) as n from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock' and pid <> pg_backend_pid()"
+    ).fetchone()
+    conn.close()
+    return row is not None and int(row["n"]) >= workers
+
+
+def _bin(name: str, program: str) -> Path:
+    return HERE / name / ".venv" / "bin" / program
+
+
+def _environment(name: str, **more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{HERE / name / '.venv' / 'bin'}:{os.environ['PATH']}", **more}
+
+
+def _run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    name = Path(argv[0]).parts[-4] if ".venv" in argv[0] else ""
+    ran = subprocess.run(argv, cwd=cwd, env=env or _environment(name or PGQUEUER), capture_output=True, text=True)
+    assert ran.returncode == 0, f"{' '.join(argv)}: {ran.stdout[-800:]}{ran.stderr[-800:]}"

@@ -1,0 +1,115 @@
+"""Webhooks per second: signed events over HTTP, pgbench of the statements of one, and what Stripe waits at a pace."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench import pgbench
+from tests.bench.arena import Arena, check
+from tests.bench.cpu import used
+from tests.bench.http import drive, post
+from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.memory import peak_megabytes
+from tests.bench.script import acting, statement
+from tests.bench.web import free_port, serving
+from tests.fixtures.database import WEBHOOK_SECRET
+
+CLIENTS = 16
+WARM_UP = 200
+PATH = "/webhooks/stripe/default"
+# The pace at which the acknowledgement is promised, and for how many.
+PACE = 200.0
+PACED = 2_000
+
+
+def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Distinct events by HTTP and by pgbench in turns into one database, and HTTP at a steady rate after each."""
+    http = Series(f"HTTP POST {PATH}, {CLIENTS} keep-alive clients", "webhooks/s")
+    sql = Series(f"pgbench: the SQL of one webhook, {CLIENTS} clients", "webhooks/s")
+    paced = Series(f"HTTP at {PACE:g}/s: the acknowledgement", "webhooks/s offered")
+    with arena.database() as database, serving(arena, database, free_port()) as web:
+
+        def by_http(count: int, rate: float | None = None) -> list[float]:
+            answers = drive(web.port, lambda _: request(), count=count, clients=CLIENTS, rate=rate, expect=(200,))
+            return [answer.seconds for answer in answers]
+
+        def by_pgbench(count: int) -> tuple[float, list[float]]:
+            script = script_of_one_webhook()
+            return pgbench.run(
+                arena, database, script, clients=CLIENTS, transactions=count, name="webhook", role="postbox_api"
+            )
+
+        by_http(warm_up := min(WARM_UP, payments))
+        by_pgbench(warm_up)
+        for repeat in range(1, repeats + 1):
+            before, began = used(arena.cluster, web.pids()), time.perf_counter()
+            latencies = by_http(payments)
+            http.add(payments / (time.perf_counter() - began), latencies)
+            http.spent(used(arena.cluster, web.pids()).since(before), payments)
+            sql.add(*by_pgbench(payments))
+            paced.add(PACE, by_http(min(payments, PACED), PACE))
+            progress(
+                f"repeat {repeat} of {repeats}: HTTP {http.rates[-1]:,.0f}, pgbench {sql.rates[-1]:,.0f} webhooks/s"
+            )
+        http.note("peak_mb", megabytes := peak_megabytes(web.pids()))
+        progress("checking every invariant")
+        violations = check(database, quiesced=False)
+    return {
+        "payments": payments,
+        "variants": [http.summary(), sql.summary(), paced.summary()],
+        "ratios": {
+            "webhook_vs_pgbench": ratio(http, sql),
+            "ack_p99_ms": percentiles(paced.latencies)["p99_ms"],
+            "web_mb": megabytes,
+        },
+        "violations": violations,
+        "note": "every event is new, signed, verified on its raw body and stored with its event, audit entry, delivery"
+        " and job in one transaction; no worker runs",
+    }
+
+
+def request() -> bytes:
+    """One signed event of about the size of Stripe's, never seen before."""
+    number = uuid.uuid4().hex
+    event = {
+        "id": f"evt_{number}", "object": "event", "type": "payment_intent.succeeded",
+        "api_version": "2026-10-28.endive", "created": int(time.time()), "livemode": False, "data": {"object": {
+            "id": f"pi_{number}", "object": "payment_intent", "status": "succeeded", "amount": 1000, "currency": "usd",
+            "metadata": {"filler": "x" * 500}, "description": "x" * 500,
+        }},
+    }  # fmt: skip
+    at = int(time.time())
+    signature = hmac.new(WEBHOOK_SECRET.encode(), b"%d." % at + json.dumps(event).encode(), hashlib.sha256).hexdigest()
+    return post(PATH, event, Stripe_Signature=f"t={at},v1={signature}")
+
+
+def script_of_one_webhook() -> str:
+    """What one webhook sends, in as many round trips."""
+    api = {
+        "role": "'postbox_api'", "statement_timeout": "'5000ms'", "lock_timeout": "'2000ms'",
+        "idle_timeout": "'10000ms'", "actor_type": "'api'", "actor_id": "'webhook/stripe'",
+        "request_id": "'req_' || :key::text",
+    }  # fmt: skip
+    event = (
+        "jsonb_build_object('provider_event_id', 'evt_' || :key::text, 'type', 'payment_intent.succeeded',"
+        " 'object_id', 'pi_' || :key::text, 'payment_ref', 'pi_' || :key::text, 'api_version', '2026-10-28.endive',"
+        " 'livemode', false, 'created_at_provider', now(), 'payload', jsonb_build_object('filler', repeat('x', 1000)),"
+        " 'body_sha256', encode(sha256(convert_to(:key::text, 'UTF8')), 'hex'))"
+    )
+    return "\n".join(
+        [
+            "\\set key random(1, 9000000000000000000)",
+            "\\startpipeline",
+            "begin;",
+            acting("transactions.begin_as", api) + ";",
+            "\\endpipeline",
+            statement("webhooks.store", provider="'stripe'", account="'default'", event=event) + ";",
+            "commit;",
+        ]
+    )

@@ -1,7 +1,7 @@
 """How many provider calls one process has in flight: as many as the provider answers in time, within two bounds.
 
-It doubles while every place is used and answered, then grows by one a round, and halves when answers stay out: what is
-sent and not answered costs a question later, so more in flight than the provider bears is slower, not faster.
+It doubles while every place is used and answered promptly, then grows by one a round, and halves when answers are late
+or stay out: what is sent and not answered costs a question later, so more in flight than the provider bears is slower.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from app.model.outcome import Ambiguous, Outcome
 FEWEST = 16
 # Answers that stay out together are one event: after halving it waits this long before it halves again.
 CALM_SECONDS = 1.0
+# Shares of the time in which a call must be answered: prompt enough to try more, and so late that the next may not be.
+PROMPT, LATE = 1 / 8, 1 / 2
 
 
 class Flight:
     """The places of one process's remote lane: taken and left on the event loop, answered from threads."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, patience: float) -> None:
+        """`patience`: seconds after which a call counts as unanswered."""
         self._most = most
+        self._patience = patience
         self._limit = float(min(FEWEST, most))
         self._growing = True
         self._halved_at = float("-inf")
@@ -60,12 +64,12 @@ class Flight:
         self._closed = True
         self._changed.set()
 
-    def answered(self, outcome: Outcome) -> None:
-        """Learn from how one call ended."""
+    def answered(self, outcome: Outcome, seconds: float) -> None:
+        """Learn from how one call ended, and after how long."""
         with self._lock:
-            if isinstance(outcome, Ambiguous):
+            if isinstance(outcome, Ambiguous) or seconds > self._patience * LATE:
                 if time.monotonic() - self._halved_at > CALM_SECONDS:
                     self._limit = max(self._limit / 2, float(min(FEWEST, self._most)))
                     self._growing, self._halved_at = False, time.monotonic()
-            elif self._taken >= self.limit:
+            elif self._taken >= self.limit and seconds < self._patience * PROMPT:
                 self._limit = min(float(self._most), self._limit + (1 if self._growing else 1 / self._limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -71,8 +72,9 @@ class Run:
 
     def send(self, request: ProviderRequest) -> Reply:
         """One HTTP call, with no transaction open; how it ends decides how many may be in flight."""
+        began = time.monotonic()
         reply = self.runtime.provider.send(request)
-        self.runtime.flight.answered(reply.outcome)
+        self.runtime.flight.answered(reply.outcome, time.monotonic() - began)
         return reply
 
     def transact(self, work: Callable[[Tx], T], *, timeouts: Timeouts | None = None) -> T:

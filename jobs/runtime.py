@@ -49,7 +49,7 @@ def open_runtime(settings: Settings) -> Runtime:
         database=database,
         provider=stripe_provider(settings),
         waker=Waker(database, every=settings.timing.wake_every),
-        flight=Flight(settings.worker_concurrency),
+        flight=Flight(settings.worker_concurrency, patience=settings.timing.provider_read),
     )
 
 

@@ -30,7 +30,7 @@ CHANNEL = "procrastinate_any_queue_v1"
 @pytest.mark.parametrize(
     ("job_manager", "left"),
     [
-        (lambda connector: FencedJobManager(connector, Flight(1)), [{"status": "doing"}]),
+        (lambda connector: FencedJobManager(connector, Flight(1, patience=1.0)), [{"status": "doing"}]),
         (manager.JobManager, []),
     ],
     ids=["ours", "stock"],

@@ -17,7 +17,7 @@ from tests.jobs.processes import World, until, world
 
 ANSWER, SILENCE = Ok(None), Ambiguous("timeout")
 # A call of the slow provider, and a wave of payments that keeps it busy.
-SLOW_SECONDS = 5.0
+SLOW_SECONDS = 2.0
 WAVE = 250
 # Six times as many as there are connections; how fast a busy machine gets beyond is not what is tested.
 IN_FLIGHT = 100
@@ -36,44 +36,58 @@ def fill(flight: Flight) -> None:
 
 
 def test_the_limit_doubles_while_every_place_is_used_and_answered_up_to_the_setting() -> None:
-    flight = Flight(100)
+    flight = Flight(100, patience=20.0)
     seen = []
     for _ in range(4):
         fill(flight)
         seen.append(flight.taken)
         for _ in range(flight.taken):
-            flight.answered(ANSWER)
+            flight.answered(ANSWER, 0.5)
             fill(flight)
     assert seen == [FEWEST, 2 * FEWEST, 4 * FEWEST, 100]
-    assert Flight(4).limit == 4
+    assert Flight(4, patience=20.0).limit == 4
 
 
 def test_answers_that_stay_out_halve_it_once_and_after_that_it_grows_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    flight = Flight(100)
+    flight = Flight(100, patience=20.0)
     for _ in range(100):
         fill(flight)
-        flight.answered(ANSWER)
+        flight.answered(ANSWER, 0.5)
     for _ in range(10):
-        flight.answered(SILENCE)
+        flight.answered(SILENCE, 20.0)
     assert flight.limit == 50, "ten silences of one moment are one event"
-    flight.answered(ANSWER)
+    flight.answered(ANSWER, 0.5)
     assert flight.limit == 50
     monkeypatch.setattr(flights, "CALM_SECONDS", 0.0)
     for _ in range(10):
-        flight.answered(SILENCE)
+        flight.answered(SILENCE, 20.0)
     assert flight.limit == FEWEST
 
 
+def test_answers_that_are_slow_make_no_more_of_them_and_late_ones_fewer() -> None:
+    flight = Flight(100, patience=20.0)
+    for _ in range(20):
+        fill(flight)
+        flight.answered(ANSWER, 0.5)
+    grown = flight.limit
+    for _ in range(20):
+        fill(flight)
+        flight.answered(ANSWER, 5.0)
+    assert flight.limit == grown > FEWEST
+    flight.answered(ANSWER, 11.0)
+    assert flight.limit < grown
+
+
 def test_places_that_nobody_needs_make_no_more_of_them() -> None:
-    flight = Flight(100)
+    flight = Flight(100, patience=20.0)
     for _ in range(100):
-        flight.answered(ANSWER)
+        flight.answered(ANSWER, 0.5)
     assert flight.limit == FEWEST
 
 
 def test_who_waits_for_a_place_gets_one_that_is_left_and_goes_when_the_process_ends() -> None:
     async def scenario() -> list[bool]:
-        flight = Flight(1)
+        flight = Flight(1, patience=20.0)
         assert await flight.take()
         waiting = [asyncio.ensure_future(flight.take()) for _ in range(2)]
         await asyncio.sleep(0)

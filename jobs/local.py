@@ -35,6 +35,8 @@ GROUP_SECONDS = 0.050
 # How many to pick for that time before it is known how long one takes, and never more than.
 GROUP_SIZE = 100
 GROUP_MOST = 250
+# The carrier's own, which is the oldest, and one of the merchant whose turn it is: both are run however slow they are.
+GROUP_LEAST = 2
 # How much of what is known about the time of one a new group replaces.
 LEARNING = 0.3
 # The clock is read this often, so the last stretch may overrun by as much work.
@@ -59,7 +61,7 @@ class Turn:
     @property
     def size(self) -> int:
         """As many as the time of one group suffices for, going by the last ones."""
-        return max(1, min(GROUP_MOST, round(GROUP_SECONDS / self.seconds_each)))
+        return max(GROUP_LEAST, min(GROUP_MOST, round(GROUP_SECONDS / self.seconds_each)))
 
     def move(self, group: Sequence[Row]) -> None:
         with self.lock:
@@ -157,7 +159,7 @@ def _run_group(tx: Tx, runtime: Runtime, group: list[Row]) -> Group:
     result = Group()
     for in_database, run in itertools.groupby(free, key=lambda row: _handler(row).in_database):
         rows = list(run)
-        if result.done and time.monotonic() > deadline:
+        if len(result.done) >= GROUP_LEAST and time.monotonic() > deadline:
             break
         ran = _run_in_database(tx, runtime, rows, deadline) if in_database else _run_here(tx, runtime, rows, deadline)
         result.done += rows[:ran]
@@ -194,7 +196,7 @@ def _run_here(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int
             if pipeline is not None and ran % SYNC_EVERY == 0:
                 # what is queued has not run yet: without waiting for it the clock would measure nothing
                 pipeline.sync()
-            if ran and time.monotonic() > deadline:
+            if ran >= GROUP_LEAST and time.monotonic() > deadline:
                 return ran
             handler = _handler(row)
             tx.act_as(_actor(handler.name, handler.actor_type, causation_id=str(row["event_id"])))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from psycopg.errors import LockNotAvailable
+
 from app.db import Tx
 from app.errors import KeyInUse, KeyReused
 
@@ -15,6 +17,19 @@ class Stored:
 
     status: int
     body: bytes
+
+
+def claim(tx: Tx, merchant_id: UUID, key: str, fingerprint: bytes) -> Stored | None:
+    """None when the key is this transaction's now; else what answered it before.
+
+    Waits for a transaction that holds the key, as long as the transaction's lock_timeout allows. Raises KeyInUse when
+    that passes, KeyReused when the key answered another request. `fingerprint` is 32 bytes.
+    """
+    try:
+        owned = tx.run("idempotency_keys.claim", merchant_id=merchant_id, key=key, fingerprint=fingerprint)
+    except LockNotAvailable:
+        raise KeyInUse() from None
+    return None if owned else find(tx, merchant_id, key, fingerprint)
 
 
 def find(tx: Tx, merchant_id: UUID, key: str, fingerprint: bytes) -> Stored:

@@ -3,6 +3,11 @@
 select merchant_id, secret_hmac, livemode, scopes, claimed
 from admit_request(%(key_id)s, %(address)s, %(key)s, %(fingerprint)s);
 
+-- name: claim
+-- Own the key, or wait for the transaction that does and touch nothing.
+insert into idempotency_keys (merchant_id, key, fingerprint) values (%(merchant_id)s, %(key)s, %(fingerprint)s)
+on conflict (merchant_id, key) do nothing;
+
 -- name: find
 -- What a committed request left under its key.
 select fingerprint, status, body from idempotency_keys where merchant_id = %(merchant_id)s and key = %(key)s;

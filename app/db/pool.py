@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,8 +26,7 @@ Row = dict[str, Any]
 RERUNS = 5
 # A pool without a free connection for this long means overload or a dead database; the edge answers 503.
 POOL_WAIT_SECONDS = 5.0
-# A connection that answered this short a time ago, and whose server has not said goodbye since, is not asked whether it
-# still answers: that is a round trip each time.
+# A connection that answered this short a time ago is not asked whether it still does: that is a round trip each time.
 FRESH_SECONDS = 1.0
 
 
@@ -91,19 +89,6 @@ class _Connection(psycopg.Connection[Row]):
     answered_at = 0.0
 
 
-def _check(connection: psycopg.Connection[Row]) -> None:
-    assert isinstance(connection, _Connection), "the pool makes connections of this class"
-    if time.monotonic() - connection.answered_at > FRESH_SECONDS or _has_something_to_read(connection):
-        ConnectionPool.check_connection(connection)
-
-
-def _has_something_to_read(connection: psycopg.Connection[Row]) -> bool:
-    """An idle connection has not, unless its server ended it."""
-    socket = select.poll()
-    socket.register(connection.pgconn.socket, select.POLLIN)
-    return bool(socket.poll(0))
-
-
 def _returned(connection: psycopg.Connection[Row]) -> None:
     assert isinstance(connection, _Connection), "the pool makes connections of this class"
     connection.answered_at = time.monotonic()
@@ -125,6 +110,8 @@ class Database:
         self.url = url
         self._others = dict(others or {})
         self.timeouts = timeouts or Timeouts()
+        # when one was found broken: none that answered before is trusted any more
+        self._broken_at = float("-inf")
         self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
             url,
             min_size=1,
@@ -132,7 +119,7 @@ class Database:
             open=False,
             timeout=POOL_WAIT_SECONDS,
             name=application,
-            check=_check,
+            check=self._check,
             reset=_returned,
             reconnect_timeout=60.0,
             connection_class=_Connection,
@@ -177,10 +164,28 @@ class Database:
     @contextmanager
     def begin(self, actor: Actor, *, merchant_id: str | None = None, timeouts: Timeouts | None = None) -> Iterator[Tx]:
         """One transaction, not rerun: for callers that own their retry (the local lane)."""
-        limits = timeouts or self.timeouts
-        pool = self._of(actor)
-        with pool.connection() as connection, self._begin_on(connection, actor, merchant_id or "", limits) as tx:
+        opened, tx = self._of(actor)._open_one(actor, merchant_id or "", timeouts or self.timeouts)
+        with opened:
             yield tx
+
+    def _open_one(self, actor: Actor, merchant_id: str, limits: Timeouts) -> tuple[ExitStack, Tx]:
+        """A transaction that has begun, and what ends it; on another connection when this one broke unseen."""
+        for is_second in (False, True):
+            with ExitStack() as opened:
+                connection = opened.enter_context(self.connection())
+                try:
+                    tx = opened.enter_context(self._begin_on(connection, actor, merchant_id, limits))
+                    return opened.pop_all(), tx
+                except psycopg.OperationalError:
+                    if is_second or not connection.closed:
+                        raise
+                    self._broken_at = time.monotonic()
+        raise AssertionError("unreachable: the second try either returns or raises")
+
+    def _check(self, connection: psycopg.Connection[Row]) -> None:
+        assert isinstance(connection, _Connection), "the pool makes connections of this class"
+        if connection.answered_at < max(time.monotonic() - FRESH_SECONDS, self._broken_at):
+            ConnectionPool.check_connection(connection)
 
     def _of(self, actor: Actor) -> Database:
         return self._others.get(actor.role, self)
@@ -212,17 +217,23 @@ class Database:
                     transaction.close()
 
     def statement(self, actor: Actor, query: str, /, **params: object) -> list[Row]:
-        """Every row of one named query in a transaction of its own, all of it one round trip; not rerun.
+        """Every row of one named query in a transaction of its own, all of it one round trip; not rerun on a conflict.
 
-        Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds.
+        Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds. A
+        connection that broke unseen is replaced, so it may run twice: for what does no harm then.
         """
-        try:
-            with self._of(actor).connection() as connection:
-                with connection.pipeline(), self._begin_on(connection, actor, "", self.timeouts) as tx:
-                    answer = tx.connection.execute(QUERIES[query], _adapted(params))
-                return answer.fetchall()
-        except psycopg.Error as error:
-            raise domain_error(error) from error
+        pool = self._of(actor)
+        for is_second in (False, True):
+            try:
+                with pool.connection() as connection:
+                    with connection.pipeline(), self._begin_on(connection, actor, "", self.timeouts) as tx:
+                        answer = tx.connection.execute(QUERIES[query], _adapted(params))
+                    return answer.fetchall()
+            except psycopg.Error as error:
+                if is_second or not connection.closed:
+                    raise domain_error(error) from error
+                pool._broken_at = time.monotonic()
+        raise AssertionError("unreachable: the second try either returns or raises")
 
     def transact(
         self,

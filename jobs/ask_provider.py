@@ -67,7 +67,7 @@ def open_question(
 def answer_questions(run: Run, question: Question | None, record: Record) -> None:
     """Send, record, and ask on while `record` has another question; its last transaction ends the run."""
     while question is not None:
-        reply = run.runtime.provider.send(question.request)
+        reply = run.send(question.request)
         question = _record(run, question, reply, record)
 
 

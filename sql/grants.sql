@@ -48,7 +48,7 @@ grant insert on reconcile_due to postbox_worker;
 grant insert on webhooks to postbox_worker;
 grant insert, update (status, position, found, finished_at) on reconciliation_runs to postbox_worker;
 grant insert, update (status, arrives_at, paid_at, failure_code, lines_read_at, updated_at) on payouts to postbox_worker;
-grant execute on function webhook_owner, open_missing_webhooks, reconcile_lines, reconcile_payout, reconcile_balance to postbox_worker;
+grant execute on function webhook_owner, store_webhook, open_missing_webhooks, reconcile_lines, reconcile_payout, reconcile_balance to postbox_worker;
 grant execute on function reconcile, reconcile_payments, entered_state_at to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;

@@ -31,6 +31,25 @@ end $$;
 
 COMMENT ON FUNCTION postbox.acting_type() IS 'The actor type of this transaction; PB003 when none is set.';
 
+CREATE FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) RETURNS TABLE(merchant_id uuid, secret_hmac bytea, livemode boolean, scopes text[], claimed boolean)
+    LANGUAGE plpgsql
+    AS $$
+begin
+  select found.merchant_id, found.secret_hmac, found.livemode, found.scopes
+  into merchant_id, secret_hmac, livemode, scopes
+  from authenticate(p_key_id, p_address) as found;
+  if not found then
+    return;
+  end if;
+  perform set_config('postbox.merchant_id', merchant_id::text, true);
+  insert into idempotency_keys (merchant_id, key, fingerprint) values (admit_request.merchant_id, p_idempotency_key, p_fingerprint)
+  on conflict on constraint idempotency_keys_pkey do nothing;
+  claimed := found;
+  return next;
+end $$;
+
+COMMENT ON FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) IS 'A writing request''s caller, for whom the transaction acts from here on, and whether its Idempotency-Key is new; no row for a key that may not be used now and from there.';
+
 CREATE FUNCTION postbox.assert_actor_allowed() RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'postbox', 'pg_temp'
@@ -244,6 +263,29 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) IS 'Counts one attempt as a failure until it proves otherwise; or the seconds until there may be another.';
+
+CREATE FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) RETURNS void
+    LANGUAGE sql
+    AS $$
+  -- our fee on what was captured, by the schedule the payment was created under; computed once
+  update payments p set
+    fee = compute_fee(p.amount_captured, f.bps, coalesce((
+      select x.amount from fee_schedule_fixed x where x.fee_schedule = p.fee_schedule and x.currency = p.currency), 0))
+  from fee_schedules f
+  where p.merchant_id = p_merchant_id and p.id = p_payment_id and f.id = p.fee_schedule and p.fee is null;
+
+  -- to available when the money is already ours
+  select ledger_post(p.merchant_id, 'payment_credited', 'payment', p.id::text, p.id, jsonb_build_array(
+    jsonb_build_object('account', 'clearing:' || p.provider, 'currency', p.currency, 'amount', p.amount_captured),
+    jsonb_build_object('account', m.account, 'currency', p.currency, 'amount', -p.amount_captured),
+    jsonb_build_object('account', m.account, 'currency', p.currency, 'amount', coalesce(p.fee, 0)),
+    jsonb_build_object('account', 'fee_revenue', 'currency', p.currency, 'amount', -coalesce(p.fee, 0))))
+  from payments p
+  cross join lateral (select case when p.settled_at is null then 'merchant:pending' else 'merchant:available' end as account) m
+  where p.merchant_id = p_merchant_id and p.id = p_payment_id;
+$$;
+
+COMMENT ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) IS 'J1: the merchant is credited what was captured, less our fee. ledger_close() follows.';
 
 CREATE FUNCTION postbox.deliveries_200_dead_letter() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1614,6 +1656,71 @@ end $$;
 
 COMMENT ON FUNCTION postbox.payouts_700_event() IS 'A payout tells every status it comes to; whether it had counted as paid is part of what it tells.';
 
+CREATE FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) RETURNS void
+    LANGUAGE sql
+    AS $$
+  with fact as (
+    select e.merchant_id, e.topic, e.payment_id, f.provider, f.account || '/' || f.ref as source, f.currency, f.gross, f.fee, f.net, f.status,
+           -- what the line is about, in the payment's own currency: the charge, of which there is one, a refund or a dispute
+           p.currency as own_currency,
+           case when f.kind in ('charge', 'payment') then coalesce(nullif(p.amount_captured, 0), p.amount)
+                else sign(f.gross)::bigint * coalesce(r.amount, d.amount) end as own_gross,
+           c.counter
+    from events e
+    cross join lateral jsonb_to_record(e.payload)
+      as f (provider text, account text, ref text, kind text, currency text, gross bigint, fee bigint, net bigint, status text,
+            refund_id uuid, dispute_id uuid)
+    left join payments p on p.merchant_id = e.merchant_id and p.id = e.payment_id
+    left join refunds r on r.merchant_id = e.merchant_id and r.id = f.refund_id
+    left join disputes d on d.merchant_id = e.merchant_id and d.id = f.dispute_id
+    left join ledger_counters c on c.provider = f.provider and c.fact_kind = f.kind
+    where e.merchant_id = p_merchant_id and e.id = p_event_id
+  ),
+  explained as (
+    select *, counter is null and own_currency is distinct from currency and own_gross is not null as exchanged,
+           case when counter = 'reserved' then provider || ':reserved'
+                when counter is not null then counter
+                -- a line in another currency that says no amount of the payment's own waits for one
+                when own_currency = currency or own_gross is not null then 'clearing:' || provider
+                else 'suspense:' || provider end as explanation
+    from fact
+  ),
+  lines as (
+    -- its own side
+    select place, account, currency, amount
+    from explained, lateral (values
+      (1, provider || ':' || status, net),
+      (2, 'provider_fees', fee)
+    ) own (place, account, amount)
+    where topic = 'fact.recorded'
+    union all
+    select place, account, currency, amount
+    from explained, lateral (values
+      (1, provider || ':pending', -net),
+      (2, provider || ':available', net)
+    ) moved (place, account, amount)
+    where topic = 'fact.available'
+    union all
+    select 1, 'suspense:' || provider, currency, gross
+    from explained
+    where topic = 'fact.matched' and explanation like 'clearing:%'
+    union all
+    -- the other side, through fx when the payment has another currency
+    select place, x.account, x.currency, x.amount
+    from explained, lateral (values
+      (5, case when exchanged then 'fx' else explanation end, explained.currency, -gross),
+      (4, 'fx', own_currency, case when exchanged then own_gross else 0 end),
+      (3, explanation, own_currency, case when exchanged then -own_gross else 0 end)
+    ) x (place, account, currency, amount)
+    where topic = 'fact.recorded' or (topic = 'fact.matched' and explanation like 'clearing:%')
+  )
+  select ledger_post(f.merchant_id, replace(f.topic, '.', '_'), 'provider_transaction', f.provider || '/' || f.source, f.payment_id, (
+    select jsonb_agg(jsonb_build_object('account', account, 'currency', currency, 'amount', amount) order by place) from lines))
+  from explained f;
+$$;
+
+COMMENT ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) IS 'The provider''s side of a fact.* event, one rule for every line: its balance +net, its fees +fee, and -gross on the account that explains it. ledger_close() follows.';
+
 CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2298,6 +2405,25 @@ end $$;
 
 COMMENT ON FUNCTION postbox.refuse_change() IS 'Guards an append-only table against update, delete and truncate, whoever asks.';
 
+CREATE FUNCTION postbox.release_funds(p_merchant_id uuid, p_payment_id uuid) RETURNS void
+    LANGUAGE sql
+    AS $$
+  select ledger_post(a.merchant_id, 'funds_released', 'payment', p_payment_id::text, p_payment_id, jsonb_agg(moved.line))
+  from ledger_accounts a
+  cross join lateral (
+    select currency, sum(amount)::bigint as amount from ledger_lines
+    where account_id = a.id and payment_id = p_payment_id group by currency
+  ) held
+  cross join lateral (values
+    (jsonb_build_object('account', 'merchant:pending', 'currency', held.currency, 'amount', -held.amount)),
+    (jsonb_build_object('account', 'merchant:available', 'currency', held.currency, 'amount', held.amount))
+  ) moved (line)
+  where a.merchant_id = p_merchant_id and a.code = 'merchant:pending'
+  group by a.merchant_id;
+$$;
+
+COMMENT ON FUNCTION postbox.release_funds(p_merchant_id uuid, p_payment_id uuid) IS 'J2: what is left of the payment in pending, whatever it is, goes to available. ledger_close() follows.';
+
 CREATE FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2320,6 +2446,33 @@ end $$;
 
 COMMENT ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) IS 'Runs the handler of a stored provider event again, which fetches and applies; false when it is not done.';
 
+CREATE FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+  deadline constant timestamptz := clock_timestamp() + make_interval(secs => p_seconds);
+begin
+  for n in 1 .. cardinality(p_handlers) loop
+    -- the second is whose turn it is: however slow they are, no merchant waits for the end of another's backlog
+    if n > 2 and clock_timestamp() > deadline then
+      return n - 1;
+    end if;
+    -- set before each and not for all: the triggers of a statement read the actor when they fire, at its end
+    perform set_config('postbox.actor_type', p_actor_types[n], true),
+            set_config('postbox.actor_id', p_handlers[n], true),
+            set_config('postbox.causation_id', p_event_ids[n]::text, true);
+    case p_handlers[n]
+      when 'watch_outcome' then perform watch_outcome(p_merchant_ids[n], p_payment_ids[n], p_card, p_bank);
+      when 'credit_merchant' then perform credit_merchant(p_merchant_ids[n], p_payment_ids[n]);
+      when 'release_funds' then perform release_funds(p_merchant_ids[n], p_payment_ids[n]);
+      when 'post_fact' then perform post_fact(p_merchant_ids[n], p_event_ids[n]);
+    end case;
+  end loop;
+  return cardinality(p_handlers);
+end $$;
+
+COMMENT ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) IS 'Runs these deliveries in their order, each under its own actor, until p_seconds are over; at least two. Returns how many.';
+
 CREATE FUNCTION postbox.sign_in_network(p_address inet) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN COALESCE((network(set_masklen(p_address, CASE family(p_address) WHEN 6 THEN 64 ELSE 32 END)))::text, 'nowhere'::text);
@@ -2331,6 +2484,27 @@ CREATE FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refun
     RETURN CASE WHEN (p_returned OR ((p_method <> 'card'::text) AND (p_lost > 0))) THEN 'returned'::text WHEN (p_lost > 0) THEN 'charged_back'::text WHEN (p_disputed > 0) THEN 'disputed'::text WHEN ((p_captured > 0) AND (p_refunded >= p_captured)) THEN 'refunded'::text WHEN (p_settled_at IS NOT NULL) THEN 'settled'::text ELSE 'confirmed'::text END;
 
 COMMENT ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) IS 'The state of a confirmed payment: the one function of its facts. p_returned: the bank''s return stands. Every pair it can give is an edge.';
+
+CREATE FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) RETURNS TABLE(owner uuid, stored boolean)
+    LANGUAGE plpgsql
+    AS $$
+begin
+  owner := webhook_owner(p_provider, p_account);
+  stored := false;
+  if owner is not null then
+    perform set_config('postbox.merchant_id', owner::text, true);
+    insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
+      payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
+    select owner, p_provider, p_account, e.provider_event_id, e.type, e.object_id, e.payment_ref, e.payment_id,
+      e.payment_merchant_id, e.api_version, e.livemode, e.created_at_provider, e.payload, e.body_sha256, e.received_by
+    from jsonb_populate_record(null::webhooks, p_event) e
+    on conflict (merchant_id, provider, account, provider_event_id) do nothing;
+    stored := found;
+  end if;
+  return next;
+end $$;
+
+COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is. `owner` is null when nobody owns the account.';
 
 CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet DEFAULT NULL::inet) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2437,6 +2611,16 @@ CREATE FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp 
   $$;
 
 COMMENT ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) IS 'What a bucket holds at a moment, in millionths: it fills by p_rate tokens per second, up to p_burst. Never a float.';
+
+CREATE FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) RETURNS void
+    LANGUAGE sql
+    AS $$
+  update payments set observe_at = clock_timestamp() + make_interval(secs => case method when 'card' then p_card else p_bank end)
+  where merchant_id = p_merchant_id and id = p_payment_id
+    and state in ('submitted', 'requires_action') and observe_at is null;
+$$;
+
+COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) IS 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
 
 CREATE FUNCTION postbox.webhook_owner(p_provider text, p_account text) RETURNS uuid
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5266,6 +5450,9 @@ GRANT ALL ON FUNCTION postbox.acting_type() TO postbox_api;
 GRANT ALL ON FUNCTION postbox.acting_type() TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.acting_type() TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) TO postbox_api;
+
 REVOKE ALL ON FUNCTION postbox.assert_actor_allowed() FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_api;
 GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_worker;
@@ -5304,6 +5491,9 @@ GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixe
 GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
 
@@ -5553,6 +5743,9 @@ REVOKE ALL ON FUNCTION postbox.payouts_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payouts_700_event() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.proposals_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.proposals_500_audit() FROM PUBLIC;
@@ -5601,8 +5794,14 @@ REVOKE ALL ON FUNCTION postbox.refunds_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.refuse_change() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.release_funds(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.release_funds(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.sign_in_network(p_address inet) FROM PUBLIC;
 
@@ -5610,12 +5809,19 @@ REVOKE ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, 
 GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_api;

@@ -99,7 +99,8 @@ def script_of_one_webhook() -> str:
     event = (
         "jsonb_build_object('provider_event_id', 'evt_' || :key::text, 'type', 'payment_intent.succeeded',"
         " 'object_id', 'pi_' || :key::text, 'payment_ref', 'pi_' || :key::text, 'api_version', '2026-10-28.endive',"
-        " 'livemode', false, 'created_at_provider', now(), 'payload', jsonb_build_object('filler', repeat('x', 1000)),"
+        " 'livemode', false, 'received_by', 'webhook', 'created_at_provider', now(),"
+        " 'payload', jsonb_build_object('filler', repeat('x', 1000)),"
         " 'body_sha256', encode(sha256(convert_to(:key::text, 'UTF8')), 'hex'))"
     )
     return "\n".join(

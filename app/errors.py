@@ -96,6 +96,12 @@ class ActorMissing(PostboxError):
     code = "actor_missing"
 
 
+class VersionChanged(PostboxError):
+    """The payment is no longer of the version that If-Match names."""
+
+    code = "precondition_failed"
+
+
 class OperationOpen(PostboxError):
     """Another operation on this payment is still open."""
 

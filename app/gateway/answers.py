@@ -112,6 +112,12 @@ class Payment(Answer):
     livemode = fields.Boolean(metadata={"examples": [False]})
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"examples": [{"cart": "9"}]})
     version = count(1)
+    # with `expand=history` only
+    history = fields.List(fields.Nested(lambda: TimelineEntry()))
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        super().on_bind_field(field_name, field_obj)
+        field_obj.required = field_name != "history"
 
 
 class Refund(Answer):
@@ -259,6 +265,17 @@ class Unready(Schema):
     )
     pending = fields.List(fields.String(), metadata={"examples": [["migrations/0009_rate_limits.sql"]]})
     settings = fields.List(fields.String(), metadata={"examples": [["fsync"]]})
+
+
+class ProblemType(Answer):
+    """One row of docs/api-errors.md."""
+
+    type = text("urn:postbox:problem:rate-limited")
+    title = text("Too many requests")
+    status = fields.Integer(metadata={"minimum": 400, "maximum": 599, "examples": [429]})
+    code = text("rate_limited")
+    meaning = text("the bucket of the key or of the merchant is empty")
+    remedy = text("the same request again after `Retry-After`")
 
 
 class Refused(Answer):

@@ -12,6 +12,7 @@ from app.db.wake import Waker
 from app.gateway import (
     balance,
     disputes,
+    docs,
     document,
     errors,
     events,
@@ -43,6 +44,7 @@ BLUEPRINTS = (
     webhooks.blueprint,
     operations.blueprint,
     *ops.BLUEPRINTS,
+    docs.blueprint,
 )
 
 
@@ -51,7 +53,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     settings = settings or load_settings()
     if not settings.key_pepper:
         raise SettingsError("POSTBOX_KEY_PEPPER is not set: API keys cannot be checked without it")
-    # No interactive docs page, it loads its scripts from a CDN, and no static files.
+    # Not the framework's docs page, it loads its scripts from a CDN (docs.py is ours), and no static files.
     app = APIFlask("postbox", title="Postbox", docs_path=None, static_folder=None)  # type: ignore[arg-type]
     # Never a debug page or a raw exception, whatever FLASK_DEBUG says.
     app.config["PROPAGATE_EXCEPTIONS"] = False

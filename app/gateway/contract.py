@@ -81,12 +81,25 @@ KINDS: dict[str, Kind] = {
         security=("webhookSignature",), problems=("webhook_refused", "bad_request", "body_too_large", *_STORED)
     ),
     "probe": Kind(security=(), problems=("internal_error",)),
+    "public": Kind(security=(), problems=("internal_error",)),
 }
+
+# What the server answers, whatever is asked, before the application hears of it (patient_worker.py).
+BY_SERVER = (
+    "bad_request",
+    "request_timeout",
+    "body_too_large",
+    "uri_too_long",
+    "expectation_failed",
+    "request_header_fields_too_large",
+    "not_implemented",
+)
 
 # What a route can answer beside its kind's problems because of how it is made.
 BY_PATH_PARAMETER = ("not_found",)
 BY_INPUT = ("invalid",)
 
+_CONDITIONAL = "_postbox_conditional"
 _KIND, _PROBLEMS, _BODY_SCHEMA = "_postbox_kind", "_postbox_problems", "_postbox_body_schema"
 
 
@@ -106,6 +119,11 @@ def probe(view: View) -> View:
     return of_kind("probe", view)
 
 
+def public(view: View) -> View:
+    """A view for everybody, about nobody."""
+    return of_kind("public", view)
+
+
 def webhook(view: View) -> View:
     """A view that a provider calls, and signs."""
     return of_kind("webhook", view)
@@ -123,6 +141,16 @@ def problems(*codes: str) -> Callable[[View], View]:
 
 def problems_of(view: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(view.__dict__.get(_PROBLEMS, ()))
+
+
+def conditional(view: View) -> View:
+    """Say that a view heeds If-Match."""
+    view.__dict__[_CONDITIONAL] = True
+    return problems("precondition_failed")(view)
+
+
+def is_conditional(view: Callable[..., Any]) -> bool:
+    return bool(view.__dict__.get(_CONDITIONAL))
 
 
 def reads_raw(schema: type) -> Callable[[View], View]:

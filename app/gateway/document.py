@@ -39,8 +39,8 @@ SECURITY_SCHEMES = {
     },
 }
 
-# Routes that are the description.
-UNDESCRIBED = frozenset({"/openapi.json"})
+# Routes that are the description, for machines and for people.
+UNDESCRIBED = frozenset({"/openapi.json", "/docs", "/docs/assets/{name}"})
 
 _SCHEMA = "#/components/schemas/"
 Operation = dict[str, Any]
@@ -92,7 +92,7 @@ def complete(app: APIFlask, spec: dict[str, Any]) -> dict[str, Any]:
             schemas.update(_schemas_of(raw))
             content = {"application/json": {"schema": {"$ref": _SCHEMA + raw.__name__}}}
             operation["requestBody"] = {"content": content}
-        _describe_request(operation, kind, arguments, schemas)
+        _describe_request(operation, kind, contract.is_conditional(view), schemas)
         _describe_answers(operation, kind, schemas)
         for status, codes in sorted(_codes(operation, kind, view, arguments).items()):
             operation["responses"].setdefault(str(status), _problem(status, codes, kind))
@@ -115,8 +115,8 @@ def _kind_of(operation: Operation, view: Callable[..., Any]) -> str:
     return kind
 
 
-def _describe_request(operation: Operation, kind: Kind, arguments: set[str], schemas: dict[str, Any]) -> None:
-    sent = (*kind.sends, *headers.ALWAYS_SENT)
+def _describe_request(operation: Operation, kind: Kind, conditional: bool, schemas: dict[str, Any]) -> None:
+    sent = (*kind.sends, *(["If-Match"] if conditional else []), *headers.ALWAYS_SENT)
     operation["parameters"] = [
         *operation.get("parameters", []),
         *({"$ref": f"#/components/parameters/{name}"} for name in sent),
@@ -131,7 +131,9 @@ def _describe_request(operation: Operation, kind: Kind, arguments: set[str], sch
 
 def _describe_answers(operation: Operation, kind: Kind, schemas: dict[str, Any]) -> None:
     for response in operation["responses"].values():
-        told = (*headers.ALWAYS_ANSWERED, *kind.answers, *kind.answers_on_success)
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        tagged = ["ETag"] if kind.security == ("apiKey",) and schema.get("$ref") == f"{_SCHEMA}Payment" else []
+        told = (*headers.ALWAYS_ANSWERED, *kind.answers, *kind.answers_on_success, *tagged)
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in told}
         response.setdefault("description", "Done.")
         for media_type, content in response.get("content", {}).items():
@@ -141,7 +143,7 @@ def _describe_answers(operation: Operation, kind: Kind, schemas: dict[str, Any])
 
 def _codes(operation: Operation, kind: Kind, view: Callable[..., Any], arguments: set[str]) -> dict[int, list[str]]:
     """The codes of every problem this operation can answer, by status."""
-    told = [*kind.problems, *contract.problems_of(view)]
+    told = [*contract.BY_SERVER, *kind.problems, *contract.problems_of(view)]
     takes_query = any(parameter.get("in") == "query" for parameter in operation["parameters"])
     takes_body = "requestBody" in operation and contract.raw_schema_of(view) is None
     told += contract.BY_PATH_PARAMETER if arguments else ()

@@ -62,6 +62,7 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.AmountRefused: Problem(422, "Amount refused"),
     errors.IllegalTransition: Problem(409, "State conflict"),
     errors.OperationOpen: Problem(409, "Operation open"),
+    errors.VersionChanged: Problem(412, "Precondition failed"),
     errors.WebhookRefused: Problem(400, "Webhook refused"),
     # Soon for a lock, later for a server that has to come back.
     errors.Busy: Problem(503, "Busy", {"Retry-After": "1"}),
@@ -74,10 +75,15 @@ INTERNAL = Problem(500, "Internal error")
 CODES = {
     400: "bad_request",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
+    414: "uri_too_long",
     415: problems.WrongMediaType.code,
+    417: "expectation_failed",
     422: errors.Invalid.code,
+    431: "request_header_fields_too_large",
     500: "internal_error",
+    501: "not_implemented",
 }
 DETAILS = {413: "The body is larger than this resource takes.", 500: "Something went wrong; the request id finds it."}
 

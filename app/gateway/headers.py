@@ -28,6 +28,10 @@ SENT: dict[str, dict[str, Any]] = {
         "required": True,
         **_text("The `csrf_token` of the session.", "0" * 64, pattern="^[0-9a-f]{64}$"),
     },
+    "If-Match": _text(
+        "The `ETag` of the payment as you know it; another version is refused with 412. `*` is any.",
+        "*",
+    ),
     "X-Request-Id": _text(
         "Your name for this request, 1 to 64 of A-Z a-z 0-9 . _ -; anything else is replaced.", "order-1-try-1"
     ),
@@ -43,6 +47,7 @@ ANSWERED: dict[str, dict[str, Any]] = {
     "RateLimit-Policy": _text(
         "The burst of each bucket (`q`), and the seconds in which it refills (`w`).", '"key-read";q=400;w=2'
     ),
+    "ETag": _text("The payment's `version`, quoted; for `If-Match`.", '"3"', pattern='^"[0-9]+"$'),
     "Idempotency-Replayed": _text("`true` on an answer that was given before.", "true", enum=["true"]),
     "Set-Cookie": _text("The session's cookie, set or taken away.", "__Host-postbox_session=...; Secure; HttpOnly"),
     "Retry-After": {

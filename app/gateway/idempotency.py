@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from app.errors import KeyMissing
+from app.gateway.card_numbers import holds_card_number
 from app.gateway.problems import KeyMalformed
 from app.gateway.strict_json import canonical
 
@@ -16,7 +17,8 @@ def required_key(header: str | None) -> str:
     """The key as sent. Raises KeyMissing, KeyMalformed."""
     if not header:
         raise KeyMissing()
-    if not _KEY.fullmatch(header):
+    # Keys are stored and shown, so they must not be card numbers either.
+    if not _KEY.fullmatch(header) or holds_card_number(header):
         raise KeyMalformed()
     return header
 

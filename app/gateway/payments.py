@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
+from flask import request
 from marshmallow import RAISE
 
 from app.db import Tx
-from app.gateway import answers
+from app.gateway import answers, etags
 from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.context import gateway
-from app.gateway.contract import problems
-from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, CreateRefund, ListPayments
+from app.gateway.contract import conditional, problems
+from app.gateway.schemas import CancelPayment, CapturePayment, CreatePayment, CreateRefund, Expand, ListPayments
 from app.gateway.transaction import reading, writing
 from app.model.public_id import PAYMENT, parse
 from app.model.scope import Scope
@@ -56,9 +57,14 @@ def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
 @blueprint.get("/<payment_id>")
 @blueprint.output(answers.Payment)
 @reading(Scope.PAYMENTS_READ)
-def show(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
-    """One payment as it is now."""
-    return shown.payment(payments.get(tx, caller, parse(PAYMENT, payment_id)))
+@blueprint.input(Expand, location="query", unknown=RAISE)
+def show(tx: Tx, caller: Caller, payment_id: str, query_data: dict[str, Any]) -> dict[str, Any]:
+    """One payment as it is now; `expand=history` tells what happened to it as well."""
+    named = parse(PAYMENT, payment_id)
+    told = shown.payment(payments.get(tx, caller, named))
+    if "history" in query_data["expand"]:
+        told["history"] = [shown.timeline_entry(row) for row in payments.timeline(tx, caller, named)]
+    return told
 
 
 @blueprint.get("/<payment_id>/timeline")
@@ -73,11 +79,14 @@ def timeline(tx: Tx, caller: Caller, payment_id: str) -> dict[str, Any]:
 @blueprint.post("/<payment_id>/capture")
 @blueprint.output(answers.Operation, 202)
 @problems("amount_refused", "state_conflict", "operation_open")
+@conditional
 @writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CapturePayment)
 def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Ask for the money of an authorized payment, or a part of it."""
-    operation = requests.capture(tx, caller, parse(PAYMENT, payment_id), amount=json_data.get("amount"))
+    versions = etags.allowed(request.headers.get("If-Match"))
+    named = parse(PAYMENT, payment_id)
+    operation = requests.capture(tx, caller, named, amount=json_data.get("amount"), versions=versions)
     return shown.operation(operation), 202
 
 
@@ -85,11 +94,14 @@ def capture(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) 
 @blueprint.output(answers.Payment)
 @blueprint.doc(responses=answers.beside(202, answers.Operation))
 @problems("state_conflict", "operation_open")
+@conditional
 @writing(Scope.PAYMENTS_WRITE)
 @blueprint.input(CancelPayment)
 def cancel(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Cancel at once what nobody was asked about (200, the payment), or ask the provider to (202, the operation)."""
-    payment, operation = requests.cancel(tx, caller, parse(PAYMENT, payment_id), reason=json_data["reason"])
+    versions = etags.allowed(request.headers.get("If-Match"))
+    named = parse(PAYMENT, payment_id)
+    payment, operation = requests.cancel(tx, caller, named, reason=json_data["reason"], versions=versions)
     return (shown.payment(payment), 200) if payment else (shown.operation(operation or {}), 202)
 
 

@@ -21,7 +21,7 @@ class WrongMediaType(PostboxError):
 
 
 class KeyMalformed(PostboxError):
-    """The Idempotency-Key must be 1 to 255 visible ASCII characters."""
+    """The Idempotency-Key must be 1 to 255 visible ASCII characters and no card number."""
 
     code = "idempotency_key_malformed"
 

@@ -65,6 +65,15 @@ class MinorUnits(fields.Field[int]):
         return value
 
 
+class WholeNumber(fields.Integer):
+    """A number of a query: ASCII digits, and none of what Python's int() reads besides."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", str(value)):
+            raise ValidationError("Not a valid integer.")
+        return int(value)
+
+
 class Text(fields.String):
     """Text that can be stored, is not blank, and holds no card number."""
 
@@ -167,7 +176,7 @@ class CreateRefund(Strict):
 
 
 class Page(Strict):
-    limit = fields.Integer(load_default=PAGE, validate=validate.Range(1, MAX_PAGE))
+    limit = WholeNumber(load_default=PAGE, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(
         metadata={"description": "`next_cursor` of the page before; nothing else is one.", "maxLength": MAX_CURSOR}
     )
@@ -176,7 +185,9 @@ class Page(Strict):
 class ListPayments(Page):
     state = one_of(*(state.value for state in State))
     reference = Text(REFERENCE, example="order-1")
+    method = one_of("card", "us_bank_account", "ach")
     currency = currency()
+    amount = WholeNumber(validate=validate.Range(1, LARGEST), metadata={"examples": [1_999]})
     created_gte = fields.AwareDateTime(
         format="iso", data_key="created[gte]", metadata={"examples": ["2026-11-01T00:00:00Z"]}
     )
@@ -193,6 +204,26 @@ class ListRefunds(Page):
 class ListDisputes(Page):
     state = one_of(*(state.value for state in DisputeState))
     payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
+
+
+class Names(fields.Field[list[str]]):
+    """Names of a query, parted by commas."""
+
+    def __init__(self, *known: str, **kwargs: Any) -> None:
+        self._known = known
+        one = "|".join(known)
+        told = {"type": "string", "pattern": f"^({one})(,({one}))*$", "examples": [known[0]], "maxLength": 100}
+        super().__init__(metadata=told, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        names = str(value).split(",")
+        if len(str(value)) > 100 or not set(names) <= set(self._known):
+            raise ValidationError(f"Must be some of: {', '.join(self._known)}.")
+        return names
+
+
+class Expand(Strict):
+    expand = Names("history", load_default=lambda: [])
 
 
 class ListEvents(Page):

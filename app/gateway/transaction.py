@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -11,6 +12,7 @@ from flask import Response, request
 
 from app.db import Tx
 from app.db.pool import Timeouts
+from app.gateway import etags
 from app.gateway.auth import bearer_key
 from app.gateway.body import read_body
 from app.gateway.context import Gateway, actor, client_address, gateway
@@ -39,9 +41,12 @@ class Answer:
     status: int
     body: bytes
     replayed: bool = False
+    etag: str | None = None
 
     def response(self) -> Response:
         response = Response(self.body, self.status, content_type="application/json")
+        if self.etag is not None:
+            response.headers["ETag"] = self.etag
         if self.replayed:
             response.headers["Idempotency-Replayed"] = "true"
         return response
@@ -58,7 +63,8 @@ def reading(scope: Scope) -> Callable[[Callable[..., Body]], Callable[..., Respo
 
             def work(tx: Tx) -> Answer:
                 caller = _let_in(tx, key, scope, edge)
-                return Answer(200, render(view(tx, caller, **arguments)))
+                body = view(tx, caller, **arguments)
+                return Answer(200, render(body), etag=etags.of(body))
 
             return edge.database.transact(actor(key.id), work).response()
 
@@ -95,10 +101,10 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
                 )
                 require(caller, scope)
                 if stored is not None:
-                    return Answer(stored.status, stored.body, replayed=True)
+                    return Answer(stored.status, stored.body, replayed=True, etag=etags.of(json.loads(stored.body)))
                 _refuse_other_mode(caller, edge.settings.livemode)
                 body, status = view(tx, caller, **arguments)
-                answer = Answer(status, render(body))
+                answer = Answer(status, render(body), etag=etags.of(body))
                 idempotency.keep(tx, caller.merchant_id, idempotency_key, status=status, body=answer.body)
                 return answer
 

@@ -28,7 +28,9 @@ class Filter:
     limit: int
     state: str | None = None
     reference: str | None = None
+    method: str | None = None
     currency: str | None = None
+    amount: int | None = None
     created_gte: datetime | None = None
     created_lt: datetime | None = None
     before: tuple[datetime, UUID] | None = None
@@ -92,7 +94,9 @@ def page(tx: Tx, caller: Caller, wanted: Filter) -> list[Row]:
         created_lt=wanted.created_lt or _END,
         state=wanted.state,
         reference=wanted.reference,
+        method=wanted.method,
         currency=wanted.currency,
+        amount=wanted.amount,
         limit=wanted.limit,
     )
 

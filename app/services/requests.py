@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.db import Tx
 from app.db.pool import Row
-from app.errors import AmountRefused, IllegalTransition, Invalid, NotFound
+from app.errors import AmountRefused, IllegalTransition, Invalid, NotFound, VersionChanged
 from app.model.operation import FIRST_STEP, Kind, cancel_params, capture_params, params_sha256
 from app.model.states import State
 from app.services.authentication import Caller
@@ -17,12 +17,16 @@ from app.services.authentication import Caller
 CANCELABLE = frozenset({State.REQUIRES_ACTION, State.AUTHORIZED})
 
 
-def capture(tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | None) -> Row:
+Versions = frozenset[int] | None
+
+
+def capture(tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | None, versions: Versions = None) -> Row:
     """An operation that captures `amount` minor units, or all that is authorized.
 
-    Raises NotFound, IllegalTransition outside `authorized`, Invalid and AmountRefused for the amount, OperationOpen.
+    `versions`, where given, are those that the payment may have. Raises NotFound, VersionChanged, IllegalTransition
+    outside `authorized`, Invalid and AmountRefused for the amount, OperationOpen.
     """
-    payment = _lock(tx, caller, payment_id)
+    payment = _lock(tx, caller, payment_id, versions)
     if payment["state"] != State.AUTHORIZED:
         raise _not_now("captured", payment)
     authorized = payment["amount_authorized"]
@@ -35,12 +39,14 @@ def capture(tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | No
     return _request(tx, payment, Kind.CAPTURE, params, amount=wanted, reason=None)
 
 
-def cancel(tx: Tx, caller: Caller, payment_id: UUID | None, *, reason: str) -> tuple[Row | None, Row | None]:
+def cancel(
+    tx: Tx, caller: Caller, payment_id: UUID | None, *, reason: str, versions: Versions = None
+) -> tuple[Row | None, Row | None]:
     """The canceled payment if nobody was asked about it yet, or the operation that will cancel it: one of the two.
 
-    Raises NotFound, IllegalTransition when it can no longer be canceled, OperationOpen.
+    Raises NotFound, VersionChanged, IllegalTransition when it can no longer be canceled, OperationOpen.
     """
-    payment = _lock(tx, caller, payment_id)
+    payment = _lock(tx, caller, payment_id, versions)
     if payment["state"] == State.INITIATED:
         canceled = tx.one(
             "payments.cancel_initiated", merchant_id=payment["merchant_id"], payment_id=payment["id"], reason=reason
@@ -53,12 +59,15 @@ def cancel(tx: Tx, caller: Caller, payment_id: UUID | None, *, reason: str) -> t
     return None, _request(tx, payment, Kind.CANCEL, params, amount=None, reason=reason)
 
 
-def _lock(tx: Tx, caller: Caller, payment_id: UUID | None) -> Row:
+def _lock(tx: Tx, caller: Caller, payment_id: UUID | None, versions: Versions) -> Row:
     found = payment_id and tx.one(
         "payments.lock_for_request", merchant_id=caller.merchant_id, payment_id=payment_id, livemode=caller.livemode
     )
     if not found:
         raise NotFound()
+    # Compared under the lock, so what the caller saw is what the operation acts on.
+    if versions is not None and found["version"] not in versions:
+        raise VersionChanged()
     return found
 
 

@@ -172,7 +172,9 @@ where merchant_id = %(merchant_id)s and livemode = %(livemode)s
   and created_at >= %(created_gte)s::timestamptz and created_at < %(created_lt)s::timestamptz
   and (%(state)s::text is null or state = %(state)s)
   and (%(reference)s::text is null or reference = %(reference)s)
+  and (%(method)s::text is null or method = %(method)s)
   and (%(currency)s::text is null or currency = %(currency)s)
+  and (%(amount)s::bigint is null or amount = %(amount)s)
 order by created_at desc, id desc
 limit %(limit)s;
 

@@ -37,7 +37,8 @@ def assert_problem(answer, status, code):
         ("POST", "/webhooks/stripe/other", 404, "not_found"),
         ("GET", "/v1/payments", 401, "unauthenticated"),
         ("POST", "/v1/payments", 401, "unauthenticated"),
-        ("GET", "/docs", 404, "not_found"),
+        ("GET", "/docs/assets/oauth2-redirect.js", 404, "not_found"),
+        ("GET", "/problems/no-such", 404, "not_found"),
         ("GET", "/static/app.css", 404, "not_found"),
     ],
 )

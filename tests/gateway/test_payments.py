@@ -105,16 +105,21 @@ def test_filters_narrow_the_list(api, payment_in):
         {"state": "initiated"},
         {"reference": "order 8"},
         {"currency": "eur"},
+        {"currency": "eur", "method": "card", "amount": made["amount"]},
         {"created[gte]": made["created_at"]},
     ):
         assert [p["id"] for p in api.get("/v1/payments", **query).get_json()["data"]] == [made["id"]]
     assert len(api.get("/v1/payments", **{"created[lt]": made["created_at"]}).get_json()["data"]) == 1
+    assert api.get("/v1/payments", method="ach").get_json()["data"] == []
+    assert api.get("/v1/payments", amount=made["amount"] + 1).get_json()["data"] == []
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        {"limit": 0}, {"limit": 101}, {"limit": "9" * 5_000}, {"state": "lost"}, {"unknown": 1},
+        {"limit": 0}, {"limit": 101}, {"limit": "1_0"}, {"limit": " 1"}, {"limit": "\u0661"}, {"limit": "1.0"},
+        {"amount": 0}, {"amount": 2**53}, {"amount": "ten"}, {"method": "cash"},
+        {"limit": "9" * 5_000}, {"state": "lost"}, {"unknown": 1},
         {"cursor": "!"}, {"cursor": "bnVsbA"}, {"created[gte]": "yesterday"}, {"created[gte]": "2026-01-01T00:00:00"},
         {"reference": "a\0b"}, {"currency": "USD"},
     ],

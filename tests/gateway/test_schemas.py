@@ -110,6 +110,17 @@ def test_other_numbers_are_no_card_numbers(text):
     assert not holds_card_number(text)
 
 
+@given(st.uuids().filter(lambda identity: not identity.hex.isdigit()))
+def test_no_uuid_is_taken_for_a_card_number(identity):
+    for text in (str(identity), identity.hex, f"pay_{identity.hex}", str(identity).upper()):
+        assert not holds_card_number(text)
+
+
+def test_a_card_number_behind_a_uuid_or_shaped_like_one_is_found():
+    assert holds_card_number(f"019abc3e-5f7a-7c41-b2f0-9d8e6a1b2c3d {VISA}")
+    assert holds_card_number("42424242-4242-4242-4242-424242424242")
+
+
 @given(st.text(st.sampled_from("0123456789 -"), max_size=400))
 def test_any_text_is_judged_in_bounded_time(text):
     holds_card_number(text)

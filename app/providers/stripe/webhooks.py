@@ -74,7 +74,7 @@ def _verify(raw: bytes, headers: Mapping[str, str], secrets: Iterable[str]) -> i
 
 def _parse(raw: bytes) -> dict[str, object]:
     try:
-        event = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        event = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique)
         _check_storable(event)
     except (ValueError, RecursionError):
         _refuse("malformed", "the body is not JSON that can be stored")
@@ -121,8 +121,8 @@ def _id(value: object) -> str | None:
 
 def _created(value: object) -> datetime:
     try:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError("no integer")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError("no second since 1970")
         return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):
         _refuse("malformed", "the event has no time")
@@ -146,6 +146,13 @@ def _check_storable(value: object) -> None:
             return
         level = deeper
     raise ValueError("too deep")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is named twice, and two readers could read two events")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

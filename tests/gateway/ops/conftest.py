@@ -97,19 +97,25 @@ def enroll(edge: Database):
     return make
 
 
+def open_session(database: Database, role: str, name: str | None = None) -> str:
+    """The token of a new person of a role who is signed in; how they proved who they are is not looked at."""
+    token = sign_in.new_token()
+
+    def work(tx: Any) -> None:
+        row = tx.one("operators.create", name=name or f"{role}-{token[:12].lower()}", role=role)
+        hmac = sign_in.token_hmac(token, OPERATOR_KEY)
+        tx.run("operators.open_session", token_hmac=hmac, operator_id=row["id"], address=None)
+
+    database.transact(factories.OPERATOR, work)
+    return token
+
+
 @pytest.fixture
 def desk(app: APIFlask, edge: Database):
-    """A person of a role who is signed in; how they proved who they are is not looked at."""
+    """A person of a role who is signed in."""
 
     def make(role: str | OperatorRole = "operator") -> Desk:
-        name, token = f"{role}-{next(_numbers)}", sign_in.new_token()
-
-        def work(tx: Any) -> None:
-            row = tx.one("operators.create", name=name, role=str(role))
-            hmac = sign_in.token_hmac(token, OPERATOR_KEY)
-            tx.run("operators.open_session", token_hmac=hmac, operator_id=row["id"], address=None)
-
-        edge.transact(factories.OPERATOR, work)
-        return Desk(app, name, token)
+        name = f"{role}-{next(_numbers)}"
+        return Desk(app, name, open_session(edge, str(role), name))
 
     return make

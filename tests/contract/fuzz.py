@@ -1,0 +1,90 @@
+"""Runs Schemathesis over the whole document against gunicorn on a real database: every phase, every check."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from app.config import ROOT
+from cli.openapi import PATH
+from tests import factories
+from tests.e2e.gateway_process import GatewayProcess, start_gateway
+from tests.fixtures.cluster import shared_cluster
+from tests.fixtures.database import OPERATOR_KEY, migrated
+from tests.jobs.processes import World, world
+
+HERE = Path(__file__).parent
+# Path parameter -> ids that exist.
+Existing = dict[str, list[str]]
+# What any operation is asked in continuous integration; bin/fuzz asks more.
+EXAMPLES = 300
+# An answer takes milliseconds; ten seconds on a machine that does other things too are a hang.
+HANG_SECONDS = 10
+# No bucket empties.
+UNLIMITED = "1000000/1000000"
+SETTINGS = {
+    # No worker runs beside it, so the queue grows old; shedding has tests of its own.
+    "POSTBOX_SHED_QUEUE_AGE": "1000000",
+    "POSTBOX_SHED_POOL_WAITERS": "1000000",
+    "POSTBOX_SHED_REQUESTS": "1000000",
+    "POSTBOX_OPERATOR_KEY": OPERATOR_KEY,
+    **{f"POSTBOX_RATE_{scope}_{kind}": UNLIMITED for scope in ("KEY", "MERCHANT") for kind in ("READ", "WRITE")},
+}
+
+
+def fuzz(here: World, gateway: GatewayProcess, report: Path, *more: str, examples: int = EXAMPLES) -> int:
+    """One whole run; the events of it are in `report`, a line each. Returns Schemathesis's exit code."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
+            *("run", str(PATH), "--url", gateway.url, "--mode", "all"),
+            *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(examples)),
+            *("--request-timeout", str(HANG_SECONDS), "--workers", "2", "--continue-on-failure", "--no-color"),
+            *("--report", "ndjson", "--report-ndjson-path", str(report)),
+            *more,
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.contract.hooks",
+            "POSTBOX_API_KEY": gateway.key,
+            "POSTBOX_FUZZ_DATABASE": here.database.url,
+            "POSTBOX_FUZZ_ORIGIN": gateway.url,
+            "POSTBOX_FUZZ_EXISTING": json.dumps(seed(here, gateway)),
+        },
+        check=False,
+    ).returncode
+
+
+def seed(here: World, gateway: GatewayProcess) -> Existing:
+    """A merchant's payments in every interesting state, so that there is something to read and to act upon."""
+    states = ("initiated", "requires_action", "authorized", "authorized", "confirmed", "settled", "failed", "canceled")
+    made = [factories.payment(here.connection, state, merchant_id=gateway.merchant_id) for state in states]
+    return {"payment_id": [f"pay_{row['id'].hex}" for row in made], "account": ["default"]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bin/fuzz", description=__doc__)
+    parser.add_argument("--examples", type=int, default=2_000, help="cases per operation and phase")
+    parser.add_argument("--report", type=Path, default=ROOT / ".postbox" / "fuzz.ndjson")
+    arguments, more = parser.parse_known_args()
+    with (
+        shared_cluster() as cluster,
+        tempfile.TemporaryDirectory() as directory,
+        world(cluster, migrated(cluster), Path(directory)) as here,
+    ):
+        here.env.update(SETTINGS)
+        gateway = start_gateway(here)
+        code = fuzz(here, gateway, arguments.report, *more, examples=arguments.examples)
+        print(here.tail())
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

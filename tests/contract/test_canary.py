@@ -1,0 +1,191 @@
+"""A string of its own in every field a caller can fill, looked for everywhere afterwards: it is where it belongs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from psycopg import sql as names
+
+from tests.contract.fields import bodies, scheme_of, signature
+from tests.e2e.gateway_process import GatewayProcess, start_gateway
+from tests.jobs.processes import World, until, world
+
+# Where what a merchant says about a payment must be: the payment, the audit, the stored answer, the events that tell of
+# it; and what the provider has to know, in the operation and in the record of every call.
+_ROW, _ANSWER, _AUDIT = "payments.", "idempotency_keys.body", "audit_log.body"
+_SENT = {"operations.params", "provider_calls.request"}
+ALLOWED: dict[str, set[str]] = {
+    "reference": {_ROW + "reference", _ANSWER, _AUDIT, "events.payload"},
+    "description": {_ROW + "description", _ANSWER, _AUDIT, *_SENT},
+    "metaname": {_ROW + "metadata", _ANSWER, _AUDIT},
+    "metavalue": {_ROW + "metadata", _ANSWER, _AUDIT},
+    "url": {_ROW + "return_url", _AUDIT, *_SENT},
+    "SD": {_ROW + "statement_descriptor", _AUDIT, *_SENT},
+    # The provider's refusal names the token that it does not know, and a refusal is evidence.
+    "token": {_ROW + "method_token", _ROW + "failure_message", "operations.outcome_message", _AUDIT, *_SENT,
+              "provider_calls.response", "provider_calls.error_detail"},
+    "key": {"idempotency_keys.key"},
+    "requestid": {"audit_log.request_id"},
+}  # fmt: skip
+
+
+class Canary:
+    """Names a field `<secret><label>`, remembers the labels, and keeps every answer."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self.gateway, self.secret = gateway, "cnry" + uuid.uuid4().hex[:6]
+        self.labels: set[str] = set()
+        self.answers: list[str] = []
+
+    def __call__(self, label: str) -> str:
+        self.labels.add(label)
+        return self.secret + label
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> requests.Response:
+        sent = {
+            "Authorization": f"Bearer {self.gateway.key}",
+            "Idempotency-Key": uuid.uuid4().hex,
+            "Content-Type": "application/json",
+        } | {name.replace("_", "-"): value for name, value in headers.items()}
+        raw = body if isinstance(body, str) or body is None else json.dumps(body)
+        answer = requests.request(method, self.gateway.url + path, data=raw, headers=sent, timeout=30)
+        if not answer.ok:
+            self.answers.append(f"{answer.headers}\n{answer.text}")
+        return answer
+
+
+def payment(canary: Canary, **changes: Any) -> dict[str, Any]:
+    return {
+        "amount": 1_000,
+        "currency": "usd",
+        "method": {"type": "card", "token": "pm_card_visa"},
+        "reference": canary("reference"),
+        "description": canary("description"),
+        "statement_descriptor": canary("SD"),
+        "return_url": f"https://shop.example/{canary('url')}",
+        "metadata": {canary("metaname"): canary("metavalue")},
+    } | changes
+
+
+def accepted(canary: Canary) -> None:
+    """What the API takes: every text of it may be stored, each in its places."""
+    headers = {"Idempotency_Key": canary("key"), "X_Request_Id": canary("requestid"), "User_Agent": canary("agent")}
+    headers |= {"Cookie": f"a={canary('cookie')}", "X_Forwarded_For": canary("forwarded"), "X_Own": canary("header")}
+    made = canary.send("POST", "/v1/payments", payment(canary), **headers)
+    assert made.status_code == 201, made.text
+    token = {"method": {"type": "card", "token": canary("token")}}
+    assert canary.send("POST", "/v1/payments", payment(canary) | token).status_code == 201
+    shown = canary.send("GET", f"/v1/payments/{made.json()['id']}?{canary('queryname')}={canary('queryvalue')}")
+    assert shown.status_code == 422, "a query it does not know is refused"
+    canary.send("GET", f"/v1/payments?reference={canary('queryreference')}")
+    canary.send("GET", f"/v1/events?topic={canary('querytopic')}")
+
+
+def refused(canary: Canary) -> None:
+    """What the API refuses: nothing of it is stored, logged or told back."""
+    for path in ("/v1/payments", "/v1/events", "/v1/balance/entries"):
+        canary.send("GET", f"{path}?cursor={canary('cursor')}")
+        canary.send("GET", f"{path}?limit={canary('limit')}")
+    canary.send("GET", f"/v1/payments?state={canary('state')}&currency={canary('currency')}")
+    canary.send("GET", f"/v1/payments/pay_{canary('id')}")
+    canary.send("GET", f"/{canary('path')}")
+    canary.send("GET", "/v1/payments", Authorization=f"Bearer {canary('bearer')}")
+    canary.send("GET", "/v1/payments", Authorization=f"Basic {canary('basic')}")
+    canary.send("POST", "/v1/payments", payment(canary), Idempotency_Key=canary("key") + " with a space")
+    canary.send("POST", "/v1/payments", payment(canary), Content_Type=f"text/{canary('mediatype')}")
+    canary.send("POST", "/v1/payments", f'{{"amount": {canary("broken")}')
+    for body in bodies():
+        if scheme_of(body) != "webhookSignature":
+            for path, _ in body.fields():
+                wrong = f'["{canary("wrong")}"]'
+                canary.send(body.method, body.url, body.with_raw(path, wrong).decode())
+            canary.send(body.method, body.url, {**body.example, "amount": canary("amount")})
+
+
+def webhooks(canary: Canary) -> None:
+    """An event signed by the provider, whose texts are the payer's; one that nobody signed; one of another account."""
+    body = next(body for body in bodies() if body.route.startswith("/webhooks/"))
+    inner = {"object": "payment_intent", "id": "pi_none", "description": canary("hookdescription")}
+    inner |= {"receipt_email": f"{canary('hookemail')}@shop.example", "metadata": {"note": canary("hookmetadata")}}
+    event = body.example | {"id": f"evt_{uuid.uuid4().hex}", "data": {"object": inner}, "own": canary("hookmember")}
+    raw = json.dumps(event)
+    assert canary.send("POST", body.url, raw, Stripe_Signature=signature(raw.encode())).status_code == 200
+    canary.send("POST", body.url, raw, Stripe_Signature=f"t=1,v1={canary('signature')}")
+    canary.send("POST", f"/webhooks/stripe/{canary('account')}", raw)
+
+
+def found_in_database(here: World, needle: str) -> set[str]:
+    """Every column, of every table of ours and of the queue, where some row holds the text, in bytes or JSON too."""
+    found = set()
+    for table in here.all("select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+                          " where c.relkind = 'r' and n.nspname in ('postbox', 'procrastinate')"):  # fmt: skip
+        query = names.SQL("select * from {}").format(names.Identifier(table["nspname"], table["relname"]))
+        for row in here.connection.execute(query):
+            found |= {f"{table['relname']}.{column}" for column, value in row.items() if needle in as_text(value)}
+    return found
+
+
+def as_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+@pytest.fixture(scope="module")
+def told(cluster, template, tmp_path_factory):
+    """A gateway and a worker that have seen every canary, and are done with it; their world and the canary."""
+    with world(cluster, template, tmp_path_factory.mktemp("canary")) as here:
+        before = cluster.log_file.stat().st_size
+        canary = Canary(start_gateway(here))
+        here.worker()
+        for part in (accepted, refused, webhooks):
+            part(canary)
+        until(lambda: not here.pending(), here.pending, seconds=120)
+        canary.postgres_log = cluster.log_file.read_bytes()[before:].decode(errors="replace")
+        canary.metrics = requests.get(canary.gateway.url + "/metrics", timeout=30).text
+        yield here, canary
+
+
+def test_the_database_holds_each_only_in_its_columns(told):
+    here, canary = told
+    strayed = [
+        f"{label} in {column}"
+        for label in sorted(canary.labels)
+        for column in sorted(found_in_database(here, canary.secret + label) - ALLOWED.get(label, set()))
+    ]
+    assert not strayed, "\n".join(strayed)
+
+
+def test_each_is_found_where_it_must_be_so_the_search_works(told):
+    here, canary = told
+    for label in ("reference", "description", "metaname", "metavalue", "token", "url", "SD", "key", "requestid"):
+        assert found_in_database(here, canary.secret + label), label
+    assert canary.secret in str(here.all("select * from events"))
+
+
+def test_no_log_holds_any_but_the_request_id(told, cluster):
+    here, canary = told
+    logs = Path(here.log).read_text(errors="replace") + canary.postgres_log
+    assert {label for label in canary.labels if canary.secret + label in logs} <= {"requestid"}
+
+
+def test_no_problem_and_no_metric_tells_one_back(told):
+    _, canary = told
+    answers = "\n".join(canary.answers)
+    assert len(canary.answers) > 25, "refused() provokes one problem or more for each way to be refused"
+    # A pointer names the member that it refuses; the caller made the name.
+    assert {label for label in canary.labels if canary.secret + label in answers} <= {"queryname"}
+    assert canary.secret not in canary.metrics
+
+
+def test_a_key_is_in_no_log_no_table_and_no_answer(told):
+    """The API key's secret, the pepper and the webhook's: what opens a door is found nowhere at all."""
+    here, canary = told
+    secret = canary.gateway.key.rsplit("_", 1)[1]
+    logs = Path(here.log).read_text(errors="replace") + canary.postgres_log + canary.metrics + "".join(canary.answers)
+    assert found_in_database(here, secret) == set()
+    for text in (secret, here.environment()["POSTBOX_KEY_PEPPER"], here.environment()["STRIPE_WEBHOOK_SECRETS"]):
+        assert text not in logs

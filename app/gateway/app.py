@@ -107,7 +107,7 @@ def _gateway(settings: Settings) -> Gateway:
 
 
 def _knock() -> Response | None:
-    # patient_worker asks before it gives a request a thread; this is for what came another way, and costs microseconds.
+    # patient_worker asks before it gives a request a thread; this is for what came another way.
     found = gateway().door.refusal(request.method, request.path, caller_of(request.environ))
     return errors.refuse(found.error, found.headers) if found else None
 

@@ -38,7 +38,7 @@ class Refusal:
 
 @dataclass
 class Door:
-    """One per process. `refusal` takes microseconds: it looks at numbers, never at a database."""
+    """One per process. `refusal` looks at numbers of this process, never at a database."""
 
     limits: Shed
     database: Database

@@ -76,6 +76,7 @@ def _confirmed() -> list[str]:
         "provider": "'stripe'", "account": "'default'", "ref": "'txn_' || :key::text", "kind": "'charge'",
         "source_ref": "'ch_' || :key::text", "currency": "'usd'", "gross": "1000", "fee": "59", "net": "941",
         "status": "'pending'", "available_on": "now() + interval '2 days'", "created_at": "now()",
+        "refund_id": "null::uuid", "dispute_id": "null::uuid", "exchanged": "false",
     }  # fmt: skip
     closing = PAYMENT | {
         "settles": "false", "provider_ref": REF, "latest_charge_ref": "'ch_' || :key::text", "rank": "60",

@@ -51,6 +51,8 @@ def test_a_command_of_the_runbook_runs_as_written(postbox: Postbox, database: Cl
     if words[0] == "resume":
         assert postbox("pause", words[1], stopped[words[1]], "--reason", "it does harm").code == 0
     ids = {"dlq": f"{event}:watch_settlement", "keys": factories.api_key(conn, merchant).id, "trace": p["id"]}
+    if words[0] == "operators" and words[1] in ("disable", "reset"):
+        assert postbox("operators", "create", words[2], "--role", "viewer").code == 0
     if words[0] == "discrepancies":
         ids["discrepancies"] = money_after_final(postbox, conn)
     names = {

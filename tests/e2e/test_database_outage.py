@@ -111,6 +111,7 @@ def test_no_acknowledged_payment_is_lost_and_all_serve_again_without_a_hand(here
 @pytest.mark.parametrize("at_work", [False, True])
 def test_a_worker_ends_in_time_though_its_database_is_away(here: World, durable: Cluster, at_work: bool) -> None:
     here.time_scale = 1.0
+    here.without_runs_of_the_clock()
     if at_work:
         here.sandbox.fault(kind="slow", path="/v1/payment_intents", seconds=10, count=None)
         for _ in range(40):

@@ -33,7 +33,18 @@ FILTERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "payment": lambda payment: "pay_" + payment["id"].hex,
 }
 NOBODYS = {"reference": "of-nobody", "id": uuid.UUID(int=7)}
-NO_NAMES = {"limit", "cursor", "state", "currency", "topic", "created[gte]", "created[lt]"}
+NO_NAMES = {
+    "limit",
+    "cursor",
+    "state",
+    "currency",
+    "topic",
+    "created[gte]",
+    "created[lt]",
+    "amount",
+    "method",
+    "expand",
+}
 # Answers differ in these whoever asks. RateLimit's are recognised by their beginning.
 NOISE = ("date", "x-request-id", "retry-after", "traceparent")
 

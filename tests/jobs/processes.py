@@ -111,6 +111,10 @@ class World:
     def states(self) -> dict[str, int]:
         return {r["state"]: r["n"] for r in self.all("select state, count(*) as n from payments group by 1 order by 1")}
 
+    def without_runs_of_the_clock(self) -> None:
+        """Nothing is asked of the provider by the hour and the day: only what payments lead to is done."""
+        self.connection.execute("delete from subscriptions where handler in ('list_changes', 'prove_balance')")
+
     def pending(self) -> list[dict[str, Any]]:
         return self.all(
             "select handler, due_at, job_id, runs, failures, deferrals, rescues, deferred_for from deliveries"

@@ -350,7 +350,8 @@ READS = {
 }
 PAGE = {
     "livemode": False, "before": "infinity", "before_id": str(uuid.UUID(int=2**128 - 1)), "created_gte": "-infinity",
-    "created_lt": "infinity", "state": None, "reference": None, "currency": None, "limit": 10,
+    "created_lt": "infinity", "state": None, "reference": None, "currency": None, "method": None,
+    "amount": None, "limit": 10,
 }  # fmt: skip
 
 

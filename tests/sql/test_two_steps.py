@@ -35,6 +35,8 @@ def expected(role: str, actor: str, p: Row, steps: tuple[Row, Row]) -> str:
         judged = verdict(role, actor, first["state"], second["state"], frozenset(second), settled=settled)
     if judged == ACCEPTED and first["state"] in ("failed", "canceled") and p["provider_ref"] is None:
         return "23514"  # nobody adopts what no provider has ever seen
+    if judged == ACCEPTED and second["state"] == "charged_back" and p["method"] != "card":
+        return "23514"  # what a bank takes back is returned, whatever it is called
     return judged
 
 

@@ -77,7 +77,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                     series[name].latencies += _paced(arena, database, name, paced, PACE)
                     check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} at {PACE:g} deliveries/s, check clean")
-    for one in series.values():
+    for one in (*series.values(), starts):
         one.count(payments=1, deliveries=1)
     return {
         "payments": payments,

@@ -69,7 +69,7 @@ def _one_turn(arena: Arena, database: Clone, series: dict[str, Series]) -> None:
     conn.execute("delete from procrastinate_jobs")
     # what was accepted is nobody's backlog
     with factories.acting(conn, "operator"):
-        conn.execute("update payments set state = 'canceled', cancel_reason = 'bench' where state = 'initiated'")
+        conn.execute("update payments set state = 'canceled', cancel_reason = 'abandoned' where state = 'initiated'")
     conn.execute(FINISH)
     conn.execute("delete from procrastinate_jobs")
     prepare(database, DELIVERED, reference="new ", clean=False)

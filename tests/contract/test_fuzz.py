@@ -51,8 +51,11 @@ def test_nothing_is_found(run):
     assert code == 0, log
 
 
-def test_every_operation_was_asked(run):
-    """Up to EXAMPLES times each: where an operation takes nothing but an id, there are fewer ways to ask."""
+# Seen to get 34 to 68, and the operators' some fewer than EXAMPLES too, for a reason that is not found yet.
+ASKED_LESS = ("/v1/payments/{payment_id}", "/ops/")
+
+
+def test_every_operation_was_asked_often_enough(run):
     _, events, _ = run
     asked = Counter()
     for recorder in scenarios(events):
@@ -60,7 +63,8 @@ def test_every_operation_was_asked(run):
     takes = {name: count for name, count in asked.items() if name in OPERATIONS}
     assert takes.keys() == OPERATIONS
     assert min(takes.values()) > 0
-    assert max(takes.values()) >= EXAMPLES
+    few = {name: count for name, count in takes.items() if count < EXAMPLES}
+    assert [name for name in few if not name.split(" ", 1)[1].startswith(ASKED_LESS)] == []
 
 
 def test_every_answer_came_and_none_was_an_error_of_ours(run):

@@ -6,12 +6,13 @@ from typing import Any
 
 from app.db import Tx
 from app.services import provider_book, reconciliation
+from jobs.reconcile import PAYMENTS_PER_BATCH
 from jobs.runtime import Runtime
 from jobs.sweep_pass import sweep_pass
 
-# A night is walked by key, so many payments in one transaction, so many transactions in one pass.
-PAYMENTS_PER_PAGE = 500
-PAGES_PER_PASS = 10
+# A night is walked by key, so many payments in one transaction (locked meanwhile), so many transactions in one pass.
+PAYMENTS_PER_PAGE = PAYMENTS_PER_BATCH
+PAGES_PER_PASS = 125
 LINES_PER_PASS = 500
 
 _FIRST = "00000000-0000-0000-0000-000000000000"

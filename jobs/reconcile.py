@@ -7,10 +7,11 @@ from app.services import reconciliation
 from jobs.runtime import Runtime
 from jobs.sweep_pass import sweep_pass
 
-# One transaction: enough to amortise it, few enough that nobody waits long for a payment's lock.
-PAYMENTS_PER_BATCH = 200
+# One transaction: its payments are locked while they are compared, a few milliseconds. Whoever delivers to one of them
+# meanwhile leaves it to the promoter, so the less often that happens the better.
+PAYMENTS_PER_BATCH = 40
 # A backlog is worked off in one pass up to here; the next pass goes on.
-BATCHES_PER_PASS = 25
+BATCHES_PER_PASS = 125
 ARMED_PER_PASS = 500
 
 

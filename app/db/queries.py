@@ -11,15 +11,15 @@ _NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)\n-- (?P<about>.+)\n", r
 
 
 def load_queries(folder: Path) -> dict[str, str]:
-    """`{"payments.lock": "select ..."}` from `-- name: lock` blocks, one file per table."""
+    """`{"payments.lock": "select ..."}` from `-- name: lock` blocks: one file per table, or a folder of files."""
     found: dict[str, str] = {}
-    for path in sorted(folder.glob("*.sql")):
+    for path in sorted(folder.rglob("*.sql")):
         text = path.read_text(encoding="utf-8")
         marks = list(_NAME.finditer(text))
         assert marks, f"{path.name} holds no '-- name:' block followed by a description"
         for mark, following in zip(marks, [*marks[1:], None], strict=True):
             body = text[mark.end() : following.start() if following else len(text)].strip().rstrip(";")
-            name = f"{path.stem}.{mark['name']}"
+            name = f"{path.relative_to(folder).parts[0].removesuffix('.sql')}.{mark['name']}"
             assert name not in found, f"{name} is defined twice"
             found[name] = body
     return found

@@ -11,7 +11,7 @@ from app.db.pool import Tx
 # The rows of one broken invariant that are shown; one is enough to be wrong.
 ROWS_PER_INVARIANT = 100
 
-# Every query of sql/queries/checks.sql, and what it holds to be true.
+# Every query of sql/queries/checks, and what it holds to be true.
 INVARIANTS = {
     "audit_counts_every_version": "every payment has exactly one audit entry per version",
     "audit_tells_the_row": "a payment's audit entries, applied in order, give its row",
@@ -46,6 +46,7 @@ INVARIANTS = {
     "refunds_follow_their_operations": "a refund asked of us ends with the operation that carries it out",
     "refunds_in_flight_are_under_way": "what is between merchant and provider belongs to refunds under way",
     "dispute_lines_are_booked": "every money line of a dispute is in our side's books",
+    "payouts_are_their_lines": "every itemised payout of the provider is the sum of its lines",
 }
 
 

@@ -161,6 +161,13 @@ DAMAGES = {
         " (merchant_id, type, severity, subject, payment_id, evidence_at, sla_due_at, detected_by)"
         " select merchant_id, 'stale_state', 'medium', 'payment/' || id, id, now(), now(), 'clock' from payments",
     ],
+    "payouts_are_their_lines": [
+        "alter table payouts disable trigger user;"
+        " insert into payouts (merchant_id, provider, account, ref, status, currency, amount, created_at_provider,"
+        " arrives_at, automatic, lines_read_at) select merchant_id, provider, account, 'po_1', 'in_transit', 'usd', 942,"
+        " now(), now(), true, now() from provider_accounts where account = 'default';"
+        " update provider_transactions set payout_ref = 'po_1'",
+    ],
     "idempotency_keys_hold_an_answer": ["update idempotency_keys set status = null, body = null"],
 }  # fmt: skip
 

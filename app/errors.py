@@ -84,6 +84,22 @@ class IllegalTransition(PostboxError):
     code = "state_conflict"
 
 
+class NothingToWriteOff(IllegalTransition):
+    """Clearing holds nothing of it that could be written off."""
+
+
+class NotEnough(IllegalTransition):
+    """The merchant has not so much."""
+
+
+class BooksOutOfBalance(IllegalTransition):
+    """Nothing is paid out while a ledger_imbalance is open."""
+
+
+class BankLineUsed(IllegalTransition):
+    """This line of the bank has paid another of the merchant's payouts."""
+
+
 class ActorRefused(PostboxError):
     """This actor may not do this."""
 

@@ -22,6 +22,7 @@ declare
     'ledger_entries',
     'ledger_folds',
     'ledger_lines',
+    'merchant_payouts',
     'merchants',
     'operation_attempts',
     'operations',

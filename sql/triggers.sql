@@ -186,6 +186,14 @@ create or replace trigger payouts_200_no_delete before delete on payouts
 create or replace trigger payouts_200_no_truncate before truncate on payouts
   for each statement execute function refuse_change();
 
+-- merchant payouts: what merchants were paid, and by which line of the bank
+create or replace trigger merchant_payouts_200_check before insert or update or delete on merchant_payouts
+  for each row execute function merchant_payouts_200_check();
+create or replace trigger merchant_payouts_200_no_truncate before truncate on merchant_payouts
+  for each statement execute function refuse_change();
+create or replace trigger merchant_payouts_500_audit after insert or update on merchant_payouts
+  for each row execute function merchant_payouts_500_audit();
+
 -- discrepancies: opened and closed aloud, never deleted
 create or replace trigger discrepancies_200_check before insert or update or delete on discrepancies
   for each row execute function discrepancies_200_check();

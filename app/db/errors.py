@@ -27,6 +27,10 @@ _BY_CONSTRAINT: dict[str, type[errors.PostboxError]] = {
     "operations_one_open_per_payment": errors.OperationOpen,
     "payments_provider_currency_fkey": errors.AmountRefused,
     "payments_retry_of_is_the_merchants_own": errors.NotFound,
+    "discrepancies_write_off_moves_something": errors.NothingToWriteOff,
+    "ledger_balances_spend_what_is_there": errors.NotEnough,
+    "merchant_payouts_wait_for_balanced_books": errors.BooksOutOfBalance,
+    "merchant_payouts_bank_line_pays_once": errors.BankLineUsed,
 }
 
 # The server is not able to, and nobody's request is to blame: connection trouble (class 08), shutdown and start-up

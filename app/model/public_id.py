@@ -12,6 +12,7 @@ DISPUTE = "dp_"
 EVENT = "evt_"
 ENTRY = "le_"
 DISCREPANCY = "dis_"
+MERCHANT_PAYOUT = "mpo_"
 
 _HEX = re.compile(r"[0-9a-f]{32}")
 

@@ -47,6 +47,7 @@ INVARIANTS = {
     "refunds_in_flight_are_under_way": "what is between merchant and provider belongs to refunds under way",
     "dispute_lines_are_booked": "every money line of a dispute is in our side's books",
     "payouts_are_their_lines": "every itemised payout of the provider is the sum of its lines",
+    "merchant_payouts_are_in_flight": "what is between us and merchants' banks belongs to payouts under way",
 }
 
 

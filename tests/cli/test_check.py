@@ -168,6 +168,11 @@ DAMAGES = {
         " now(), now(), true, now() from provider_accounts where account = 'default';"
         " update provider_transactions set payout_ref = 'po_1'",
     ],
+    "merchant_payouts_are_in_flight": [
+        "alter table merchant_payouts disable trigger user;"
+        " insert into merchant_payouts (merchant_id, currency, amount, requested_by, reason)"
+        " values (%(merchant_id)s, 'usd', 1, 'x', 'x')",
+    ],
     "idempotency_keys_hold_an_answer": ["update idempotency_keys set status = null, body = null"],
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from tests import factories
 from tests.cli import story
 from tests.cli.conftest import Postbox
 from tests.fixtures.database import Clone, Connection
+from tests.ledger import books
 from tests.reconciliation.comparing import line
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -55,14 +56,22 @@ def test_a_command_of_the_runbook_runs_as_written(postbox: Postbox, database: Cl
         assert postbox("operators", "create", words[2], "--role", "viewer").code == 0
     if words[0] == "discrepancies":
         ids["discrepancies"] = money_after_final(postbox, conn)
+    books.post(conn, merchant, *books.credit(merchant, 10))
     names = {
         "ID": ids.get(words[0]),
+        "PAYOUT": paid_out(postbox, merchant) if "PAYOUT" in words else None,
         "PAYMENT": p["id"],
         "MERCHANT": merchant,
         "NAME": stopped.get(words[1]) if len(words) > 1 else None,
     }
     answer = postbox(*(names.get(word, word) for word in words))
     assert answer.code in DONE, answer.err
+
+
+def paid_out(postbox: Postbox, merchant: object) -> str:
+    """A merchant payout that the bank has said nothing about yet."""
+    sum_ = ("--amount", 5, "--currency", "usd", "--reason", "weekly")
+    return str(postbox("merchant-payouts", "create", merchant, *sum_, "--json").json["payout"])
 
 
 def money_after_final(postbox: Postbox, conn: Connection) -> str:

@@ -99,3 +99,18 @@ cross join lateral (
 ) s
 where o.lines_read_at is not null and s.net <> o.amount and %(payment_id)s::uuid is null
 limit %(limit)s;
+
+-- name: merchant_payouts_are_in_flight
+-- Merchants whose money between us and their bank is not that of payouts which were requested and have not ended.
+select coalesce(b.merchant_id, o.merchant_id) as merchant_id, null::uuid as payment_id,
+       format('%%s %%s in flight, payouts under way come to %%s', coalesce(b.amount, 0), coalesce(b.currency, o.currency), coalesce(o.amount, 0)) as detail
+from (
+  select l.merchant_id, l.currency, -sum(l.amount) as amount
+  from ledger_accounts a join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
+  where a.code = 'merchant_payouts_in_flight' group by l.merchant_id, l.currency
+) b
+full join (
+  select merchant_id, currency, sum(amount) as amount from merchant_payouts where status = 'requested' group by merchant_id, currency
+) o on o.merchant_id = b.merchant_id and o.currency = b.currency
+where coalesce(b.amount, 0) <> coalesce(o.amount, 0) and %(payment_id)s::uuid is null
+limit %(limit)s;

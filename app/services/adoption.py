@@ -26,7 +26,10 @@ def adoptable(tx: Tx, payment_id: UUID, *, amount: int) -> Row:
 
 
 def adopt(tx: Tx, payment_id: UUID, *, amount: int) -> Row:
-    """Confirmed, with what was captured, in minor units; the clock looks at the provider at once. Raises as above."""
+    """Confirmed, with what was captured, in minor units, and on to what its refunds and disputes say, if they say more.
+
+    The clock looks at the provider at once. Raises as above.
+    """
     payment = adoptable(tx, payment_id, amount=amount)
     row = tx.one("payments.adopt", merchant_id=payment["merchant_id"], payment_id=payment_id, amount=amount)
     assert row is not None, "the payment is locked"

@@ -48,6 +48,12 @@ def post_dispute(tx: Tx, merchant_id: Any, event_id: Any) -> None:
     tx.run("journals.post_dispute", merchant_id=merchant_id, event_id=event_id)
 
 
+def post_children(tx: Tx, merchant_id: Any, payment_id: Any) -> None:
+    """J3 to J7 of everything that refunds and disputes of this payment have told; what was posted stays as it is."""
+    for told in tx.all("journals.told_by_children", merchant_id=merchant_id, payment_id=payment_id):
+        tx.run(f"journals.{told['handler']}", merchant_id=merchant_id, event_id=told["event_id"])
+
+
 def close(tx: Tx) -> None:
     """Move what this transaction posted into the merchants' balances; once, after the last posting."""
     tx.run("ledger.close")

@@ -1,4 +1,4 @@
-"""Pays merchants what they have (J9), and holds back or releases a reserve of it (J10); the spending guard is the database's."""
+"""Pays merchants what they have (J9), holds back a reserve or lets it go (J10); the database says what may be spent."""
 
 from __future__ import annotations
 

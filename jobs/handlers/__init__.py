@@ -9,6 +9,7 @@ from jobs.handlers import (
     credit_merchant,
     list_changes,
     observe_payment,
+    post_children,
     post_dispute,
     post_fact,
     post_payout,
@@ -43,6 +44,7 @@ HANDLERS: dict[str, Handler] = {
         read_payout.HANDLER,
         post_refund.HANDLER,
         post_dispute.HANDLER,
+        post_children.HANDLER,
     )
 }
 

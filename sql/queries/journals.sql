@@ -67,3 +67,11 @@ select ledger_post(merchant_id, case when moved > 0 then 'dispute_withdrawn' els
     jsonb_build_object('account', 'clearing:' || provider, 'currency', currency, 'amount', -moved),
     jsonb_build_object('account', 'dispute_fee_income', 'currency', currency, 'amount', -coalesce(fee, 0))))
 from charged;
+
+-- name: told_by_children
+-- The events of a payment's refunds and disputes that move money, in the order of their telling, with who posts each.
+select e.id as event_id, s.handler
+from events e
+join subscriptions s on s.topic = e.topic and s.handler in ('post_refund', 'post_dispute')
+where e.merchant_id = %(merchant_id)s and e.payment_id = %(payment_id)s
+order by e.id;

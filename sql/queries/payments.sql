@@ -243,6 +243,4 @@ select merchant_id, id, state, amount, provider_ref from payments where id = %(p
 
 -- name: adopt
 -- It was paid after all: two people saw the provider's evidence. The clock looks at the provider at once.
-update payments set state = 'confirmed', amount_captured = %(amount)s, observe_at = clock_timestamp()
-where merchant_id = %(merchant_id)s and id = %(payment_id)s
-returning merchant_id, id, state, version;
+select merchant_id, id, state, version from adopt_payment(%(merchant_id)s, %(payment_id)s, %(amount)s);

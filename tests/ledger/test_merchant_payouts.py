@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from app.db import Tx
-from app.errors import BankLineUsed, BooksOutOfBalance, IllegalTransition, NotEnough
 from app.db.errors import domain_error
+from app.errors import BankLineUsed, BooksOutOfBalance, IllegalTransition, NotEnough
 from app.services import merchant_payouts as service
 from tests import factories
 from tests.factories import Connection, Row

@@ -9,7 +9,7 @@ import click
 from app.db.pool import Row
 from app.model import public_id
 from app.services import discrepancies as service
-from cli.identity import PAYMENT_ID, as_uuid
+from cli.identity import DISCREPANCY_ID, PAYMENT_ID
 from cli.render import age, money, print_facts, print_json, print_rows
 from cli.session import Session, json_option, reason_option, with_session
 
@@ -22,19 +22,6 @@ COLUMNS = {"discrepancy": "Discrepancy", "severity": "Severity", "type": "Type",
            "sla_due_at": "Due (UTC)", "payment": "Payment", "ref": "Ref",
            "expected": "Expected", "actual": "Actual"}  # fmt: skip
 HISTORY = {"recorded_at": "When (UTC)", "action": "What", "actor_type": "Actor", "actor_id": "Who", "reason": "Why"}
-
-
-class DiscrepancyId(click.ParamType[UUID]):
-    """dis_ and 32 hex digits, or a UUID."""
-
-    name = "discrepancy"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
-        text = str(value).strip()
-        found = public_id.parse(public_id.DISCREPANCY, text) or as_uuid(text)
-        if found is None:
-            self.fail(f"{text!r} is no discrepancy id: dis_ and 32 hex digits, or a UUID", param, ctx)
-        return found
 
 
 @click.group()
@@ -71,7 +58,7 @@ def list_(
 
 
 @discrepancies.command()
-@click.argument("identity", metavar="DISCREPANCY", type=DiscrepancyId())
+@click.argument("identity", metavar="DISCREPANCY", type=DISCREPANCY_ID)
 @json_option
 @with_session
 def show(session: Session, identity: UUID, as_json: bool) -> None:
@@ -87,7 +74,7 @@ def show(session: Session, identity: UUID, as_json: bool) -> None:
 
 
 @discrepancies.command()
-@click.argument("identity", metavar="DISCREPANCY", type=DiscrepancyId())
+@click.argument("identity", metavar="DISCREPANCY", type=DISCREPANCY_ID)
 @reason_option
 @json_option
 @with_session
@@ -98,7 +85,7 @@ def ack(session: Session, identity: UUID, reason: str, as_json: bool) -> None:
 
 
 @discrepancies.command()
-@click.argument("identity", metavar="DISCREPANCY", type=DiscrepancyId())
+@click.argument("identity", metavar="DISCREPANCY", type=DISCREPANCY_ID)
 @click.option("--code", required=True, help="What it was, in one word: explained, provider_corrected, ...")
 @reason_option
 @json_option
@@ -112,7 +99,7 @@ def resolve(session: Session, identity: UUID, code: str, reason: str, as_json: b
 
 
 @discrepancies.command("write-off")
-@click.argument("identity", metavar="DISCREPANCY", type=DiscrepancyId())
+@click.argument("identity", metavar="DISCREPANCY", type=DISCREPANCY_ID)
 @reason_option
 @json_option
 @with_session

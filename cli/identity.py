@@ -9,18 +9,20 @@ import click
 from app.model import public_id
 
 
-class PaymentId(click.ParamType[UUID]):
-    """pay_ and 32 hex digits, or a UUID."""
+class PublicId(click.ParamType[UUID]):
+    """A prefix that says of what, and 32 hex digits; or a UUID."""
 
-    name = "payment"
+    def __init__(self, prefix: str, name: str) -> None:
+        self.prefix = prefix
+        self.name = name
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
         if isinstance(value, UUID):
             return value
         text = str(value).strip()
-        found = public_id.parse(public_id.PAYMENT, text) or as_uuid(text)
+        found = public_id.parse(self.prefix, text) or as_uuid(text)
         if found is None:
-            self.fail(f"{text!r} is no payment id: pay_ and 32 hex digits, or a UUID", param, ctx)
+            self.fail(f"{text!r} is no {self.name} id: {self.prefix} and 32 hex digits, or a UUID", param, ctx)
         return found
 
 
@@ -32,4 +34,9 @@ def as_uuid(text: str) -> UUID | None:
         return None
 
 
-PAYMENT_ID = PaymentId()
+PAYMENT_ID = PublicId(public_id.PAYMENT, "payment")
+REFUND_ID = PublicId(public_id.REFUND, "refund")
+DISPUTE_ID = PublicId(public_id.DISPUTE, "dispute")
+ENTRY_ID = PublicId(public_id.ENTRY, "entry")
+DISCREPANCY_ID = PublicId(public_id.DISCREPANCY, "discrepancy")
+MERCHANT_PAYOUT_ID = PublicId(public_id.MERCHANT_PAYOUT, "merchant payout")

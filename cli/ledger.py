@@ -10,7 +10,7 @@ import click
 from app.db.pool import Row
 from app.model import public_id
 from app.services import ledger as service
-from cli.identity import PAYMENT_ID, as_uuid
+from cli.identity import ENTRY_ID, PAYMENT_ID
 from cli.render import money, print_facts, print_json, print_rows
 from cli.session import Session, json_option, reason_option, with_session
 
@@ -18,19 +18,6 @@ TRIAL = {"account": "Account", "kind": "Kind", "currency": "Currency", "accounts
          "credits": "Credits", "balance": "Balance"}  # fmt: skip
 LINES = {"recorded_at": "When (UTC)", "kind": "Kind", "entry": "Entry", "payment": "Payment", "amount": "Amount"}
 ENTRY = {"line": "Line", "account": "Account", "kind": "Kind", "amount": "Amount"}
-
-
-class EntryId(click.ParamType[UUID]):
-    """le_ and 32 hex digits, or a UUID."""
-
-    name = "entry"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
-        text = str(value).strip()
-        found = public_id.parse(public_id.ENTRY, text) or as_uuid(text)
-        if found is None:
-            self.fail(f"{text!r} is no entry id: le_ and 32 hex digits, or a UUID", param, ctx)
-        return found
 
 
 @click.group()
@@ -75,7 +62,7 @@ def account(session: Session, name: str, payment: UUID | None, limit: int, as_js
 
 
 @ledger.command()
-@click.argument("entry_id", metavar="ENTRY", type=EntryId())
+@click.argument("entry_id", metavar="ENTRY", type=ENTRY_ID)
 @json_option
 @with_session
 def entry(session: Session, entry_id: UUID, as_json: bool) -> None:
@@ -89,7 +76,7 @@ def entry(session: Session, entry_id: UUID, as_json: bool) -> None:
 
 
 @ledger.command()
-@click.argument("entry_id", metavar="ENTRY", type=EntryId())
+@click.argument("entry_id", metavar="ENTRY", type=ENTRY_ID)
 @reason_option
 @json_option
 @with_session

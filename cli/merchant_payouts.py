@@ -11,26 +11,13 @@ import click
 from app.db.pool import Row
 from app.model import public_id
 from app.services import merchant_payouts as service
-from cli.identity import as_uuid
+from cli.identity import MERCHANT_PAYOUT_ID
 from cli.render import money, print_facts, print_json, print_rows
 from cli.session import Session, json_option, reason_option, with_session
 
 COLUMNS = {"payout": "Merchant payout", "merchant": "Merchant", "status": "Status", "amount": "Amount",
            "requested_at": "Requested (UTC)", "requested_by": "By", "bank_ref": "Bank"}  # fmt: skip
 ENTRIES = {"entry": "Entry", "kind": "Kind", "recorded_at": "When (UTC)"}
-
-
-class MerchantPayoutId(click.ParamType[UUID]):
-    """mpo_ and 32 hex digits, or a UUID."""
-
-    name = "merchant payout"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
-        text = str(value).strip()
-        found = public_id.parse(public_id.MERCHANT_PAYOUT, text) or as_uuid(text)
-        if found is None:
-            self.fail(f"{text!r} is no merchant payout id: mpo_ and 32 hex digits, or a UUID", param, ctx)
-        return found
 
 
 def amount_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +50,7 @@ def create(session: Session, merchant: UUID, amount: int, currency: str, reason:
 
 
 @merchant_payouts.command()
-@click.argument("identity", metavar="PAYOUT", type=MerchantPayoutId())
+@click.argument("identity", metavar="PAYOUT", type=MERCHANT_PAYOUT_ID)
 @click.option("--bank-account", required=True, help="Which account of ours it left, as the books name it.")
 @click.option("--bank-ref", required=True, help="The bank's own reference of the line.")
 @reason_option
@@ -79,7 +66,7 @@ def paid(session: Session, identity: UUID, bank_account: str, bank_ref: str, rea
 
 
 @merchant_payouts.command()
-@click.argument("identity", metavar="PAYOUT", type=MerchantPayoutId())
+@click.argument("identity", metavar="PAYOUT", type=MERCHANT_PAYOUT_ID)
 @reason_option
 @json_option
 @with_session
@@ -104,7 +91,7 @@ def list_(session: Session, merchant: UUID | None, status: str | None, limit: in
 
 
 @merchant_payouts.command()
-@click.argument("identity", metavar="PAYOUT", type=MerchantPayoutId())
+@click.argument("identity", metavar="PAYOUT", type=MERCHANT_PAYOUT_ID)
 @json_option
 @with_session
 def show(session: Session, identity: UUID, as_json: bool) -> None:

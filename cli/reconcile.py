@@ -15,7 +15,7 @@ from rich.progress import Progress
 from app.db.pool import Row
 from app.services import discrepancies as service
 from app.services.discrepancies import Place, Range
-from app.services.reconciliation import Compared
+from app.services.reconciliation import Compared, LedgerPlace, compare_ledger, preview_ledger
 from cli.discrepancies import CRITICAL
 from cli.identity import PAYMENT_ID
 from cli.reconcile_report import DEFAULT_DAYS, read_report, write_report
@@ -24,9 +24,13 @@ from cli.session import Session, json_option, with_session
 
 # One transaction of a comparison by hand; its payments are locked for as long as it takes.
 PAGE = 500
+# The same for the books themselves, where an entry is a few lines.
+LEDGER_PAGE = 2_000
 
-PLAN = {"would": "Would", "severity": "Severity", "type": "Type", "payment_id": "Payment", "expected": "Expected",
-        "actual": "Actual"}  # fmt: skip
+PLAN = {"would": "Would", "severity": "Severity", "type": "Type", "subject": "About",
+        "expected": "Expected", "actual": "Actual"}  # fmt: skip
+BALANCES = {"day": "At the end of (UTC)", "provider": "Provider", "account": "Account", "currency": "Currency",
+            "lines": "Its lines", "books": "Our books", "agrees": "Agrees"}  # fmt: skip
 PROOFS = {"day": "Day (UTC)", "provider": "Provider", "account": "Account", "status": "Status", "currency": "Currency",
           "expected": "Our books", "actual": "Provider", "agrees": "Agrees"}  # fmt: skip
 LINES = {"kind": "Kind", "lines": "Lines", "gross": "Gross", "fee": "Fee", "net": "Net"}
@@ -58,10 +62,14 @@ def run(
 ) -> None:
     """Compare the books of payments and record what does not meet; exit 3 while a critical discrepancy is open.
 
-    A second run changes nothing.
+    Without a range the ledger is compared with itself as well: entries that are not zero, balances that are not their
+    lines. A second run changes nothing.
     """
     wanted = Range(_utc(since), _utc(until), payment, provider)
     compared, plan = _walk(session, wanted, dry_run=dry_run, quiet=as_json)
+    if wanted == Range():
+        opened, imbalances = _walk_ledger(session, dry_run=dry_run)
+        compared, plan = compared + Compared(opened=opened), plan + imbalances
     if page is not None:
         now = datetime.now(UTC)
         told = session.read(
@@ -97,6 +105,24 @@ def _walk(session: Session, wanted: Range, *, dry_run: bool, quiet: bool) -> tup
     return compared, plan
 
 
+def _walk_ledger(session: Session, *, dry_run: bool) -> tuple[int, list[Row]]:
+    """The whole ledger against itself, likewise."""
+    opened = 0
+    plan: list[Row] = []
+    at: LedgerPlace | None = LedgerPlace()
+    while at is not None:
+        if dry_run:
+            rows, following = session.read(lambda tx, at=at: preview_ledger(tx, at, limit=LEDGER_PAGE))  # type: ignore[misc]
+            plan += rows
+        else:
+            found, following = session.reconcile(
+                lambda tx, at=at: compare_ledger(tx, at, limit=LEDGER_PAGE, detected_by="operator")  # type: ignore[misc]
+            )
+            opened += found
+        at = following
+    return opened, plan
+
+
 def _tell(compared: Compared, plan: list[Row], *, dry_run: bool, critical: int, as_json: bool) -> None:
     if dry_run:
         would = Counter(row["would"] for row in plan)
@@ -121,10 +147,16 @@ def _tell(compared: Compared, plan: list[Row], *, dry_run: bool, critical: int, 
 @json_option
 @with_session
 def balance(session: Session, day: datetime | None, as_json: bool) -> None:
-    """Show a day's proof: what our books say the provider holds and what it says; exit 1 unless they agree."""
+    """Prove a day's balance: what the provider's stored lines come to at its end and what our books hold for them; and
+    what the provider itself said on that day, if it was asked. Exit 1 unless all agree.
+    """
     since = (day or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
-    proofs = session.read(lambda tx: service.proofs(tx, since=since, until=since + timedelta(days=1)))
-    rows = [
+    until = since + timedelta(days=1)
+    lines, proofs = session.read(
+        lambda tx: (service.balance_of_lines(tx, until=until), service.proofs(tx, since=since, until=until))
+    )
+    lines = [row | {"day": since.date(), "agrees": row["lines"] == row["books"]} for row in lines]
+    told = [
         {"day": since.date(), "currency": currency, "agrees": sums["expected"] == sums["actual"]}
         | {name: proof[name] for name in ("provider", "account", "status", "finished_at")}
         | sums
@@ -132,10 +164,11 @@ def balance(session: Session, day: datetime | None, as_json: bool) -> None:
         for currency, sums in proof["found"].items()
     ]
     if as_json:
-        print_json(rows)
+        print_json({"lines": lines, "told": told})
     else:
-        print_rows(rows, PROOFS, empty=f"no proof of balance ran on {since.date()}")
-    if not rows or not all(row["agrees"] for row in rows):
+        print_rows([_priced(row, "lines", "books") for row in lines], BALANCES, empty="no lines are dated so early")
+        print_rows(told, PROOFS, empty=f"the provider was not asked for its balance on {since.date()}")
+    if not all(row["agrees"] for row in lines + told):
         raise click.exceptions.Exit(1)
 
 

@@ -57,12 +57,13 @@ def make_app() -> App:
     @application.periodic(cron=EVERY_FIVE_SECONDS)
     @application.task(name="postbox.tick", queue=CLOCK_QUEUE)
     def tick(timestamp: int) -> None:
-        from jobs.provider_runs import compare_night_once, request_runs_once
+        from jobs.provider_runs import compare_ledger_once, compare_night_once, request_runs_once
         from jobs.sweep import sweep_once
 
         sweep_once(runtime())
         request_runs_once(runtime())
         compare_night_once(runtime())
+        compare_ledger_once(runtime())
 
     return application
 

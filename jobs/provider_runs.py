@@ -1,11 +1,13 @@
-"""What the clock asks for by the hour and the day: the provider's changes, its balance, a night of comparing."""
+"""What the clock asks for by the hour and the day: the provider's changes, its balance, a night of comparing books."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from app.db import Tx
 from app.services import provider_book, reconciliation
+from app.services.reconciliation import LedgerPlace
 from jobs.reconcile import PAYMENTS_PER_BATCH
 from jobs.runtime import Runtime
 from jobs.sweep_pass import sweep_pass
@@ -14,6 +16,8 @@ from jobs.sweep_pass import sweep_pass
 PAYMENTS_PER_PAGE = PAYMENTS_PER_BATCH
 PAGES_PER_PASS = 125
 LINES_PER_PASS = 500
+# The books are walked by key as well; an entry is a few lines, an account of a merchant one sum.
+LEDGER_PAGE = 2_000
 
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
@@ -21,7 +25,12 @@ _FIRST = "00000000-0000-0000-0000-000000000000"
 def request_runs_once(runtime: Runtime) -> int:
     """Ask for what this hour and this day are owed: once for each, by whichever worker is first."""
     timing = runtime.timing
-    due = {"changes": timing.changes_every, "balance": timing.balance_every, "nightly": timing.night_every}
+    due = {
+        "changes": timing.changes_every,
+        "balance": timing.balance_every,
+        "nightly": timing.night_every,
+        "ledger": timing.night_every,
+    }
 
     def work(tx: Tx) -> int:
         return sum(
@@ -64,7 +73,7 @@ def compare_night_once(runtime: Runtime) -> int:
 
 def _compare_page(runtime: Runtime, tx: Tx) -> int:
     """One page by key; 0 when there is no night, or this was its end."""
-    night = tx.one("reconciliation_runs.open_night")
+    night = tx.one("reconciliation_runs.open_walk", kind="nightly")
     if night is None:
         return 0
     at: dict[str, Any] = {"merchant_id": _FIRST, "payment_id": _FIRST} | night["position"]
@@ -84,3 +93,33 @@ def _compare_page(runtime: Runtime, tx: Tx) -> int:
     position = {"merchant_id": str(end["merchant_id"]), "payment_id": str(end["payment_id"])}
     tx.run("reconciliation_runs.move", **names, position=position, found=found)
     return PAYMENTS_PER_PAGE
+
+
+def compare_ledger_once(runtime: Runtime) -> int:
+    """Some pages of the walk over the books that is under way; returns how many pages were compared."""
+    compared = 0
+    for _ in range(PAGES_PER_PASS):
+        page = sweep_pass(runtime, "ledger", _compare_ledger_page)
+        compared += page
+        if page == 0 or runtime.draining.is_set():
+            break
+    return compared
+
+
+def _compare_ledger_page(tx: Tx) -> int:
+    """One page; 0 when there is no walk."""
+    walk = tx.one("reconciliation_runs.open_walk", kind="ledger")
+    if walk is None:
+        return 0
+    names = {"merchant_id": walk["merchant_id"], "run_id": walk["id"]}
+    was = walk["position"]
+    at = LedgerPlace(was["part"], UUID(was["merchant_id"]), UUID(was["id"])) if was else LedgerPlace()
+    opened, following = reconciliation.compare_ledger(tx, at, limit=LEDGER_PAGE, detected_by="daily")
+    before = {"pages": 0, "opened": 0} | walk["found"]
+    found = {"pages": before["pages"] + 1, "opened": before["opened"] + opened}
+    if following is None:
+        tx.run("reconciliation_runs.finish", **names, found=found)
+    else:
+        place = {name: str(value) for name, value in vars(following).items()}
+        tx.run("reconciliation_runs.move", **names, position=place, found=found)
+    return 1

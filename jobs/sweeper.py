@@ -47,6 +47,7 @@ def comparing_passes(runtime: Runtime) -> list[Pass]:
         (timing.sweep_clock, lambda: provider_runs.compare_lines_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.request_runs_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.compare_night_once(runtime)),
+        (timing.sweep_clock, lambda: provider_runs.compare_ledger_once(runtime)),
     ]
 
 

@@ -12,7 +12,7 @@ grant execute on function ledger_account_name to postbox_worker, postbox_operato
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
 grant execute on function authenticate, admit_request, take_token, webhook_owner, store_webhook, payment_webhooks, queue_backlog,
-  outcomes_unknown, oldest_runnable to postbox_api;
+  outcomes_unknown, oldest_runnable, discrepancies_open to postbox_api;
 grant execute on function begin_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
@@ -32,7 +32,7 @@ grant select, insert, update on webhook_rejections, idempotency_keys to postbox_
 grant select on all tables in schema postbox to postbox_worker;
 grant insert, update on operations, provider_calls, circuits to postbox_worker;
 -- a late match moves a line to its merchant; what the provider said about money stays
-grant insert, update (merchant_id, payment_id, refund_id, dispute_id, status, available_on, payout_ref, updated_at) on provider_transactions to postbox_worker;
+grant insert, update (merchant_id, payment_id, refund_id, dispute_id, status, available_on, exchanged, payout_ref, updated_at) on provider_transactions to postbox_worker;
 grant insert (merchant_id, id, payment_id, currency, amount, origin, operation_id, reason, provider, provider_account)
   on refunds to postbox_worker;
 grant update (state, provider_ref, provider_status, failure_reason) on refunds to postbox_worker;
@@ -49,7 +49,7 @@ grant insert on webhooks to postbox_worker;
 grant insert, update (status, position, found, finished_at) on reconciliation_runs to postbox_worker;
 grant insert, update (status, arrives_at, paid_at, failure_code, lines_read_at, updated_at) on payouts to postbox_worker;
 grant execute on function webhook_owner, store_webhook, open_missing_webhooks, reconcile_lines, reconcile_payout, reconcile_balance to postbox_worker;
-grant execute on function reconcile, reconcile_payments, entered_state_at to postbox_worker, postbox_operator;
+grant execute on function reconcile, reconcile_payments, entered_state_at, reconcile_ledger, ledger_imbalances to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
 grant execute on function watch_outcome, credit_merchant, release_funds, post_fact, run_local_group to postbox_worker;
@@ -69,6 +69,7 @@ grant update (status, due_at, job_id, alone, failures, deferrals, rescues, defer
   resolution, resolved_by, resolved_at, resolved_reason) on deliveries to postbox_operator;
 grant insert on fee_schedules, fee_schedule_fixed to postbox_operator;
 grant insert on provider_prices to postbox_operator;
+grant execute on function set_provider_price to postbox_operator;
 grant execute on function ledger_reverse, write_off_discrepancy, compute_fee to postbox_operator;
 grant execute on function request_merchant_payout, end_merchant_payout, move_reserve to postbox_operator;
 -- what a person says about a discrepancy; who found it and what it is about is the reconciler's
@@ -94,5 +95,5 @@ grant execute on function replay_webhook, adopt_payment to postbox_operator;
 -- postbox_compliance: the reports and nothing else
 grant usage on schema report_v1 to postbox_compliance, postbox_operator;
 grant select on all tables in schema report_v1 to postbox_compliance, postbox_operator;
--- a view's functions run with its reader's privileges; without usage on schema postbox this one is reachable by no other way
-grant execute on function audit_row_sha256 to postbox_compliance, postbox_operator;
+-- a view's functions run with its reader's privileges; without usage on schema postbox these are reachable by no other way
+grant execute on function audit_row_sha256, discrepancy_bucket to postbox_compliance, postbox_operator;

@@ -50,6 +50,135 @@ end $$;
 
 COMMENT ON FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) IS 'A writing request''s caller, for whom the transaction acts from here on, and whether its Idempotency-Key is new; no row for a key that may not be used now and from there.';
 
+CREATE TABLE postbox.payments (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    state text DEFAULT 'initiated'::text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    amount_authorized bigint,
+    amount_captured bigint DEFAULT 0 NOT NULL,
+    amount_refund_pending bigint DEFAULT 0 NOT NULL,
+    amount_refunded bigint DEFAULT 0 NOT NULL,
+    amount_disputed bigint DEFAULT 0 NOT NULL,
+    amount_lost bigint DEFAULT 0 NOT NULL,
+    fee_schedule text,
+    fee bigint,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    submitted_at timestamp with time zone,
+    confirmed_at timestamp with time zone,
+    settled_at timestamp with time zone,
+    capture_before timestamp with time zone,
+    action_required_at timestamp with time zone,
+    action_expires_at timestamp with time zone,
+    observe_at timestamp with time zone,
+    money_after_final_at timestamp with time zone,
+    return_window_ends_on date,
+    provider text NOT NULL,
+    provider_account text NOT NULL,
+    provider_ref text,
+    latest_charge_ref text,
+    provider_rank smallint DEFAULT 0 NOT NULL,
+    observed_version bigint DEFAULT 0 NOT NULL,
+    method text NOT NULL,
+    method_token text NOT NULL,
+    capture_method text DEFAULT 'automatic'::text NOT NULL,
+    return_url text,
+    sec_code text,
+    livemode boolean DEFAULT false NOT NULL,
+    next_action_type text,
+    next_action_url text,
+    failure_code text,
+    failure_message text,
+    failure_retryable boolean,
+    cancel_reason text,
+    reference text,
+    description text,
+    statement_descriptor text,
+    retry_of uuid,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT payments_amount_is_positive CHECK (((amount > 0) AND (amount <= '9007199254740991'::bigint))),
+    CONSTRAINT payments_authorizes_something CHECK ((amount_authorized > 0)),
+    CONSTRAINT payments_cancel_reason_iff_canceled CHECK (((state = 'canceled'::text) = (cancel_reason IS NOT NULL))),
+    CONSTRAINT payments_cancel_reason_is_known CHECK ((cancel_reason = ANY (ARRAY['requested'::text, 'authorization_expired'::text, 'action_expired'::text, 'abandoned'::text, 'duplicate'::text, 'fraudulent'::text, 'operator'::text]))),
+    CONSTRAINT payments_capture_method_is_known CHECK ((capture_method = ANY (ARRAY['automatic'::text, 'manual'::text]))),
+    CONSTRAINT payments_captures_at_most_the_amount CHECK (((amount_captured >= 0) AND (amount_captured <= amount))),
+    CONSTRAINT payments_confirmed_at_follows_the_state CHECK (
+CASE
+    WHEN (state = ANY (ARRAY['confirmed'::text, 'settled'::text, 'disputed'::text, 'refunded'::text, 'charged_back'::text])) THEN (confirmed_at IS NOT NULL)
+    WHEN (state = 'returned'::text) THEN true
+    ELSE (confirmed_at IS NULL)
+END),
+    CONSTRAINT payments_confirmed_has_captured CHECK (((confirmed_at IS NULL) OR (amount_captured > 0))),
+    CONSTRAINT payments_failure_code_iff_failed CHECK (((state = 'failed'::text) = (failure_code IS NOT NULL))),
+    CONSTRAINT payments_method_is_known CHECK ((method = ANY (ARRAY['card'::text, 'us_bank_account'::text, 'ach'::text]))),
+    CONSTRAINT payments_next_action_iff_required CHECK (((state = 'requires_action'::text) = (next_action_type IS NOT NULL))),
+    CONSTRAINT payments_provider_ref_precedes_submitted CHECK (((submitted_at IS NULL) OR (provider_ref IS NOT NULL))),
+    CONSTRAINT payments_settled_only_when_confirmed CHECK (((settled_at IS NULL) OR (confirmed_at IS NOT NULL))),
+    CONSTRAINT payments_settled_state_has_settled_at CHECK (((state <> 'settled'::text) OR (settled_at IS NOT NULL))),
+    CONSTRAINT payments_submitted_at_follows_the_state CHECK (
+CASE
+    WHEN (state = ANY (ARRAY['initiated'::text, 'submitting'::text, 'outcome_unknown'::text])) THEN (submitted_at IS NULL)
+    WHEN (state = ANY (ARRAY['failed'::text, 'canceled'::text])) THEN true
+    ELSE (submitted_at IS NOT NULL)
+END),
+    CONSTRAINT payments_sums_are_not_negative CHECK (((amount_refund_pending >= 0) AND (amount_disputed >= 0) AND (amount_lost >= 0))),
+    CONSTRAINT payments_texts_are_bounded CHECK (((length(reference) <= 200) AND (length(description) <= 1000) AND (length(statement_descriptor) <= 22) AND (length(return_url) <= 2000) AND (length(method_token) <= 255)))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
+
+COMMENT ON TABLE postbox.payments IS 'One row per payment: one state, the facts that explain it, and the version every audit entry names.';
+
+COMMENT ON COLUMN postbox.payments.fee_schedule IS 'The price this payment was created under; null: no fee.';
+
+COMMENT ON COLUMN postbox.payments.fee IS 'Our fee on the captured amount, in minor units; computed once, when the payment is credited.';
+
+COMMENT ON COLUMN postbox.payments.observe_at IS 'When the clock sweep looks at the provider again, whatever else happens.';
+
+COMMENT ON COLUMN postbox.payments.money_after_final_at IS 'Set once when captured or capturable money is seen on a failed or canceled payment.';
+
+COMMENT ON COLUMN postbox.payments.provider_rank IS 'The highest rank of a provider snapshot applied so far; lower ones are stale.';
+
+COMMENT ON COLUMN postbox.payments.observed_version IS 'Rises with every applied snapshot; a fetch that started before the last one is repeated.';
+
+CREATE FUNCTION postbox.adopt_payment(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) RETURNS postbox.payments
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  operator constant text := current_setting('postbox.actor_id', true);
+  f record;
+  said text;
+  p payments;
+begin
+  if assert_actor_allowed() <> 'operator' then
+    raise exception 'a payment is adopted by an operator' using errcode = 'PB002';
+  end if;
+  select c.*, q.method into f
+  from payments q cross join lateral facts_of_children(q.merchant_id, q.id) c
+  where q.merchant_id = p_merchant_id and q.id = p_payment_id for no key update of q;
+  said := state_of_facts(f.method, p_amount, f.refunded, f.disputed, f.lost, null, false);
+  -- sums that say another state are for the step after: no state is ever another than its facts say
+  update payments set
+    state = 'confirmed', amount_captured = p_amount, observe_at = clock_timestamp(),
+    amount_refunded = case said when 'confirmed' then amount_refunded else 0 end,
+    amount_disputed = case said when 'confirmed' then amount_disputed else 0 end,
+    amount_lost = case said when 'confirmed' then amount_lost else 0 end
+  where merchant_id = p_merchant_id and id = p_payment_id returning * into strict p;
+  if said <> 'confirmed' then
+    -- this step the provider has decided, and long ago
+    perform set_config('postbox.actor_type', 'reconciler', true), set_config('postbox.on_behalf_of', operator, true);
+    update payments set state = said, amount_refunded = f.refunded, amount_disputed = f.disputed, amount_lost = f.lost
+    where merchant_id = p_merchant_id and id = p_payment_id returning * into strict p;
+    perform set_config('postbox.actor_type', 'operator', true), set_config('postbox.on_behalf_of', '', true);
+  end if;
+  return p;
+end $$;
+
+COMMENT ON FUNCTION postbox.adopt_payment(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) IS 'failed or canceled -> confirmed with what was captured, and on to what its refunds and disputes say, each a step of its own.';
+
 CREATE FUNCTION postbox.assert_actor_allowed() RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'postbox', 'pg_temp'
@@ -103,6 +232,38 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) IS 'Refuses an entry of fewer than two lines, or whose lines are not zero in every currency.';
+
+CREATE FUNCTION postbox.assert_operator_says_why(p_reason text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+begin
+  if assert_actor_allowed() <> 'operator' or coalesce(btrim(p_reason), '') = '' then
+    raise exception 'a merchant''s money is moved by an operator who says why' using errcode = 'PB002';
+  end if;
+  perform set_config('postbox.reason', p_reason, true);
+  return current_setting('postbox.actor_id');
+end $$;
+
+COMMENT ON FUNCTION postbox.assert_operator_says_why(p_reason text) IS 'Who acts, if that is an operator with a reason, which the audit is given; PB002 otherwise.';
+
+CREATE FUNCTION postbox.assert_spendable(p_merchant_id uuid, p_code text, p_currency text, p_amount bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+begin
+  -- all that this merchant's entry may move, in the one order of balances
+  perform from ledger_balances where merchant_id = p_merchant_id and currency = p_currency order by account_id for no key update;
+  update ledger_balances b set updated_at = clock_timestamp()
+  from ledger_accounts a
+  where a.merchant_id = p_merchant_id and a.code = p_code and b.merchant_id = a.merchant_id and b.account_id = a.id
+    and b.currency = p_currency and b.amount + p_amount <= 0;
+  if not found then
+    raise exception 'the merchant has not so much' using errcode = 'check_violation', constraint = 'ledger_balances_spend_what_is_there';
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.assert_spendable(p_merchant_id uuid, p_code text, p_currency text, p_amount bigint) IS 'Refuses to take more from a merchant''s account than it holds; its balances stay locked until the transaction ends.';
 
 CREATE FUNCTION postbox.current_epoch() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -380,6 +541,27 @@ end $$;
 
 COMMENT ON FUNCTION postbox.discrepancies_700_event() IS 'A discrepancy tells when it is opened and when it is closed, for those who notify.';
 
+CREATE FUNCTION postbox.discrepancies_open(p_most integer) RETURNS TABLE(type text, severity text, discrepancies bigint, overdue bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select counted.type, counted.severity, count(*), count(*) filter (where counted.sla_due_at < clock_timestamp())
+  from unnest(array['critical', 'high', 'medium', 'low']) s (severity)
+  -- each severity for itself, so that a flood of small ones hides none
+  cross join lateral (
+    select d.type, d.severity, d.sla_due_at from discrepancies d where d.closed_at is null and d.severity = s.severity limit p_most
+  ) as counted
+  group by counted.type, counted.severity
+$$;
+
+COMMENT ON FUNCTION postbox.discrepancies_open(p_most integer) IS 'Books of all merchants that do not meet, by type and severity, bounded, and how many past their deadline.';
+
+CREATE FUNCTION postbox.discrepancy_bucket(p_age interval) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_age < '1 day'::interval) THEN '0-1 d'::text WHEN (p_age < '3 days'::interval) THEN '1-3 d'::text WHEN (p_age < '7 days'::interval) THEN '3-7 d'::text WHEN (p_age < '30 days'::interval) THEN '7-30 d'::text ELSE 'over 30 d'::text END;
+
+COMMENT ON FUNCTION postbox.discrepancy_bucket(p_age interval) IS 'How old a discrepancy is, as reports sort them.';
+
 CREATE FUNCTION postbox.disputes_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -607,99 +789,6 @@ end $$;
 
 COMMENT ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) IS 'The clock says it is time to look at the provider again: the only event a sweep may make.';
 
-CREATE TABLE postbox.payments (
-    merchant_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    state text DEFAULT 'initiated'::text NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
-    currency text NOT NULL,
-    amount bigint NOT NULL,
-    amount_authorized bigint,
-    amount_captured bigint DEFAULT 0 NOT NULL,
-    amount_refund_pending bigint DEFAULT 0 NOT NULL,
-    amount_refunded bigint DEFAULT 0 NOT NULL,
-    amount_disputed bigint DEFAULT 0 NOT NULL,
-    amount_lost bigint DEFAULT 0 NOT NULL,
-    fee_schedule text,
-    fee bigint,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    submitted_at timestamp with time zone,
-    confirmed_at timestamp with time zone,
-    settled_at timestamp with time zone,
-    capture_before timestamp with time zone,
-    action_required_at timestamp with time zone,
-    action_expires_at timestamp with time zone,
-    observe_at timestamp with time zone,
-    money_after_final_at timestamp with time zone,
-    return_window_ends_on date,
-    provider text NOT NULL,
-    provider_account text NOT NULL,
-    provider_ref text,
-    latest_charge_ref text,
-    provider_rank smallint DEFAULT 0 NOT NULL,
-    observed_version bigint DEFAULT 0 NOT NULL,
-    method text NOT NULL,
-    method_token text NOT NULL,
-    capture_method text DEFAULT 'automatic'::text NOT NULL,
-    return_url text,
-    sec_code text,
-    livemode boolean DEFAULT false NOT NULL,
-    next_action_type text,
-    next_action_url text,
-    failure_code text,
-    failure_message text,
-    failure_retryable boolean,
-    cancel_reason text,
-    reference text,
-    description text,
-    statement_descriptor text,
-    retry_of uuid,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT payments_amount_is_positive CHECK (((amount > 0) AND (amount <= '9007199254740991'::bigint))),
-    CONSTRAINT payments_authorizes_something CHECK ((amount_authorized > 0)),
-    CONSTRAINT payments_cancel_reason_iff_canceled CHECK (((state = 'canceled'::text) = (cancel_reason IS NOT NULL))),
-    CONSTRAINT payments_cancel_reason_is_known CHECK ((cancel_reason = ANY (ARRAY['requested'::text, 'authorization_expired'::text, 'action_expired'::text, 'abandoned'::text, 'duplicate'::text, 'fraudulent'::text, 'operator'::text]))),
-    CONSTRAINT payments_capture_method_is_known CHECK ((capture_method = ANY (ARRAY['automatic'::text, 'manual'::text]))),
-    CONSTRAINT payments_captures_at_most_the_amount CHECK (((amount_captured >= 0) AND (amount_captured <= amount))),
-    CONSTRAINT payments_confirmed_at_follows_the_state CHECK (
-CASE
-    WHEN (state = ANY (ARRAY['confirmed'::text, 'settled'::text, 'disputed'::text, 'refunded'::text, 'charged_back'::text])) THEN (confirmed_at IS NOT NULL)
-    WHEN (state = 'returned'::text) THEN true
-    ELSE (confirmed_at IS NULL)
-END),
-    CONSTRAINT payments_confirmed_has_captured CHECK (((confirmed_at IS NULL) OR (amount_captured > 0))),
-    CONSTRAINT payments_failure_code_iff_failed CHECK (((state = 'failed'::text) = (failure_code IS NOT NULL))),
-    CONSTRAINT payments_method_is_known CHECK ((method = ANY (ARRAY['card'::text, 'us_bank_account'::text, 'ach'::text]))),
-    CONSTRAINT payments_next_action_iff_required CHECK (((state = 'requires_action'::text) = (next_action_type IS NOT NULL))),
-    CONSTRAINT payments_provider_ref_precedes_submitted CHECK (((submitted_at IS NULL) OR (provider_ref IS NOT NULL))),
-    CONSTRAINT payments_settled_only_when_confirmed CHECK (((settled_at IS NULL) OR (confirmed_at IS NOT NULL))),
-    CONSTRAINT payments_settled_state_has_settled_at CHECK (((state <> 'settled'::text) OR (settled_at IS NOT NULL))),
-    CONSTRAINT payments_submitted_at_follows_the_state CHECK (
-CASE
-    WHEN (state = ANY (ARRAY['initiated'::text, 'submitting'::text, 'outcome_unknown'::text])) THEN (submitted_at IS NULL)
-    WHEN (state = ANY (ARRAY['failed'::text, 'canceled'::text])) THEN true
-    ELSE (submitted_at IS NOT NULL)
-END),
-    CONSTRAINT payments_sums_are_not_negative CHECK (((amount_refund_pending >= 0) AND (amount_disputed >= 0) AND (amount_lost >= 0))),
-    CONSTRAINT payments_texts_are_bounded CHECK (((length(reference) <= 200) AND (length(description) <= 1000) AND (length(statement_descriptor) <= 22) AND (length(return_url) <= 2000) AND (length(method_token) <= 255)))
-)
-WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
-
-COMMENT ON TABLE postbox.payments IS 'One row per payment: one state, the facts that explain it, and the version every audit entry names.';
-
-COMMENT ON COLUMN postbox.payments.fee_schedule IS 'The price this payment was created under; null: no fee.';
-
-COMMENT ON COLUMN postbox.payments.fee IS 'Our fee on the captured amount, in minor units; computed once, when the payment is credited.';
-
-COMMENT ON COLUMN postbox.payments.observe_at IS 'When the clock sweep looks at the provider again, whatever else happens.';
-
-COMMENT ON COLUMN postbox.payments.money_after_final_at IS 'Set once when captured or capturable money is seen on a failed or canceled payment.';
-
-COMMENT ON COLUMN postbox.payments.provider_rank IS 'The highest rank of a provider snapshot applied so far; lower ones are stale.';
-
-COMMENT ON COLUMN postbox.payments.observed_version IS 'Rises with every applied snapshot; a fetch that started before the last one is repeated.';
-
 CREATE FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_previous_state text) RETURNS void
     LANGUAGE sql
     SET search_path TO 'postbox', 'pg_temp'
@@ -772,6 +861,61 @@ CREATE FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_pre
 $$;
 
 COMMENT ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) IS 'One event about a refund as it is now; only definer triggers may call it.';
+
+CREATE TABLE postbox.merchant_payouts (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    status text DEFAULT 'requested'::text NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    requested_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    paid_at timestamp with time zone,
+    returned_at timestamp with time zone,
+    requested_by text NOT NULL,
+    reason text NOT NULL,
+    bank_account text,
+    bank_ref text,
+    CONSTRAINT merchant_payouts_amount_is_positive CHECK (((amount > 0) AND (amount <= '9007199254740991'::bigint))),
+    CONSTRAINT merchant_payouts_are_of_merchants CHECK ((merchant_id <> '00000000-0000-0000-0000-000000000000'::uuid)),
+    CONSTRAINT merchant_payouts_bank_account_is_a_name CHECK ((bank_account ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
+    CONSTRAINT merchant_payouts_bank_line_iff_paid CHECK ((((paid_at IS NULL) = (bank_account IS NULL)) AND ((paid_at IS NULL) = (bank_ref IS NULL)))),
+    CONSTRAINT merchant_payouts_paid_has_paid_at CHECK (((status <> 'paid'::text) OR (paid_at IS NOT NULL))),
+    CONSTRAINT merchant_payouts_returned_at_iff_returned CHECK (((status = 'returned'::text) = (returned_at IS NOT NULL))),
+    CONSTRAINT merchant_payouts_status_is_known CHECK ((status = ANY (ARRAY['requested'::text, 'paid'::text, 'returned'::text]))),
+    CONSTRAINT merchant_payouts_texts_are_bounded CHECK (((length(requested_by) <= 200) AND ((length(reason) >= 1) AND (length(reason) <= 2000)) AND ((length(bank_ref) >= 1) AND (length(bank_ref) <= 255))))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE postbox.merchant_payouts IS 'One row per transfer of a merchant''s available money to its bank. It spends only what is there; the bank''s line closes it.';
+
+CREATE FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) RETURNS postbox.merchant_payouts
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  before merchant_payouts;
+  o merchant_payouts;
+  transit text;
+begin
+  perform assert_operator_says_why(p_reason);
+  select * into before from merchant_payouts where merchant_id = p_merchant_id and id = p_id for update;
+  update merchant_payouts set
+    status = p_status,
+    paid_at = case p_status when 'paid' then clock_timestamp() else paid_at end,
+    bank_account = case p_status when 'paid' then p_bank_account else bank_account end,
+    bank_ref = case p_status when 'paid' then p_bank_ref else bank_ref end,
+    returned_at = case p_status when 'returned' then clock_timestamp() end
+  where merchant_id = p_merchant_id and id = p_id returning * into strict o;
+  transit := case before.status when 'paid' then 'bank:' || before.bank_account else 'merchant_payouts_in_flight' end;
+  perform ledger_post(p_merchant_id, 'merchant_payout_' || p_status, 'merchant_payout', o.id::text, null, jsonb_build_array(
+    jsonb_build_object('account', transit, 'currency', o.currency, 'amount', o.amount),
+    jsonb_build_object('account', case p_status when 'paid' then 'bank:' || o.bank_account else 'merchant:available' end,
+      'currency', o.currency, 'amount', -o.amount)));
+  perform ledger_close();
+  return o;
+end $$;
+
+COMMENT ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) IS 'The bank''s word on a merchant payout: paid, by this line of this account, or returned, before or after that.';
 
 CREATE FUNCTION postbox.end_sign_in(p_name text, p_address inet) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -968,6 +1112,59 @@ end $$;
 
 COMMENT ON FUNCTION postbox.ledger_folds_200_closed() IS 'At COMMIT: what was posted to a merchant is in its balance, or nothing is committed.';
 
+CREATE FUNCTION postbox.ledger_imbalances(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, OUT imbalances jsonb, OUT last_merchant_id uuid, OUT last_id uuid) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+begin
+  if p_part = 'entries' then
+    with page as materialized (
+      select e.merchant_id, e.id from ledger_entries e where (e.merchant_id, e.id) > (p_merchant_id, p_id)
+      order by e.merchant_id, e.id limit p_limit
+    ),
+    sums as (
+      select p.merchant_id, p.id, l.currency, coalesce(sum(l.amount), 0)::bigint as amount
+      from page p left join ledger_lines l on l.merchant_id = p.merchant_id and l.entry_id = p.id
+      group by p.merchant_id, p.id, l.currency
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('merchant_id', s.merchant_id, 'subject', 'ledger_entry/' || s.id, 'type', 'ledger_imbalance',
+             'ref', coalesce(s.currency, ''), 'currency', s.currency, 'expected', case when s.currency is not null then 0 end,
+             'actual', case when s.currency is not null then s.amount end, 'evidence_at', clock_timestamp()))
+             filter (where s.amount <> 0 or s.currency is null), '[]')
+    into imbalances from sums s;
+    select e.merchant_id, e.id into last_merchant_id, last_id from ledger_entries e
+    where (e.merchant_id, e.id) > (p_merchant_id, p_id) order by e.merchant_id, e.id offset p_limit - 1 limit 1;
+  else
+    with page as materialized (
+      select a.merchant_id, a.id, a.code from ledger_accounts a
+      where (a.merchant_id, a.id) > (p_merchant_id, p_id) and a.code like 'merchant:%'
+      order by a.merchant_id, a.id limit p_limit
+    ),
+    sums as (
+      select p.merchant_id, p.id, p.code, currency, lines.amount as lines, held.amount as held
+      from page p
+      cross join lateral (
+        select currency, l.amount as lines, b.amount as held
+        from (select l.currency, sum(l.amount)::bigint as amount from ledger_lines l where l.account_id = p.id group by l.currency) l
+        full join (select b.currency, b.amount from ledger_balances b where b.merchant_id = p.merchant_id and b.account_id = p.id) b
+          using (currency)
+      ) both_sides (currency, lines, held)
+      cross join lateral (select coalesce(both_sides.lines, 0) as amount) lines
+      cross join lateral (select coalesce(both_sides.held, 0) as amount) held
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('merchant_id', s.merchant_id,
+             'subject', 'ledger_account/' || ledger_account_name(s.merchant_id, s.code), 'type', 'ledger_imbalance', 'ref', s.currency,
+             'currency', s.currency, 'expected', s.lines, 'actual', s.held, 'evidence_at', clock_timestamp()))
+             filter (where s.lines <> s.held), '[]')
+    into imbalances from sums s;
+    select a.merchant_id, a.id into last_merchant_id, last_id from ledger_accounts a
+    where (a.merchant_id, a.id) > (p_merchant_id, p_id) and a.code like 'merchant:%'
+    order by a.merchant_id, a.id offset p_limit - 1 limit 1;
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.ledger_imbalances(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, OUT imbalances jsonb, OUT last_merchant_id uuid, OUT last_id uuid) IS 'What is out of balance on one page, by key, of the entries (p_part entries) or of the merchants'' accounts (p_part accounts), and where the page ends; null at the end of the table.';
+
 CREATE FUNCTION postbox.ledger_lines_200_balanced() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1122,6 +1319,76 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) IS 'One entry with its lines, those of amount zero left out; null when its source was posted before or nothing is left to post.';
+
+CREATE FUNCTION postbox.merchant_payouts_200_check() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.merchant_payouts'::regclass then
+    raise exception 'merchant_payouts_200_check guards postbox.merchant_payouts and nothing else' using errcode = 'PB002';
+  end if;
+  if tg_op = 'DELETE' then
+    raise exception 'a merchant payout is never deleted' using errcode = 'PB004';
+  end if;
+  if tg_op = 'INSERT' then
+    if new.status <> 'requested' or new.requested_by <> current_setting('postbox.actor_id', true) then
+      raise exception 'a merchant payout begins as requested, in one''s own name' using errcode = 'PB002';
+    end if;
+    return new;
+  end if;
+  if (new.status, old.status) not in (('paid', 'requested'), ('returned', 'requested'), ('returned', 'paid')) then
+    raise exception 'a merchant payout does not go from % to %', old.status, new.status using errcode = 'PB001';
+  end if;
+  if (new.merchant_id, new.id, new.currency, new.amount, new.requested_at, new.requested_by, new.reason)
+     is distinct from (old.merchant_id, old.id, old.currency, old.amount, old.requested_at, old.requested_by, old.reason)
+     or (old.paid_at is not null and (new.paid_at, new.bank_account, new.bank_ref) is distinct from (old.paid_at, old.bank_account, old.bank_ref)) then
+    raise exception 'what a merchant payout is never changes' using errcode = 'PB004';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.merchant_payouts_200_check() IS 'A merchant payout is requested, then paid or returned, and a paid one may still come back; what it is never changes.';
+
+CREATE FUNCTION postbox.merchant_payouts_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.merchant_payouts'::regclass then
+    raise exception 'merchant_payouts_500_audit records postbox.merchant_payouts and nothing else' using errcode = 'PB002';
+  end if;
+  perform audit_write(
+    new.merchant_id, 'merchant_payout.' || new.status, 'merchant_payout', new.id::text, null, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
+         else changed_columns(to_jsonb(old), to_jsonb(new)) end);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.merchant_payouts_500_audit() IS 'One audit entry per merchant payout that is requested, paid or returned.';
+
+CREATE FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  source constant text := case p_kind when 'reserve_held' then 'merchant:available' when 'reserve_released' then 'merchant:reserve' end;
+  target constant text := case p_kind when 'reserve_held' then 'merchant:reserve' else 'merchant:available' end;
+  entry uuid;
+begin
+  perform assert_operator_says_why(p_reason);
+  if source is null or p_amount <= 0 then
+    raise exception 'a reserve is held or released, and of something' using errcode = 'PB002';
+  end if;
+  perform assert_spendable(p_merchant_id, source, p_currency, p_amount);
+  entry := ledger_post(p_merchant_id, p_kind, 'reserve', uuidv7()::text, null, jsonb_build_array(
+    jsonb_build_object('account', source, 'currency', p_currency, 'amount', p_amount),
+    jsonb_build_object('account', target, 'currency', p_currency, 'amount', -p_amount)));
+  perform ledger_close();
+  return entry;
+end $$;
+
+COMMENT ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) IS 'J10: money of a merchant is held back (reserve_held) or available again (reserve_released), of what is there and no more.';
 
 CREATE FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) RETURNS void
     LANGUAGE sql
@@ -1721,6 +1988,34 @@ $$;
 
 COMMENT ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) IS 'The provider''s side of a fact.* event, one rule for every line: its balance +net, its fees +fee, and -gross on the account that explains it. ledger_close() follows.';
 
+CREATE FUNCTION postbox.prices_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  before_row jsonb := case when tg_op = 'UPDATE' then to_jsonb(old) end;
+  after_row jsonb := to_jsonb(new);
+  entity text := case tg_table_name when 'provider_prices' then 'provider_price' else 'fee_schedule' end;
+begin
+  if tg_relid <> 'postbox.provider_prices'::regclass and tg_relid <> 'postbox.fee_schedules'::regclass
+     and tg_relid <> 'postbox.fee_schedule_fixed'::regclass then
+    raise exception 'prices_500_audit records postbox.provider_prices, fee_schedules, fee_schedule_fixed' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  perform audit_write(
+    '00000000-0000-0000-0000-000000000000', entity || case tg_op when 'INSERT' then '.created' else '.changed' end, entity,
+    case tg_table_name
+      when 'provider_prices' then concat_ws('/', after_row ->> 'provider', after_row ->> 'account', after_row ->> 'method', after_row ->> 'currency')
+      when 'fee_schedules' then after_row ->> 'id'
+      else after_row ->> 'fee_schedule' end,
+    null, null,
+    case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(after_row))
+         else changed_columns(before_row, after_row) end);
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.prices_500_audit() IS 'One audit entry per price that is set: a provider''s to us, ours to merchants.';
+
 CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1846,11 +2141,17 @@ begin
   if old.refund_id is null and old.dispute_id is null then
     perform emit_child_money(new);
   end if;
-  if old.payment_id is null and new.payment_id is not null then
+  if old.payment_id is null and new.payment_id is not null
+     -- in another currency it says an amount of the payment's own only once its refund or dispute is known
+     or (old.payment_id is not null and num_nonnulls(old.refund_id, old.dispute_id) = 0 and num_nonnulls(new.refund_id, new.dispute_id) = 1
+         and exists (select from payments p where p.merchant_id = new.merchant_id and p.id = new.payment_id and p.currency <> new.currency)) then
     perform emit_fact_event('fact.matched', new);
   end if;
   if old.status = 'pending' and new.status = 'available' then
     perform emit_fact_event('fact.available', new);
+  end if;
+  if new.exchanged and not old.exchanged and new.payment_id is not null then
+    perform reconcile_soon(new.merchant_id, new.payment_id);
   end if;
   return null;
 end $$;
@@ -1960,6 +2261,24 @@ end $$;
 
 COMMENT ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) IS 'What our books say the provider holds for us, and what it says, by currency; what differs is recorded once p_final says that nothing is on its way any more.';
 
+CREATE FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, p_detected_by text, OUT opened bigint, OUT last_merchant_id uuid, OUT last_id uuid) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  page record;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
+  end if;
+  select * into page from ledger_imbalances(p_part, p_merchant_id, p_id, p_limit);
+  select r.opened into opened from record_discrepancies('{}', '{}', array['ledger_imbalance'], page.imbalances, p_detected_by) r;
+  last_merchant_id := page.last_merchant_id;
+  last_id := page.last_id;
+end $$;
+
+COMMENT ON FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, p_detected_by text, OUT opened bigint, OUT last_merchant_id uuid, OUT last_id uuid) IS 'Records what is out of balance on one page of the books; it closes by no rule, and stops payouts to whom it is about.';
+
 CREATE FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2064,6 +2383,12 @@ silence as (
     -- who is behind is told so instead
     else not b.is_behind end
 ),
+refund_silence as (
+  select b.merchant_id, b.id, d.type, 'refund/' || r.id, b.currency, r.amount, null::bigint, r.updated_at + d.silent_for * p_scale
+  from books b
+  join refunds r on r.merchant_id = b.merchant_id and r.payment_id = b.id
+  join refund_deadlines d on d.state = r.state and d.method = b.method
+),
 amount_mismatch as (
   select b.merchant_id, b.id, 'amount_mismatch', '', b.currency, b.amount_captured, b.charged, b.charged_at
   from books b
@@ -2135,7 +2460,7 @@ webhook_missing as (
       where e.merchant_id = k.merchant_id and e.webhook_id = k.id and d.status <> 'done')
 ),
 explained as materialized (
-  select * from state_mismatch union all select * from silence union all select * from amount_mismatch
+  select * from state_mismatch union all select * from silence union all select * from refund_silence union all select * from amount_mismatch
   union all select * from currency_mismatch union all select * from duplicate_charge union all select * from money_after_final
   union all select * from fee_mismatch union all select * from refund_mismatch union all select * from dispute_mismatch
   union all select * from webhook_missing
@@ -2446,6 +2771,34 @@ end $$;
 
 COMMENT ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) IS 'Runs the handler of a stored provider event again, which fetches and applies; false when it is not done.';
 
+CREATE FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) RETURNS postbox.merchant_payouts
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  operator constant text := assert_operator_says_why(p_reason);
+  o merchant_payouts;
+begin
+  if exists (
+    select from discrepancies d
+    where d.type = 'ledger_imbalance' and d.closed_at is null
+      and d.merchant_id in (p_merchant_id, '00000000-0000-0000-0000-000000000000')
+  ) then
+    raise exception 'nothing is paid out of books that are out of balance'
+      using errcode = 'check_violation', constraint = 'merchant_payouts_wait_for_balanced_books';
+  end if;
+  insert into merchant_payouts (merchant_id, currency, amount, requested_by, reason)
+  values (p_merchant_id, p_currency, p_amount, operator, p_reason) returning * into o;
+  perform assert_spendable(p_merchant_id, 'merchant:available', p_currency, p_amount);
+  perform ledger_post(p_merchant_id, 'merchant_payout_requested', 'merchant_payout', o.id::text, null, jsonb_build_array(
+    jsonb_build_object('account', 'merchant:available', 'currency', p_currency, 'amount', p_amount),
+    jsonb_build_object('account', 'merchant_payouts_in_flight', 'currency', p_currency, 'amount', -p_amount)));
+  perform ledger_close();
+  return o;
+end $$;
+
+COMMENT ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) IS 'J9: money of a merchant is on its way to its bank, of what is available and no more; never while its books are out of balance.';
+
 CREATE FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) RETURNS integer
     LANGUAGE plpgsql
     AS $$
@@ -2472,6 +2825,36 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) IS 'Runs these deliveries in their order, each under its own actor, until p_seconds are over; at least two. Returns how many.';
+
+CREATE FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  again integer;
+begin
+  if assert_actor_allowed() <> 'operator' or coalesce(btrim(p_reason), '') = '' then
+    raise exception 'a price is set by an operator who says why' using errcode = 'PB002';
+  end if;
+  perform set_config('postbox.reason', p_reason, true);
+  insert into provider_prices as x (provider, account, method, currency, bps, fixed)
+  values (p_provider, p_account, p_method, p_currency, p_bps, p_fixed)
+  on conflict (provider, account, method, currency) do update set bps = excluded.bps, fixed = excluded.fixed
+  where (x.bps, x.fixed) is distinct from (excluded.bps, excluded.fixed);
+  -- what was too dear by the old price may be right by this one
+  with flagged as materialized (
+    select p.merchant_id, p.id from discrepancies d
+    join payments p on p.merchant_id = d.merchant_id and p.id = d.payment_id
+    where d.closed_at is null and d.type = 'fee_mismatch'
+      and (p.provider, p.provider_account, p.method, p.currency) = (p_provider, p_account, p_method, p_currency)
+    order by p.merchant_id, p.id limit 10000 for no key update of p
+  ),
+  soon as (select reconcile_soon(merchant_id, id) from flagged)
+  select count(*) into again from soon;
+  return again;
+end $$;
+
+COMMENT ON FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) IS 'From now on this is what fees are compared with. Returns how many payments with another fee are compared anew at once.';
 
 CREATE FUNCTION postbox.sign_in_network(p_address inet) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -3384,13 +3767,24 @@ CREATE TABLE postbox.reconciliation_runs (
     "position" jsonb DEFAULT '{}'::jsonb NOT NULL,
     found jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT reconciliation_runs_finished_at_iff_finished CHECK (((status = 'finished'::text) = (finished_at IS NOT NULL))),
-    CONSTRAINT reconciliation_runs_kind_is_known CHECK ((kind = ANY (ARRAY['changes'::text, 'balance'::text, 'payout'::text, 'nightly'::text]))),
     CONSTRAINT reconciliation_runs_status_is_known CHECK ((status = ANY (ARRAY['requested'::text, 'finished'::text]))),
     CONSTRAINT reconciliation_runs_subject_is_bounded CHECK (((length(subject) >= 1) AND (length(subject) <= 400)))
 )
 WITH (fillfactor='70');
 
 COMMENT ON TABLE postbox.reconciliation_runs IS 'One row per look at a provider as a whole: its changes of an hour, its balance of a day, one of its payouts, our payments of a night.';
+
+CREATE TABLE postbox.refund_deadlines (
+    state text NOT NULL,
+    method text NOT NULL,
+    type text NOT NULL,
+    silent_for interval NOT NULL,
+    CONSTRAINT refund_deadlines_method_is_known CHECK ((method = ANY (ARRAY['card'::text, 'us_bank_account'::text, 'ach'::text]))),
+    CONSTRAINT refund_deadlines_silence_is_not_negative CHECK ((silent_for >= '00:00:00'::interval)),
+    CONSTRAINT refund_deadlines_state_is_open CHECK ((state = ANY (ARRAY['requested'::text, 'submitting'::text, 'outcome_unknown'::text, 'pending'::text])))
+);
+
+COMMENT ON TABLE postbox.refund_deadlines IS 'How long a refund may rest in a state without a word: after that, silence itself is a discrepancy. In production''s time.';
 
 CREATE TABLE postbox.refund_transitions (
     from_state text NOT NULL,
@@ -3639,6 +4033,112 @@ COMMENT ON COLUMN report_v1.dead_letters.resolved_at IS 'When they did.';
 
 COMMENT ON COLUMN report_v1.dead_letters.resolved_reason IS 'Why, in their words.';
 
+CREATE VIEW report_v1.discrepancy_ageing WITH (security_barrier='true') AS
+ SELECT
+        CASE
+            WHEN (closed_at IS NULL) THEN 'open'::text
+            ELSE 'closed'::text
+        END AS status,
+    type,
+    severity,
+    postbox.discrepancy_bucket((COALESCE(closed_at, clock_timestamp()) - first_seen_at)) AS bucket,
+    currency,
+    resolved_by AS resolver,
+    count(*) AS discrepancies,
+    (sum(abs(delta)))::bigint AS delta,
+    count(*) FILTER (WHERE (COALESCE(closed_at, clock_timestamp()) > sla_due_at)) AS breached,
+    min(first_seen_at) AS oldest_at
+   FROM postbox.discrepancies d
+  GROUP BY
+        CASE
+            WHEN (closed_at IS NULL) THEN 'open'::text
+            ELSE 'closed'::text
+        END, type, severity, (postbox.discrepancy_bucket((COALESCE(closed_at, clock_timestamp()) - first_seen_at))), currency, resolved_by;
+
+COMMENT ON VIEW report_v1.discrepancy_ageing IS 'One row per kind, age and resolver of discrepancies, open ones by their age now and closed ones by how long they were open.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.status IS 'open or closed.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.type IS 'What did not meet.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.severity IS 'critical, high, medium or low.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.bucket IS '0-1 d, 1-3 d, 3-7 d, 7-30 d or over 30 d.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.currency IS 'ISO 4217, lower case; null where no amounts are compared.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.resolver IS 'Who closed them: the reconciler by rule, or a person; null while open.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.discrepancies IS 'How many.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.delta IS 'Sum of the differences without their signs, in minor units.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.breached IS 'Of these, open past their deadline, or closed after it.';
+
+COMMENT ON COLUMN report_v1.discrepancy_ageing.oldest_at IS 'When the oldest of them was found.';
+
+CREATE VIEW report_v1.ledger_trial_balance WITH (security_barrier='true') AS
+ WITH moved AS (
+         SELECT ((e.recorded_at AT TIME ZONE 'UTC'::text))::date AS day,
+                CASE
+                    WHEN (a.code ~~ 'merchant:%'::text) THEN regexp_replace(a.code, '^merchant:'::text, 'merchant:*:'::text)
+                    ELSE a.code
+                END AS account,
+            a.kind,
+            l.currency,
+            COALESCE(sum(l.amount) FILTER (WHERE (l.amount > 0)), (0)::numeric) AS debits,
+            COALESCE((- sum(l.amount) FILTER (WHERE (l.amount < 0))), (0)::numeric) AS credits
+           FROM ((postbox.ledger_lines l
+             JOIN postbox.ledger_accounts a ON (((a.merchant_id = l.account_merchant_id) AND (a.id = l.account_id))))
+             JOIN postbox.ledger_entries e ON (((e.merchant_id = l.merchant_id) AND (e.id = l.entry_id))))
+          GROUP BY (((e.recorded_at AT TIME ZONE 'UTC'::text))::date),
+                CASE
+                    WHEN (a.code ~~ 'merchant:%'::text) THEN regexp_replace(a.code, '^merchant:'::text, 'merchant:*:'::text)
+                    ELSE a.code
+                END, a.kind, l.currency
+        ), days AS (
+         SELECT d.day,
+            a.account,
+            a.kind,
+            a.currency,
+            COALESCE(m.debits, (0)::numeric) AS debits,
+            COALESCE(m.credits, (0)::numeric) AS credits
+           FROM ((( SELECT DISTINCT moved.day
+                   FROM moved) d
+             CROSS JOIN ( SELECT DISTINCT moved.account,
+                    moved.kind,
+                    moved.currency
+                   FROM moved) a)
+             LEFT JOIN moved m ON (((m.day = d.day) AND (m.account = a.account) AND (m.currency = a.currency))))
+        )
+ SELECT day,
+    account,
+    kind,
+    currency,
+    (COALESCE(sum((debits - credits)) OVER (PARTITION BY account, currency ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), (0)::numeric))::bigint AS opening,
+    (debits)::bigint AS debits,
+    (credits)::bigint AS credits,
+    (sum((debits - credits)) OVER (PARTITION BY account, currency ORDER BY day))::bigint AS closing
+   FROM days;
+
+COMMENT ON VIEW report_v1.ledger_trial_balance IS 'One row per account, currency and day (UTC) with any posting. The closings of one day and currency sum to zero.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.day IS 'The day, in UTC; the last one at or before a date is the balance of that date.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.account IS 'The account; merchants'' accounts of one kind together.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.kind IS 'asset, liability, income or expense.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.currency IS 'ISO 4217, lower case.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.opening IS 'What it held before that day, in minor units; debit is positive.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.debits IS 'What was debited on that day.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.credits IS 'What was credited on that day, as a positive number.';
+
+COMMENT ON COLUMN report_v1.ledger_trial_balance.closing IS 'What it held after that day: opening + debits - credits.';
+
 CREATE VIEW report_v1.payment_register WITH (security_barrier='true') AS
  SELECT p.id AS payment_id,
     p.merchant_id,
@@ -3799,6 +4299,74 @@ COMMENT ON COLUMN report_v1.provider_call_log.request_sha256 IS 'SHA-256 of the 
 COMMENT ON COLUMN report_v1.provider_call_log.response_sha256 IS 'SHA-256 of the response''s original bytes, hex.';
 
 COMMENT ON COLUMN report_v1.provider_call_log.call_id IS 'Names the row.';
+
+CREATE VIEW report_v1.settlement_report WITH (security_barrier='true') AS
+ SELECT o.provider,
+    o.account,
+    o.ref,
+    o.status,
+    o.currency,
+    o.amount AS expected,
+        CASE
+            WHEN (o.lines_read_at IS NOT NULL) THEN s.net
+            ELSE NULL::bigint
+        END AS actual,
+        CASE
+            WHEN (o.lines_read_at IS NOT NULL) THEN (s.net - o.amount)
+            ELSE NULL::bigint
+        END AS delta,
+        CASE
+            WHEN (o.lines_read_at IS NOT NULL) THEN s.lines
+            ELSE NULL::bigint
+        END AS lines,
+    o.created_at_provider AS created_at,
+    o.arrives_at,
+    o.paid_at,
+        CASE
+            WHEN (s.net = o.amount) THEN o.lines_read_at
+            ELSE NULL::timestamp with time zone
+        END AS matched_at,
+    ( SELECT e.recorded_at
+           FROM postbox.ledger_entries e
+          WHERE ((e.merchant_id = o.merchant_id) AND (e.kind = 'payout_paid'::text) AND (e.source_type = 'payout'::text) AND (e.source_id = ((((o.provider || '/'::text) || o.account) || '/'::text) || o.ref)))) AS booked_at,
+    o.failure_code
+   FROM (postbox.payouts o
+     CROSS JOIN LATERAL ( SELECT (COALESCE(sum(t.net), (0)::numeric))::bigint AS net,
+            count(*) AS lines
+           FROM postbox.provider_transactions t
+          WHERE ((t.payout_ref = o.ref) AND (t.provider = o.provider) AND (t.account = o.account) AND (t.currency = o.currency) AND (t.kind <> 'payout'::text))) s);
+
+COMMENT ON VIEW report_v1.settlement_report IS 'One row per payout of a provider to our bank: what was paid, what it is made of, and when both met.';
+
+COMMENT ON COLUMN report_v1.settlement_report.provider IS 'Who paid it out.';
+
+COMMENT ON COLUMN report_v1.settlement_report.account IS 'From which account.';
+
+COMMENT ON COLUMN report_v1.settlement_report.ref IS 'The provider''s id of the payout.';
+
+COMMENT ON COLUMN report_v1.settlement_report.status IS 'pending, in_transit, paid, failed or canceled.';
+
+COMMENT ON COLUMN report_v1.settlement_report.currency IS 'ISO 4217, lower case.';
+
+COMMENT ON COLUMN report_v1.settlement_report.expected IS 'What was paid out, in minor units.';
+
+COMMENT ON COLUMN report_v1.settlement_report.actual IS 'The sum of its lines, net; null while they are not known.';
+
+COMMENT ON COLUMN report_v1.settlement_report.delta IS 'actual - expected: zero, or a payout_mismatch is open.';
+
+COMMENT ON COLUMN report_v1.settlement_report.lines IS 'How many lines it is made of.';
+
+COMMENT ON COLUMN report_v1.settlement_report.created_at IS 'When the provider made it.';
+
+COMMENT ON COLUMN report_v1.settlement_report.arrives_at IS 'When the provider says it is there.';
+
+COMMENT ON COLUMN report_v1.settlement_report.paid_at IS 'When we learned that it was paid.';
+
+COMMENT ON COLUMN report_v1.settlement_report.matched_at IS 'When its lines were known and were its amount.';
+
+COMMENT ON COLUMN report_v1.settlement_report.booked_at IS 'When it was booked to our bank.';
+
+COMMENT ON COLUMN report_v1.settlement_report.failure_code IS 'Why it failed, while failed.';
 
 CREATE VIEW report_v1.transaction_trace WITH (security_barrier='true') AS
  WITH payment_webhooks AS NOT MATERIALIZED (
@@ -4371,6 +4939,12 @@ ALTER TABLE ONLY postbox.ledger_folds
 ALTER TABLE ONLY postbox.ledger_lines
     ADD CONSTRAINT ledger_lines_pkey PRIMARY KEY (merchant_id, entry_id, line);
 
+ALTER TABLE ONLY postbox.merchant_payouts
+    ADD CONSTRAINT merchant_payouts_bank_line_pays_once UNIQUE (merchant_id, bank_account, bank_ref);
+
+ALTER TABLE ONLY postbox.merchant_payouts
+    ADD CONSTRAINT merchant_payouts_pkey PRIMARY KEY (merchant_id, id);
+
 ALTER TABLE ONLY postbox.merchants
     ADD CONSTRAINT merchants_pkey PRIMARY KEY (id);
 
@@ -4452,11 +5026,17 @@ ALTER TABLE ONLY postbox.rate_limits
 ALTER TABLE ONLY postbox.reconcile_due
     ADD CONSTRAINT reconcile_due_pkey PRIMARY KEY (merchant_id, payment_id);
 
+ALTER TABLE postbox.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_kind_is_known CHECK ((kind = ANY (ARRAY['changes'::text, 'balance'::text, 'payout'::text, 'nightly'::text, 'ledger'::text]))) NOT VALID;
+
 ALTER TABLE ONLY postbox.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_one_for_each_subject UNIQUE (merchant_id, provider, account, kind, subject);
 
 ALTER TABLE ONLY postbox.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE ONLY postbox.refund_deadlines
+    ADD CONSTRAINT refund_deadlines_pkey PRIMARY KEY (state, method);
 
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_pkey PRIMARY KEY (from_state, to_state);
@@ -4549,6 +5129,8 @@ CREATE INDEX ledger_folds_by_transaction ON postbox.ledger_folds USING btree (re
 CREATE INDEX ledger_lines_by_payment ON postbox.ledger_lines USING btree (account_id, currency, payment_id) INCLUDE (amount);
 
 CREATE INDEX ledger_lines_feed ON postbox.ledger_lines USING btree (account_merchant_id, epoch, recorded_xid, entry_id, line) WHERE (account_merchant_id <> '00000000-0000-0000-0000-000000000000'::uuid);
+
+CREATE INDEX merchant_payouts_by_time ON postbox.merchant_payouts USING btree (requested_at DESC, id DESC);
 
 CREATE UNIQUE INDEX operation_attempts_key_is_unique ON postbox.operation_attempts USING btree (merchant_id, idempotency_key);
 
@@ -4724,6 +5306,10 @@ CREATE TRIGGER fee_schedule_fixed_200_no_truncate BEFORE TRUNCATE ON postbox.fee
 
 ALTER TABLE postbox.fee_schedule_fixed ENABLE ALWAYS TRIGGER fee_schedule_fixed_200_no_truncate;
 
+CREATE TRIGGER fee_schedule_fixed_500_audit AFTER INSERT OR UPDATE ON postbox.fee_schedule_fixed FOR EACH ROW EXECUTE FUNCTION postbox.prices_500_audit();
+
+ALTER TABLE postbox.fee_schedule_fixed ENABLE ALWAYS TRIGGER fee_schedule_fixed_500_audit;
+
 CREATE TRIGGER fee_schedules_200_append_only BEFORE DELETE OR UPDATE ON postbox.fee_schedules FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.fee_schedules ENABLE ALWAYS TRIGGER fee_schedules_200_append_only;
@@ -4731,6 +5317,10 @@ ALTER TABLE postbox.fee_schedules ENABLE ALWAYS TRIGGER fee_schedules_200_append
 CREATE TRIGGER fee_schedules_200_no_truncate BEFORE TRUNCATE ON postbox.fee_schedules FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.fee_schedules ENABLE ALWAYS TRIGGER fee_schedules_200_no_truncate;
+
+CREATE TRIGGER fee_schedules_500_audit AFTER INSERT OR UPDATE ON postbox.fee_schedules FOR EACH ROW EXECUTE FUNCTION postbox.prices_500_audit();
+
+ALTER TABLE postbox.fee_schedules ENABLE ALWAYS TRIGGER fee_schedules_500_audit;
 
 CREATE TRIGGER ledger_accounts_200_append_only BEFORE DELETE OR UPDATE ON postbox.ledger_accounts FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -4791,6 +5381,18 @@ ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_200_no_trunc
 CREATE TRIGGER ledger_lines_500_audit AFTER INSERT ON postbox.ledger_lines REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION postbox.ledger_lines_500_audit();
 
 ALTER TABLE postbox.ledger_lines ENABLE ALWAYS TRIGGER ledger_lines_500_audit;
+
+CREATE TRIGGER merchant_payouts_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.merchant_payouts FOR EACH ROW EXECUTE FUNCTION postbox.merchant_payouts_200_check();
+
+ALTER TABLE postbox.merchant_payouts ENABLE ALWAYS TRIGGER merchant_payouts_200_check;
+
+CREATE TRIGGER merchant_payouts_200_no_truncate BEFORE TRUNCATE ON postbox.merchant_payouts FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
+
+ALTER TABLE postbox.merchant_payouts ENABLE ALWAYS TRIGGER merchant_payouts_200_no_truncate;
+
+CREATE TRIGGER merchant_payouts_500_audit AFTER INSERT OR UPDATE ON postbox.merchant_payouts FOR EACH ROW EXECUTE FUNCTION postbox.merchant_payouts_500_audit();
+
+ALTER TABLE postbox.merchant_payouts ENABLE ALWAYS TRIGGER merchant_payouts_500_audit;
 
 CREATE TRIGGER merchants_500_audit AFTER INSERT OR UPDATE ON postbox.merchants FOR EACH ROW EXECUTE FUNCTION postbox.tenants_500_audit();
 
@@ -4908,11 +5510,15 @@ CREATE TRIGGER provider_calls_500_audit AFTER INSERT OR UPDATE ON postbox.provid
 
 ALTER TABLE postbox.provider_calls ENABLE ALWAYS TRIGGER provider_calls_500_audit;
 
+CREATE TRIGGER provider_prices_500_audit AFTER INSERT OR UPDATE ON postbox.provider_prices FOR EACH ROW EXECUTE FUNCTION postbox.prices_500_audit();
+
+ALTER TABLE postbox.provider_prices ENABLE ALWAYS TRIGGER provider_prices_500_audit;
+
 CREATE TRIGGER provider_transactions_700_event AFTER INSERT OR UPDATE ON postbox.provider_transactions FOR EACH ROW EXECUTE FUNCTION postbox.provider_transactions_700_event();
 
 ALTER TABLE postbox.provider_transactions ENABLE ALWAYS TRIGGER provider_transactions_700_event;
 
-CREATE TRIGGER reconciliation_runs_700_event AFTER INSERT ON postbox.reconciliation_runs FOR EACH ROW WHEN ((new.kind <> 'nightly'::text)) EXECUTE FUNCTION postbox.reconciliation_runs_700_event();
+CREATE TRIGGER reconciliation_runs_700_event AFTER INSERT ON postbox.reconciliation_runs FOR EACH ROW WHEN ((new.kind <> ALL (ARRAY['nightly'::text, 'ledger'::text]))) EXECUTE FUNCTION postbox.reconciliation_runs_700_event();
 
 ALTER TABLE postbox.reconciliation_runs ENABLE ALWAYS TRIGGER reconciliation_runs_700_event;
 
@@ -5051,6 +5657,12 @@ ALTER TABLE ONLY postbox.ledger_lines
 ALTER TABLE ONLY postbox.ledger_lines
     ADD CONSTRAINT ledger_lines_merchant_id_entry_id_fkey FOREIGN KEY (merchant_id, entry_id) REFERENCES postbox.ledger_entries(merchant_id, id) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.merchant_payouts
+    ADD CONSTRAINT merchant_payouts_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.merchant_payouts
+    ADD CONSTRAINT merchant_payouts_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.operation_attempts
     ADD CONSTRAINT operation_attempts_merchant_id_operation_id_fkey FOREIGN KEY (merchant_id, operation_id) REFERENCES postbox.operations(merchant_id, id) ON DELETE RESTRICT;
 
@@ -5147,6 +5759,9 @@ ALTER TABLE ONLY postbox.reconciliation_runs
 ALTER TABLE ONLY postbox.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_merchant_id_provider_account_fkey FOREIGN KEY (merchant_id, provider, account) REFERENCES postbox.provider_accounts(merchant_id, provider, account) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.refund_deadlines
+    ADD CONSTRAINT refund_deadlines_type_fkey FOREIGN KEY (type) REFERENCES postbox.discrepancy_types(type) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
 
@@ -5214,6 +5829,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_folds TO postbox_api U
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.ledger_lines TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.merchant_payouts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.merchants TO postbox_api USING ((id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.operation_attempts TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -5274,6 +5891,8 @@ ALTER TABLE postbox.ledger_folds ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.ledger_lines ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE postbox.merchant_payouts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE postbox.merchants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.operation_attempts ENABLE ROW LEVEL SECURITY;
@@ -5311,6 +5930,8 @@ CREATE POLICY operator_acts_for_all ON postbox.ledger_entries TO postbox_operato
 CREATE POLICY operator_acts_for_all ON postbox.ledger_folds TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.ledger_lines TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.merchant_payouts TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.merchants TO postbox_operator USING (true) WITH CHECK (true);
 
@@ -5398,6 +6019,8 @@ CREATE POLICY worker_acts_for_all ON postbox.ledger_folds TO postbox_worker USIN
 
 CREATE POLICY worker_acts_for_all ON postbox.ledger_lines TO postbox_worker USING (true) WITH CHECK (true);
 
+CREATE POLICY worker_acts_for_all ON postbox.merchant_payouts TO postbox_worker USING (true) WITH CHECK (true);
+
 CREATE POLICY worker_acts_for_all ON postbox.merchants TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.operation_attempts TO postbox_worker USING (true) WITH CHECK (true);
@@ -5453,97 +6076,6 @@ GRANT ALL ON FUNCTION postbox.acting_type() TO postbox_operator;
 REVOKE ALL ON FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.admit_request(p_key_id text, p_address inet, p_idempotency_key text, p_fingerprint bytea) TO postbox_api;
 
-REVOKE ALL ON FUNCTION postbox.assert_actor_allowed() FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_api;
-GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_worker;
-GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_payment_id uuid, p_currency text, p_provider text, p_account text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.current_epoch() FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_api;
-GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_worker;
-GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_operator;
-
-GRANT SELECT ON TABLE postbox.audit_log TO postbox_api;
-GRANT SELECT ON TABLE postbox.audit_log TO postbox_worker;
-GRANT SELECT ON TABLE postbox.audit_log TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) TO postbox_compliance;
-GRANT ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.audit_write(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_payment_version bigint, p_body jsonb, p_payload_sha256 text, p_reason text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_api;
-GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) TO postbox_api;
-
-REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_worker;
-GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
-
-REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.discrepancies_200_check() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.discrepancies_500_audit() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.discrepancies_700_event() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.disputes_200_check() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.disputes_500_audit() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.disputes_700_event() FROM PUBLIC;
-
-GRANT SELECT,INSERT ON TABLE postbox.provider_transactions TO postbox_worker;
-GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
-
-GRANT UPDATE(merchant_id) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(payment_id) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(status) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(available_on) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(updated_at) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(refund_id) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(dispute_id) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-GRANT UPDATE(payout_ref) ON TABLE postbox.provider_transactions TO postbox_worker;
-
-REVOKE ALL ON FUNCTION postbox.emit_child_money(t postbox.provider_transactions) FROM PUBLIC;
-
-GRANT SELECT ON TABLE postbox.disputes TO postbox_api;
-GRANT SELECT,INSERT,UPDATE ON TABLE postbox.disputes TO postbox_worker;
-GRANT SELECT ON TABLE postbox.disputes TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.emit_dispute_event(p_topic text, d postbox.disputes, p_previous_state text, p_more jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) TO postbox_worker;
-
-REVOKE ALL ON FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
-
 GRANT SELECT ON TABLE postbox.payments TO postbox_api;
 GRANT SELECT,UPDATE ON TABLE postbox.payments TO postbox_worker;
 GRANT SELECT ON TABLE postbox.payments TO postbox_operator;
@@ -5592,6 +6124,113 @@ GRANT INSERT(statement_descriptor) ON TABLE postbox.payments TO postbox_api;
 GRANT INSERT(retry_of) ON TABLE postbox.payments TO postbox_api;
 
 GRANT INSERT(metadata) ON TABLE postbox.payments TO postbox_api;
+
+REVOKE ALL ON FUNCTION postbox.adopt_payment(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.adopt_payment(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.assert_actor_allowed() FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_api;
+GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.assert_actor_allowed() TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_payment_id uuid, p_currency text, p_provider text, p_account text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.assert_operator_says_why(p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.assert_spendable(p_merchant_id uuid, p_code text, p_currency text, p_amount bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.current_epoch() FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_api;
+GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.current_epoch() TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.audit_log TO postbox_api;
+GRANT SELECT ON TABLE postbox.audit_log TO postbox_worker;
+GRANT SELECT ON TABLE postbox.audit_log TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) TO postbox_compliance;
+GRANT ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.audit_write(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_payment_version bigint, p_body jsonb, p_payload_sha256 text, p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) TO postbox_api;
+
+REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.compute_fee(p_amount bigint, p_bps integer, p_fixed bigint) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.discrepancies_open(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.discrepancies_open(p_most integer) TO postbox_api;
+
+REVOKE ALL ON FUNCTION postbox.discrepancy_bucket(p_age interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.discrepancy_bucket(p_age interval) TO postbox_compliance;
+GRANT ALL ON FUNCTION postbox.discrepancy_bucket(p_age interval) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.disputes_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.disputes_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.disputes_700_event() FROM PUBLIC;
+
+GRANT SELECT,INSERT ON TABLE postbox.provider_transactions TO postbox_worker;
+GRANT SELECT ON TABLE postbox.provider_transactions TO postbox_operator;
+
+GRANT UPDATE(merchant_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(payment_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(status) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(available_on) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(updated_at) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(refund_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(dispute_id) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(exchanged) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+GRANT UPDATE(payout_ref) ON TABLE postbox.provider_transactions TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.emit_child_money(t postbox.provider_transactions) FROM PUBLIC;
+
+GRANT SELECT ON TABLE postbox.disputes TO postbox_api;
+GRANT SELECT,INSERT,UPDATE ON TABLE postbox.disputes TO postbox_worker;
+GRANT SELECT ON TABLE postbox.disputes TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.emit_dispute_event(p_topic text, d postbox.disputes, p_previous_state text, p_more jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.emit_dispute_status_unknown(p_merchant_id uuid, p_dispute_id uuid) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transactions) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_previous_state text) FROM PUBLIC;
 
@@ -5649,6 +6288,12 @@ GRANT UPDATE(failure_reason) ON TABLE postbox.refunds TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) FROM PUBLIC;
 
+GRANT SELECT ON TABLE postbox.merchant_payouts TO postbox_worker;
+GRANT SELECT ON TABLE postbox.merchant_payouts TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) TO postbox_operator;
 
@@ -5685,6 +6330,10 @@ REVOKE ALL ON FUNCTION postbox.ledger_entries_900_reconcile() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.ledger_folds_200_closed() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.ledger_imbalances(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, OUT imbalances jsonb, OUT last_merchant_id uuid, OUT last_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.ledger_imbalances(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, OUT imbalances jsonb, OUT last_merchant_id uuid, OUT last_id uuid) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.ledger_imbalances(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, OUT imbalances jsonb, OUT last_merchant_id uuid, OUT last_id uuid) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.ledger_lines_200_balanced() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.ledger_lines_200_check() FROM PUBLIC;
@@ -5698,6 +6347,13 @@ REVOKE ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uui
 GRANT ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.merchant_payouts_200_check() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.merchant_payouts_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) FROM PUBLIC;
 
@@ -5746,6 +6402,8 @@ REVOKE ALL ON FUNCTION postbox.payouts_700_event() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) TO postbox_worker;
 
+REVOKE ALL ON FUNCTION postbox.prices_500_audit() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.proposals_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.proposals_500_audit() FROM PUBLIC;
@@ -5765,6 +6423,10 @@ GRANT ALL ON FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uui
 
 REVOKE ALL ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, p_detected_by text, OUT opened bigint, OUT last_merchant_id uuid, OUT last_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, p_detected_by text, OUT opened bigint, OUT last_merchant_id uuid, OUT last_id uuid) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, p_detected_by text, OUT opened bigint, OUT last_merchant_id uuid, OUT last_id uuid) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) TO postbox_worker;
@@ -5800,8 +6462,14 @@ GRANT ALL ON FUNCTION postbox.release_funds(p_merchant_id uuid, p_payment_id uui
 REVOKE ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.sign_in_network(p_address inet) FROM PUBLIC;
 
@@ -6105,6 +6773,9 @@ GRANT UPDATE("position") ON TABLE postbox.reconciliation_runs TO postbox_worker;
 
 GRANT UPDATE(found) ON TABLE postbox.reconciliation_runs TO postbox_worker;
 
+GRANT SELECT ON TABLE postbox.refund_deadlines TO postbox_worker;
+GRANT SELECT ON TABLE postbox.refund_deadlines TO postbox_operator;
+
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_operator;
 
@@ -6142,11 +6813,20 @@ GRANT SELECT ON TABLE report_v1.access_log TO postbox_operator;
 GRANT SELECT ON TABLE report_v1.dead_letters TO postbox_compliance;
 GRANT SELECT ON TABLE report_v1.dead_letters TO postbox_operator;
 
+GRANT SELECT ON TABLE report_v1.discrepancy_ageing TO postbox_compliance;
+GRANT SELECT ON TABLE report_v1.discrepancy_ageing TO postbox_operator;
+
+GRANT SELECT ON TABLE report_v1.ledger_trial_balance TO postbox_compliance;
+GRANT SELECT ON TABLE report_v1.ledger_trial_balance TO postbox_operator;
+
 GRANT SELECT ON TABLE report_v1.payment_register TO postbox_compliance;
 GRANT SELECT ON TABLE report_v1.payment_register TO postbox_operator;
 
 GRANT SELECT ON TABLE report_v1.provider_call_log TO postbox_compliance;
 GRANT SELECT ON TABLE report_v1.provider_call_log TO postbox_operator;
+
+GRANT SELECT ON TABLE report_v1.settlement_report TO postbox_compliance;
+GRANT SELECT ON TABLE report_v1.settlement_report TO postbox_operator;
 
 GRANT SELECT ON TABLE report_v1.transaction_trace TO postbox_compliance;
 GRANT SELECT ON TABLE report_v1.transaction_trace TO postbox_operator;

@@ -152,6 +152,13 @@ create or replace trigger ledger_accounts_200_append_only before update or delet
 create or replace trigger ledger_accounts_200_no_truncate before truncate on ledger_accounts
   for each statement execute function refuse_change();
 
+create or replace trigger provider_prices_500_audit after insert or update on provider_prices
+  for each row execute function prices_500_audit();
+create or replace trigger fee_schedules_500_audit after insert or update on fee_schedules
+  for each row execute function prices_500_audit();
+create or replace trigger fee_schedule_fixed_500_audit after insert or update on fee_schedule_fixed
+  for each row execute function prices_500_audit();
+
 -- ledger: entries and lines are written together and never again; balanced and folded at COMMIT
 create or replace trigger ledger_entries_200_append_only before update or delete on ledger_entries
   for each row execute function refuse_change();
@@ -176,7 +183,7 @@ create or replace trigger ledger_balances_200_no_truncate before truncate on led
 
 -- runs and payouts: what asks the provider, and what it pays out
 create or replace trigger reconciliation_runs_700_event after insert on reconciliation_runs
-  for each row when (new.kind <> 'nightly') execute function reconciliation_runs_700_event();
+  for each row when (new.kind not in ('nightly', 'ledger')) execute function reconciliation_runs_700_event();
 create or replace trigger payouts_500_audit after insert or update on payouts
   for each row execute function payouts_500_audit();
 create or replace trigger payouts_700_event after insert or update on payouts

@@ -72,22 +72,29 @@ class _Queue(Collector):
         self._edge = edge
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        handlers, unknown = self._edge.queue.read(self._edge.database)
+        seen = self._edge.queue.read(self._edge.database)
+        handlers, unknown = seen.handlers, seen.unknown
         yield _gauge("postbox_database_up", "Whether the database answered.", float(unknown is not None))
         for name, about in (("pending", "Deliveries to be done."), ("dead", "Deliveries that wait for a person.")):
-            yield _by_handler(f"postbox_deliveries_{name}", about, handlers, name)
-        yield _by_handler("postbox_deliveries_oldest_seconds", "Age of the oldest pending one.", handlers, "oldest")
+            yield _labelled(f"postbox_deliveries_{name}", about, handlers, name, "handler")
+        oldest = "Age of the oldest pending one."
+        yield _labelled("postbox_deliveries_oldest_seconds", oldest, handlers, "oldest", "handler")
         if unknown is not None:
             yield _gauge("postbox_payments_outcome_unknown", "Payments without a definite answer.", unknown["payments"])
             yield _gauge("postbox_payments_outcome_unknown_oldest_seconds", "For how long.", unknown["oldest"])
+            for name, column, about in (
+                ("open", "discrepancies", "Books that do not meet."),
+                ("overdue", "overdue", "Of these, past their deadline."),
+            ):
+                yield _labelled(f"postbox_discrepancies_{name}", about, seen.discrepancies, column, "type", "severity")
 
 
 def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, about, value=value)
 
 
-def _by_handler(name: str, about: str, rows: list[Row], column: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, about, labels=["handler"])
+def _labelled(name: str, about: str, rows: list[Row], column: str, *labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, about, labels=labels)
     for row in rows:
-        family.add_metric([row["handler"]], row[column])
+        family.add_metric([row[label] for label in labels], row[column])
     return family

@@ -167,6 +167,11 @@ def proofs(tx: Tx, *, since: datetime, until: datetime) -> list[Row]:
     return tx.all("reconciliation_runs.proofs", since=since, until=until)
 
 
+def balance_of_lines(tx: Tx, *, until: datetime) -> list[Row]:
+    """By provider account and currency: the sum of its stored lines dated before `until`, and what our books hold."""
+    return tx.all("reconciliation_runs.balance_of_lines", until=until)
+
+
 def payout(tx: Tx, ref: str) -> tuple[Row, list[Row]]:
     """One payout and its lines by kind. Raises NotFound."""
     found = tx.one("discrepancies.payout", ref=ref)

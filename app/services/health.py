@@ -30,6 +30,11 @@ def unknown_outcomes(tx: Tx) -> Row:
     return row
 
 
+def open_discrepancies(tx: Tx) -> list[Row]:
+    """By type and severity: how many discrepancies are open, and how many past their deadline, bounded."""
+    return tx.all("health.discrepancies", most=COUNTED_ROWS)
+
+
 def oldest_runnable(tx: Tx) -> float:
     """Seconds for which some delivery could have run and did not; 0.0 when none waits."""
     row = tx.one("health.oldest_runnable", most=COUNTED_MERCHANTS)

@@ -38,8 +38,10 @@ def store_lines(tx: Tx, provider: str, account: str, lines: Sequence[Line]) -> i
 
 
 def _is_news(line: Line, known: Row | None) -> bool:
-    """An available line that has its payment never changes again."""
-    return known is None or known["payment_id"] is None or known["status"] != line.fact.status
+    """An available line that has its payment changes no more, but that it was exchanged may be told late."""
+    if known is None or known["payment_id"] is None:
+        return True
+    return (known["status"], known["exchanged"]) != (line.fact.status, line.fact.exchanged)
 
 
 def _owners(tx: Tx, provider: str, account: str, lines: Sequence[Line]) -> dict[str, tuple[UUID, UUID]]:

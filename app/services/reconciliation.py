@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from app.config import Timing
 from app.db import Tx
 from app.db.pool import Row
+
+# Sorts before every key there can be.
+_FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,32 @@ def compare(tx: Tx, payments: Sequence[Row], *, timing: Timing, detected_by: str
     )
     assert found is not None, "a comparison always answers"
     return Compared(len(payments), found["opened"], found["closed"])
+
+
+@dataclass(frozen=True)
+class LedgerPlace:
+    """Where a walk over the books is: entries first, each zero in itself, then the accounts of merchants."""
+
+    part: str = "entries"
+    merchant_id: UUID = _FIRST
+    id: UUID = _FIRST
+
+    def following(self, page: Row) -> LedgerPlace | None:
+        """Where the walk goes on after a page; None at its end."""
+        if page["id"] is not None:
+            return LedgerPlace(self.part, page["merchant_id"], page["id"])
+        return LedgerPlace("accounts") if self.part == "entries" else None
+
+
+def compare_ledger(tx: Tx, at: LedgerPlace, *, limit: int, detected_by: str) -> tuple[int, LedgerPlace | None]:
+    """Compare a page of the books with itself: how many imbalances were opened, and where the next page begins."""
+    page = tx.one("reconciliation_runs.ledger_page", **vars(at), limit=limit, detected_by=detected_by)
+    assert page is not None, "a page always answers"
+    return page["opened"], at.following(page)
+
+
+def preview_ledger(tx: Tx, at: LedgerPlace, *, limit: int) -> tuple[list[Row], LedgerPlace | None]:
+    """What the same page would open, and where the next one begins."""
+    page = tx.one("reconciliation_runs.preview_ledger_page", **vars(at), limit=limit)
+    assert page is not None, "a page always answers"
+    return page["plan"], at.following(page)

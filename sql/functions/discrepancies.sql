@@ -1,5 +1,11 @@
 -- What a person does about a discrepancy, and what its row tells: audit and event by trigger, so that nobody closes one in silence.
 
+create or replace function discrepancy_bucket(p_age interval) returns text
+  language sql immutable parallel safe
+  return case when p_age < interval '1 day' then '0-1 d' when p_age < interval '3 days' then '1-3 d' when p_age < interval '7 days' then '3-7 d'
+              when p_age < interval '30 days' then '7-30 d' else 'over 30 d' end;
+comment on function discrepancy_bucket is 'How old a discrepancy is, as reports sort them.';
+
 create or replace function discrepancies_200_check() returns trigger
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp

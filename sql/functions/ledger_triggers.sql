@@ -142,11 +142,17 @@ begin
   if old.refund_id is null and old.dispute_id is null then
     perform emit_child_money(new);
   end if;
-  if old.payment_id is null and new.payment_id is not null then
+  if old.payment_id is null and new.payment_id is not null
+     -- in another currency it says an amount of the payment's own only once its refund or dispute is known
+     or (old.payment_id is not null and num_nonnulls(old.refund_id, old.dispute_id) = 0 and num_nonnulls(new.refund_id, new.dispute_id) = 1
+         and exists (select from payments p where p.merchant_id = new.merchant_id and p.id = new.payment_id and p.currency <> new.currency)) then
     perform emit_fact_event('fact.matched', new);
   end if;
   if old.status = 'pending' and new.status = 'available' then
     perform emit_fact_event('fact.available', new);
+  end if;
+  if new.exchanged and not old.exchanged and new.payment_id is not null then
+    perform reconcile_soon(new.merchant_id, new.payment_id);
   end if;
   return null;
 end $$;

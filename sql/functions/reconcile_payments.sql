@@ -74,6 +74,13 @@ silence as (
     -- who is behind is told so instead
     else not b.is_behind end
 ),
+-- the same for its refunds: since when nothing was heard of one that is not over
+refund_silence as (
+  select b.merchant_id, b.id, d.type, 'refund/' || r.id, b.currency, r.amount, null::bigint, r.updated_at + d.silent_for * p_scale
+  from books b
+  join refunds r on r.merchant_id = b.merchant_id and r.payment_id = b.id
+  join refund_deadlines d on d.state = r.state and d.method = b.method
+),
 amount_mismatch as (
   select b.merchant_id, b.id, 'amount_mismatch', '', b.currency, b.amount_captured, b.charged, b.charged_at
   from books b
@@ -149,7 +156,7 @@ webhook_missing as (
       where e.merchant_id = k.merchant_id and e.webhook_id = k.id and d.status <> 'done')
 ),
 explained as materialized (
-  select * from state_mismatch union all select * from silence union all select * from amount_mismatch
+  select * from state_mismatch union all select * from silence union all select * from refund_silence union all select * from amount_mismatch
   union all select * from currency_mismatch union all select * from duplicate_charge union all select * from money_after_final
   union all select * from fee_mismatch union all select * from refund_mismatch union all select * from dispute_mismatch
   union all select * from webhook_missing

@@ -70,7 +70,7 @@ with found as (
   from reconcile_payments(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[], %(scale)s) f
   where f.evidence_at <= statement_timestamp()
 )
-select 'open' as would, f.type, t.severity, f.payment_id, f.currency, c.exponent, f.expected, f.actual
+select 'open' as would, f.type, t.severity, f.payment_id, 'payment/' || f.payment_id as subject, f.currency, c.exponent, f.expected, f.actual
 from found f
 join discrepancy_types t on t.type = f.type
 left join currencies c on c.code = f.currency
@@ -80,7 +80,7 @@ where not exists (
     and (d.closed_at is null or d.status in ('resolved', 'written_off')
          and (d.expected, d.actual, d.currency) is not distinct from (f.expected, f.actual, f.currency)))
 union all
-select 'close', d.type, d.severity, d.payment_id, d.currency, c.exponent, d.expected, d.actual
+select 'close', d.type, d.severity, d.payment_id, d.subject, d.currency, c.exponent, d.expected, d.actual
 from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[]) w (merchant_id, payment_id)
 join discrepancies d on d.merchant_id = w.merchant_id and d.subject = 'payment/' || w.payment_id and d.closed_at is null
 join discrepancy_types t on t.type = d.type and t.closes_itself
@@ -107,17 +107,11 @@ order by 1, p.provider, p.currency;
 
 -- name: ages
 -- Open discrepancies by severity and age.
-select severity, age.bucket, count(*) as open, count(*) filter (where sla_due_at < clock_timestamp()) as overdue
+select severity, discrepancy_bucket(clock_timestamp() - first_seen_at) as bucket, count(*) as open,
+       count(*) filter (where sla_due_at < clock_timestamp()) as overdue
 from discrepancies
-cross join lateral (
-  select case when first_seen_at > clock_timestamp() - interval '1 day' then '0-1 d'
-              when first_seen_at > clock_timestamp() - interval '3 days' then '1-3 d'
-              when first_seen_at > clock_timestamp() - interval '7 days' then '3-7 d'
-              when first_seen_at > clock_timestamp() - interval '30 days' then '7-30 d'
-              else 'over 30 d' end as bucket
-) age
 where closed_at is null
-group by severity, age.bucket;
+group by 1, 2;
 
 -- name: payout
 -- One payout, whose account it left, and the lines it is made of.

@@ -6,6 +6,10 @@ select handler, pending, dead, oldest from queue_backlog(%(most)s) order by hand
 -- Payments whose outcome is unknown, over all merchants, bounded.
 select payments, oldest from outcomes_unknown(%(most)s);
 
+-- name: discrepancies
+-- Books that do not meet by type and severity, over all merchants, bounded.
+select type, severity, discrepancies, overdue from discrepancies_open(%(most)s) order by type, severity;
+
 -- name: oldest_runnable
 -- For how many seconds the oldest delivery that could run has been waiting for a worker, over all merchants, bounded.
 select oldest_runnable(%(most)s) as seconds;

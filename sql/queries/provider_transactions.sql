@@ -1,6 +1,6 @@
 -- name: upsert
--- One money line of the provider, as it says it is now: an available one never becomes pending again, and one that was
--- nobody's moves to its payment, and finds its refund or dispute, once.
+-- One money line of the provider, as it says it is now: an available one never becomes pending again, one that was
+-- nobody's moves to its payment, and finds its refund or dispute, once, and that it was exchanged may be told late.
 insert into provider_transactions as t (merchant_id, provider, account, ref, payment_id, refund_id, dispute_id, kind, source_ref,
   currency, gross, fee, net, status, available_on, created_at_provider, exchanged)
 values (%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, %(payment_id)s, %(refund_id)s, %(dispute_id)s, %(kind)s, %(source_ref)s,
@@ -12,11 +12,13 @@ on conflict (provider, account, ref) do update set
   payment_id = coalesce(t.payment_id, excluded.payment_id),
   refund_id = coalesce(t.refund_id, excluded.refund_id),
   dispute_id = coalesce(t.dispute_id, excluded.dispute_id),
+  exchanged = t.exchanged or excluded.exchanged,
   updated_at = clock_timestamp()
 where (t.status = 'pending' and (t.status, t.available_on) is distinct from (excluded.status, excluded.available_on))
    or (t.payment_id is null and excluded.payment_id is not null)
    or (t.refund_id is null and excluded.refund_id is not null)
-   or (t.dispute_id is null and excluded.dispute_id is not null);
+   or (t.dispute_id is null and excluded.dispute_id is not null)
+   or (not t.exchanged and excluded.exchanged);
 
 -- name: charge_of
 -- The charge line of a payment: what was captured, and when it is ours.
@@ -41,8 +43,8 @@ where t.provider = %(provider)s and t.account = %(account)s and t.status = 'pend
 limit %(limit)s;
 
 -- name: known
--- What is stored of these lines: whose they are, and whether they are available.
-select ref, payment_id, status from provider_transactions
+-- What is stored of these lines: whose they are, whether they are available, and whether they were exchanged.
+select ref, payment_id, status, exchanged from provider_transactions
 where provider = %(provider)s and account = %(account)s and ref = any(%(refs)s::text[]);
 
 -- name: owners
@@ -66,3 +68,11 @@ cross join lateral (
 -- These lines were paid out together.
 update provider_transactions set payout_ref = %(payout_ref)s, updated_at = clock_timestamp()
 where provider = %(provider)s and account = %(account)s and ref = any(%(refs)s::text[]) and payout_ref is null;
+
+-- name: of_child
+-- The money lines of a refund or a dispute, oldest first.
+select t.ref, t.kind, t.currency, c.exponent, t.gross, t.fee, t.net, t.status, t.available_on, t.created_at_provider, t.payout_ref
+from provider_transactions t
+join currencies c on c.code = t.currency
+where t.merchant_id = %(merchant_id)s and t.payment_id = %(payment_id)s and %(id)s::uuid in (t.refund_id, t.dispute_id)
+order by t.created_at_provider, t.ref;

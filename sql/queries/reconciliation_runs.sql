@@ -28,9 +28,9 @@ where merchant_id = %(merchant_id)s and id = %(run_id)s and status = 'requested'
 update reconciliation_runs set status = 'finished', finished_at = clock_timestamp(), found = %(found)s
 where merchant_id = %(merchant_id)s and id = %(run_id)s and status = 'requested';
 
--- name: open_night
--- The oldest night that is not over.
-select * from reconciliation_runs where kind = 'nightly' and status = 'requested' order by requested_at limit 1 for update skip locked;
+-- name: open_walk
+-- The oldest walk of its kind that is not over: a night over the payments, or one over the ledger.
+select * from reconciliation_runs where kind = %(kind)s and status = 'requested' order by requested_at limit 1 for update skip locked;
 
 -- name: night_page
 -- The next payments by key that changed lately, locked; `last` is where the page ends, whatever was left out of it.
@@ -57,3 +57,42 @@ select merchant_id, provider, account, subject, status, asked_by, requested_at, 
 from reconciliation_runs
 where kind = 'balance' and requested_at >= %(since)s and requested_at < %(until)s
 order by requested_at desc;
+
+-- name: ledger_page
+-- The next page of entries or of merchants' accounts, compared with themselves; no place when it was the last.
+select opened, last_merchant_id as merchant_id, last_id as id
+from reconcile_ledger(%(part)s, %(merchant_id)s, %(id)s, %(limit)s, %(detected_by)s);
+
+-- name: preview_ledger_page
+-- What the same page would open, and where it ends; nothing is changed.
+select i.last_merchant_id as merchant_id, i.last_id as id, coalesce((
+  select jsonb_agg(jsonb_build_object('would', 'open', 'type', f.type, 'severity', t.severity, 'payment_id', null, 'subject', f.subject,
+           'currency', f.currency, 'exponent', c.exponent, 'expected', f.expected, 'actual', f.actual))
+  from jsonb_to_recordset(i.imbalances) f (merchant_id uuid, subject text, type text, ref text, currency text, expected bigint, actual bigint)
+  join discrepancy_types t on t.type = f.type
+  left join currencies c on c.code = f.currency
+  where not exists (
+    select from discrepancies d
+    where d.merchant_id = f.merchant_id and d.fingerprint = f.type || ' ' || f.subject || ' ' || f.ref
+      and (d.closed_at is null or (d.expected, d.actual, d.currency) is not distinct from (f.expected, f.actual, f.currency)))), '[]') as plan
+from ledger_imbalances(%(part)s, %(merchant_id)s, %(id)s, %(limit)s) i;
+
+-- name: balance_of_lines
+-- What the provider's lines that are dated before a moment come to, and what our books hold for the same lines.
+select t.provider, t.account, t.currency, c.exponent, sum(t.net)::bigint as lines, coalesce(sum(b.amount), 0)::bigint as books
+from provider_transactions t
+join currencies c on c.code = t.currency
+cross join lateral (
+  select sum(l.amount) as amount
+  from ledger_entries e
+  left join ledger_entries r on r.merchant_id = e.merchant_id and r.reverses_entry_id = e.id
+  join ledger_lines l on l.merchant_id = e.merchant_id and l.entry_id in (e.id, r.id) and l.currency = t.currency
+  join ledger_accounts a on a.merchant_id = l.account_merchant_id and a.id = l.account_id
+   and a.code in (t.provider || ':pending', t.provider || ':available')
+  -- a line that was matched later was booked while it was the platform's
+  where e.merchant_id in (t.merchant_id, '00000000-0000-0000-0000-000000000000') and e.kind in ('fact_recorded', 'fact_available')
+    and e.source_type = 'provider_transaction' and e.source_id = t.provider || '/' || t.account || '/' || t.ref
+) b
+where t.created_at_provider < %(until)s
+group by t.provider, t.account, t.currency, c.exponent
+order by t.provider, t.account, t.currency;

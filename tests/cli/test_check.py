@@ -155,7 +155,8 @@ DAMAGES = {
     ],
     "facts_are_booked": [f"{LEDGER_OPEN}; {forgotten('fact_recorded')}"],
     "discrepancies_are_what_is_found": [
-        "delete from reconcile_due; insert into provider_prices values ('stripe', 'default', 'card', 'usd', 1, 0)",
+        "delete from reconcile_due; alter table provider_prices disable trigger user;"
+        " insert into provider_prices values ('stripe', 'default', 'card', 'usd', 1, 0)",
         "delete from reconcile_due; alter table discrepancies disable trigger user;"
         " insert into discrepancies"
         " (merchant_id, type, severity, subject, payment_id, evidence_at, sla_due_at, detected_by)"
@@ -164,8 +165,8 @@ DAMAGES = {
     "payouts_are_their_lines": [
         "alter table payouts disable trigger user;"
         " insert into payouts (merchant_id, provider, account, ref, status, currency, amount, created_at_provider,"
-        " arrives_at, automatic, lines_read_at) select merchant_id, provider, account, 'po_1', 'in_transit', 'usd', 942,"
-        " now(), now(), true, now() from provider_accounts where account = 'default';"
+        " arrives_at, automatic, lines_read_at) select merchant_id, provider, account, 'po_1', 'in_transit', 'usd',"
+        " 942, now(), now(), true, now() from provider_accounts where account = 'default';"
         " update provider_transactions set payout_ref = 'po_1'",
     ],
     "merchant_payouts_are_in_flight": [

@@ -49,6 +49,17 @@ def test_a_dry_run_says_what_it_would_open_and_changes_nothing(postbox: Postbox,
     assert conn.execute("select * from discrepancies").fetchall() == []
 
 
+def test_a_run_without_a_range_compares_the_ledger_with_itself(postbox: Postbox, conn: Connection) -> None:
+    met(conn)
+    conn.execute("alter table ledger_balances disable trigger user")
+    conn.execute("update ledger_balances set amount = amount + 1 where amount <> 0")
+    told = postbox("reconcile", "run", "--dry-run", "--json")
+    assert (told.code, told.json["opened"], [row["type"] for row in told.json["plan"]]) == (0, 1, ["ledger_imbalance"])
+    assert "ledger_account/merchant:" in postbox("reconcile", "run", "--dry-run").out
+    assert postbox("reconcile", "run", "--since", "2020-01-01", "--json").json["opened"] == 0
+    assert [postbox("reconcile", "run", "--json").json["opened"] for _ in range(2)] == [1, 0]
+
+
 def test_a_run_is_about_the_payments_it_names(postbox: Postbox, conn: Connection) -> None:
     p = damaged(conn)
     assert postbox("reconcile", "run", "--payment", str(p["id"]), "--json").json["payments"] == 1
@@ -136,3 +147,16 @@ def test_the_report_is_one_page_that_loads_nothing_and_escapes_everything(
     assert "&lt;b&gt;order&lt;/b&gt;" in text and "<b>order" not in text
     for told in ("42.00 usd", "9.00 usd", "duplicate_charge", "money_after_final", "51.00 usd"):
         assert told in text, told
+
+
+def test_a_days_balance_is_proved_again_from_the_lines_that_are_stored(postbox: Postbox, conn: Connection) -> None:
+    met(conn, amount=4_200)
+    today = postbox("reconcile", "balance", "--json")
+    [row] = today.json["lines"]
+    assert (today.code, row["lines"], row["books"], row["agrees"]) == (0, 4_141, 4_141, True)
+    assert "was not asked" in postbox("reconcile", "balance").out
+    early = postbox("reconcile", "balance", "--date", "2020-01-01", "--json")
+    assert (early.code, early.json) == (0, {"lines": [], "told": []})
+    conn.execute("alter table ledger_lines disable trigger user")
+    conn.execute("update ledger_lines set amount = amount - 1 where amount = 4141")
+    assert postbox("reconcile", "balance").code == 1

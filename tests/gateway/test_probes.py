@@ -8,8 +8,11 @@ from app.db import pool as pool_module
 from app.db.queries import QUERIES
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
+from tests import factories
 from tests.gateway.conftest import CARD
 from tests.gateway.waiting import until
+from tests.ledger import books
+from tests.reconciliation import comparing
 
 
 @pytest.fixture
@@ -61,6 +64,15 @@ def test_metrics_tell_requests_and_the_queue(app, api, payment_in, sql):
     assert 'postbox_deliveries_pending{handler="submit_payment"} 1.0' in text
     assert 'postbox_deliveries_dead{handler="submit_payment"} 1.0' in text
     assert "postbox_payments_outcome_unknown 1.0" in text
+
+
+def test_metrics_tell_what_does_not_meet_by_type_and_severity(app, sql):
+    p = factories.payment(sql, "failed")
+    books.fact(sql, p)
+    comparing.compare(sql, p)
+    text = app.test_client().get("/metrics").text
+    assert 'postbox_discrepancies_open{severity="critical",type="money_after_final"} 1.0' in text
+    assert 'postbox_discrepancies_overdue{severity="critical",type="money_after_final"} 0.0' in text
 
 
 def test_the_queue_is_asked_at_most_every_few_seconds(app, api):

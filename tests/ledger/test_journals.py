@@ -138,6 +138,33 @@ def test_a_late_match_in_another_currency_goes_through_fx_too(conn: Connection) 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("child", ["refund", "dispute"])
+def test_a_line_in_another_currency_whose_refund_or_dispute_is_found_later_leaves_suspense(
+    conn: Connection, child: str, newest_first: bool
+) -> None:
+    p = factories.payment(conn, "confirmed", currency="eur", amount=2_000)
+    line = fact(conn, p, kind=child, currency="usd", gross=-1_090, fee=0)
+    made = getattr(factories, child)(conn, p, amount=1_000, state="pending" if child == "refund" else "open")
+    with factories.acting(conn, "worker"):
+        conn.execute(f"update provider_transactions set {child}_id = %s where ref = %s", [made["id"], line["ref"]])
+    for _ in range(2):
+        handle_facts(conn, newest_first=newest_first)
+    assert books(conn, payment_id=p["id"]) == {
+        "clearing:stripe": {"eur": 1_000}, "fx": {"eur": -1_000, "usd": 1_090}, "stripe:pending": {"usd": -1_090},
+    }  # fmt: skip
+
+
+def test_a_line_in_the_payments_own_currency_is_cleared_once_however_late_its_refund_is_found(conn: Connection) -> None:
+    p = factories.payment(conn, "confirmed")
+    line = fact(conn, p, kind="refund", gross=-400, fee=0)
+    r = factories.refund(conn, p, "pending", amount=400)
+    with factories.acting(conn, "worker"):
+        conn.execute("update provider_transactions set refund_id = %s where ref = %s", [r["id"], line["ref"]])
+    handle_facts(conn)
+    assert books(conn, payment_id=p["id"]) == {"clearing:stripe": {"usd": 400}, "stripe:pending": {"usd": -400}}
+
+
 @pytest.mark.parametrize("currency, amount", [("jpy", 1_050), ("kwd", 1_230)])
 def test_zero_and_three_decimal_currencies_are_booked_in_their_own_units(
     conn: Connection, currency: str, amount: int

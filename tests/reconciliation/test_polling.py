@@ -12,7 +12,7 @@ import requests
 from app.config import PLATFORM_MERCHANT_ID, SANDBOX_API_KEY
 from app.model.actor import Actor, ActorType, Role
 from app.services.checks import violations
-from jobs.provider_runs import compare_night_once, request_runs_once
+from jobs.provider_runs import compare_ledger_once, compare_night_once, request_runs_once
 from tests import factories
 from tests.fixtures.sandbox import Sandbox
 from tests.fixtures.worker import Hand
@@ -25,12 +25,13 @@ READER = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 def poll(hand: Hand) -> None:
     """Another hour has come: ask for its changes, and do everything that follows."""
     hand.connection.execute("delete from reconciliation_runs where status = 'finished' and kind <> 'payout'")
-    assert request_runs_once(hand.runtime) == 3
+    assert request_runs_once(hand.runtime) == 4
     hand.until(lambda: not hand.open_deliveries() and not unfinished(hand))
 
 
 def unfinished(hand: Hand) -> list[dict[str, Any]]:
     compare_night_once(hand.runtime)
+    compare_ledger_once(hand.runtime)
     return hand.connection.execute("select kind from reconciliation_runs where status <> 'finished'").fetchall()
 
 
@@ -189,7 +190,7 @@ def test_a_balance_that_differs_however_often_it_is_asked_is_flagged(hand: Hand)
 def test_each_window_of_time_is_asked_for_once_by_whichever_worker_is_first(hand: Hand) -> None:
     slow = replace(hand.runtime.timing, changes_every=1e6, balance_every=1e6, night_every=1e6)
     runtime = replace(hand.runtime, settings=replace(hand.runtime.settings, timing=slow))
-    assert [request_runs_once(runtime), request_runs_once(runtime)] == [3, 0]
+    assert [request_runs_once(runtime), request_runs_once(runtime)] == [4, 0]
 
 
 def test_a_change_found_long_after_its_webhook_was_due_is_a_discrepancy_until_it_is_applied(hand: Hand) -> None:

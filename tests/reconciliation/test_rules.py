@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from app.db import Tx
+from app.model.snapshot import Fact
+from app.services import facts
 from tests import factories
 from tests.factories import Connection, Row
 from tests.ledger import books
 from tests.reconciliation.comparing import compare, flagged, line, met, next_look, opened
 
 AT_ONCE = 0.0
+LINE = ("ref", "kind", "source_ref", "currency", "gross", "fee", "net", "status", "available_on")
 
 Damage = Callable[[Connection], Row]
 
@@ -120,6 +124,22 @@ def booked_once_too_often(conn: Connection) -> Row:
     return p
 
 
+def told_late_that_it_was_exchanged(conn: Connection, p: Row) -> None:
+    said = conn.execute("select * from provider_transactions where payment_id = %(id)s", p).fetchone()
+    assert said is not None
+    fact = Fact(**{name: said[name] for name in LINE}, created_at=said["created_at_provider"], exchanged=True)
+    with factories.acting(conn, "worker"):
+        facts.store(Tx(conn), p, fact)
+    assert (next_look(conn, p) or 0) <= 0.5
+
+
+def agreed(conn: Connection, *, bps: int, fixed: int) -> None:
+    with factories.acting(conn, "operator"):
+        conn.execute(
+            "select set_provider_price('stripe', 'default', 'card', 'usd', %s, %s, 'as in the contract')", [bps, fixed]
+        )
+
+
 DAMAGES: dict[str, tuple[Damage, tuple[int | None, int | None]]] = {
     "missing_at_provider": (lost_by_the_provider, (1_000, 0)),
     "amount_mismatch": (another_amount, (1_000, 900)),
@@ -200,6 +220,8 @@ def test_a_bank_debit_has_its_line_before_it_succeeds(conn: Connection) -> None:
         ("state_mismatch", lambda conn, p: factories.advance(conn, p, "confirmed")),
         ("refund_mismatch", lambda conn, p: line(conn, p, "refund_failure", 300)),
         ("dispute_mismatch", lambda conn, p: line(conn, p, "dispute_reversal", p["amount"])),
+        ("currency_mismatch", lambda conn, p: told_late_that_it_was_exchanged(conn, p)),
+        ("fee_mismatch", lambda conn, p: agreed(conn, bps=290, fixed=30)),
         (
             "clearing_nonzero",
             lambda conn, p: books.post(

@@ -10,6 +10,8 @@ from tests import factories
 from tests.cli import story
 from tests.factories import Connection
 from tests.fixtures.database import Clone
+from tests.ledger import books
+from tests.reconciliation import comparing
 
 AT, TEXT, ID, INT, BOOL = "timestamp with time zone", "text", "uuid", "bigint", "boolean"
 
@@ -25,6 +27,45 @@ CONTRACT = {
         "result": TEXT,
         "row_count": "integer",
         "request_id": TEXT,
+    },
+    "discrepancy_ageing": {
+        "status": TEXT,
+        "type": TEXT,
+        "severity": TEXT,
+        "bucket": TEXT,
+        "currency": TEXT,
+        "resolver": TEXT,
+        "discrepancies": INT,
+        "delta": INT,
+        "breached": INT,
+        "oldest_at": AT,
+    },
+    "ledger_trial_balance": {
+        "day": "date",
+        "account": TEXT,
+        "kind": TEXT,
+        "currency": TEXT,
+        "opening": INT,
+        "debits": INT,
+        "credits": INT,
+        "closing": INT,
+    },
+    "settlement_report": {
+        "provider": TEXT,
+        "account": TEXT,
+        "ref": TEXT,
+        "status": TEXT,
+        "currency": TEXT,
+        "expected": INT,
+        "actual": INT,
+        "delta": INT,
+        "lines": INT,
+        "created_at": AT,
+        "arrives_at": AT,
+        "paid_at": AT,
+        "matched_at": AT,
+        "booked_at": AT,
+        "failure_code": TEXT,
     },
     "transaction_trace": {
         "merchant_id": ID,
@@ -202,6 +243,71 @@ def test_compliance_reads_the_reports_in_plain_sql(database: Clone, compliance: 
     assert hooks == [(told["evt"], "done", 1, True)]
     letters = read("select bucket, handler, amount_at_risk, message from report_v1.dead_letters")
     assert letters == [("under 1 h", "submit_payment", 1000, "failure 3")]
+
+
+def test_a_trial_balance_ends_every_day_in_zero_and_opens_with_the_day_before(
+    database: Clone, compliance: Connection
+) -> None:
+    admin = database.connect(admin=True)
+    told = story.refunded_and_disputed(admin)
+    admin.execute("alter table ledger_entries disable trigger user")
+    admin.execute("update ledger_entries set recorded_at = recorded_at - interval '1 day' where kind like 'payment%%'")
+    days = compliance.execute(
+        "select day, sum(closing)::int as total, sum(debits - credits)::int as moved, count(*) as accounts"
+        " from report_v1.ledger_trial_balance group by day order by day"
+    ).fetchall()
+    assert [(row["total"], row["moved"]) for row in days] == [(0, 0), (0, 0)]
+    assert days[0]["accounts"] == days[1]["accounts"]
+    cleared = compliance.execute(
+        "select opening, debits, credits, closing from report_v1.ledger_trial_balance where account = 'clearing:stripe'"
+        " order by day"
+    ).fetchall()
+    assert [tuple(row.values()) for row in cleared] == [(0, 1_000, 0, 1_000), (1_000, 1_000, 2_000, 0)], told.names
+
+
+def test_a_payout_is_settled_when_its_lines_are_its_amount(database: Clone, compliance: Connection) -> None:
+    admin = database.connect(admin=True)
+    told = story.settled(admin)
+    with factories.acting(admin, "reconciler"):
+        admin.execute(
+            "insert into payouts (merchant_id, provider, account, ref, status, currency, amount, created_at_provider,"
+            " arrives_at, automatic, lines_read_at) select merchant_id, provider, account, 'po_' || amount,"
+            " 'in_transit', 'usd', amount, now(), now(), true, now() from provider_accounts,"
+            " unnest(array[941, 900]) amount where account = 'default'"
+        )
+    read = "select expected, actual, delta, lines, matched_at is not null as matched from report_v1.settlement_report"
+    for ref, line in (("po_941", (941, 941, 0, 1, True)), ("po_900", (900, 941, 41, 1, False))):
+        admin.execute("update provider_transactions set payout_ref = %s where ref = %s", [ref, told["txn"]])
+        rows = compliance.execute(f"{read} where ref = %s".encode(), [ref]).fetchall()
+        assert [tuple(row.values()) for row in rows] == [line]
+
+
+def test_discrepancies_are_counted_by_kind_age_and_who_closed_them(database: Clone, compliance: Connection) -> None:
+    admin = database.connect(admin=True)
+    for days in (0, 5):
+        p = factories.payment(admin, "failed")
+        books.fact(admin, p)
+        comparing.compare(admin, p)
+        admin.execute("alter table discrepancies disable trigger user")
+        admin.execute(
+            "update discrepancies set first_seen_at = first_seen_at - make_interval(days => %s),"
+            " sla_due_at = sla_due_at - make_interval(days => %s) where payment_id = %s",
+            [days, days, p["id"]],
+        )
+        admin.execute("alter table discrepancies enable always trigger discrepancies_200_check")
+    with factories.acting(admin, "operator"):
+        admin.execute(
+            "update discrepancies set status = 'resolved', closed_at = clock_timestamp(), resolved_by = 'ann',"
+            " resolution_code = 'explained', resolution_note = 'wire' where payment_id = %s",
+            [p["id"]],
+        )
+    rows = compliance.execute(
+        "select status, bucket, resolver, discrepancies, delta, breached"
+        " from report_v1.discrepancy_ageing order by status"
+    ).fetchall()
+    assert [tuple(row.values()) for row in rows] == [
+        ("closed", "3-7 d", "ann", 1, 1_000, 1), ("open", "0-1 d", None, 1, 1_000, 0),
+    ]  # fmt: skip
 
 
 def test_a_refused_webhook_is_a_row_of_its_second(database: Clone, compliance: Connection) -> None:

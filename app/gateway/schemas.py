@@ -13,6 +13,7 @@ from marshmallow import INCLUDE, RAISE, ValidationError, fields, validate
 from app.gateway.card_numbers import holds_card_number
 from app.gateway.cursor import MAX_LENGTH as MAX_CURSOR
 from app.gateway.strict_json import LARGEST, UNSTORABLE
+from app.model.operation import REFUND_REASONS
 from app.model.states import DisputeState, RefundState, State
 
 # Bounds of the columns behind them (payments_texts_are_bounded) and of what providers take back in metadata.
@@ -28,9 +29,6 @@ CARD_NUMBER = "This looks like a card number; send a token instead."
 
 # Why a merchant cancels, in our words; the others of payments_cancel_reason_is_known are ours to use.
 CANCEL_REASONS = ("requested", "abandoned", "duplicate", "fraudulent")
-
-# Why a merchant refunds, in our words.
-REFUND_REASONS = ("requested", "duplicate", "fraudulent")
 
 CURRENCY = "[a-z]{3}"
 _PROVIDER_IDS = r"[A-Za-z0-9_\-]+"

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+# Why somebody refunds, in our words.
+REFUND_REASONS = ("requested", "duplicate", "fraudulent")
+
 
 class Kind(StrEnum):
     SUBMIT = "submit"

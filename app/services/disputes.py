@@ -8,7 +8,7 @@ from app.db import Tx
 from app.db.pool import Row
 from app.errors import NotFound
 from app.services.authentication import Caller
-from app.services.listing import Filter, position
+from app.services.listing import Anyones, Filter, position
 
 
 def get(tx: Tx, caller: Caller, dispute_id: UUID | None) -> Row:
@@ -24,3 +24,17 @@ def get(tx: Tx, caller: Caller, dispute_id: UUID | None) -> Row:
 def page(tx: Tx, caller: Caller, wanted: Filter) -> list[Row]:
     """Up to `limit` disputes of the caller, newest first."""
     return tx.all("disputes.page", merchant_id=caller.merchant_id, livemode=caller.livemode, **position(wanted))
+
+
+def find(tx: Tx, wanted: Anyones, *, limit: int) -> list[Row]:
+    """Disputes of all merchants, newest first."""
+    return tx.all("disputes.find", id=None, **vars(wanted), limit=limit)
+
+
+def show(tx: Tx, dispute_id: UUID) -> tuple[Row, list[Row]]:
+    """One dispute, whoever's it is, and its money lines. Raises NotFound."""
+    row = tx.one("disputes.find", id=dispute_id, **vars(Anyones()), limit=1)
+    if row is None:
+        raise NotFound(f"there is no dispute {dispute_id}")
+    ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
+    return row, tx.all("provider_transactions.of_child", **ids, id=dispute_id)

@@ -21,6 +21,15 @@ class Filter:
     before: tuple[datetime, UUID] | None = None
 
 
+@dataclass(frozen=True)
+class Anyones:
+    """Which refunds or disputes an operator looks at, whoever's they are, newest first."""
+
+    merchant_id: UUID | None = None
+    payment_id: UUID | None = None
+    state: str | None = None
+
+
 def position(wanted: Filter) -> dict[str, Any]:
     """The filter as the queries take it."""
     before, before_id = wanted.before or ("infinity", _LAST)

@@ -13,7 +13,7 @@ from app.model.operation import FIRST_STEP, Kind, params_sha256, refund_params
 from app.model.states import State
 from app.services.authentication import Caller
 from app.services.children import follow_facts
-from app.services.listing import Filter, position
+from app.services.listing import Anyones, Filter, position
 
 # Where there is money of the payer's that nobody else has a claim on.
 REFUNDABLE = frozenset({State.CONFIRMED, State.SETTLED})
@@ -97,6 +97,32 @@ def get(tx: Tx, caller: Caller, refund_id: UUID | None) -> Row:
 def page(tx: Tx, caller: Caller, wanted: Filter) -> list[Row]:
     """Up to `limit` refunds of the caller, newest first."""
     return tx.all("refunds.page", merchant_id=caller.merchant_id, livemode=caller.livemode, **position(wanted))
+
+
+# -- for operators ---------------------------------------------------------------------------------------------
+
+
+def request_by_operator(tx: Tx, payment_id: UUID, *, amount: int | None, reason: str) -> Row:
+    """The same for an operator, of any merchant's payment. Raises as `request`."""
+    payment = tx.one("refunds.payment_of_operator", payment_id=payment_id)
+    if payment is None:
+        raise NotFound(f"there is no payment {payment_id}")
+    for_whom = Caller(payment["merchant_id"], "operator", payment["livemode"])
+    return request(tx, for_whom, payment_id, amount=amount, reason=reason)
+
+
+def find(tx: Tx, wanted: Anyones, *, limit: int) -> list[Row]:
+    """Refunds of all merchants, newest first."""
+    return tx.all("refunds.find", id=None, **vars(wanted), limit=limit)
+
+
+def show(tx: Tx, refund_id: UUID) -> tuple[Row, list[Row]]:
+    """One refund, whoever's it is, and its money lines. Raises NotFound."""
+    row = tx.one("refunds.find", id=refund_id, **vars(Anyones()), limit=1)
+    if row is None:
+        raise NotFound(f"there is no refund {refund_id}")
+    ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
+    return row, tx.all("provider_transactions.of_child", **ids, id=refund_id)
 
 
 # -- while its operation runs; the payment's lock is held ------------------------------------------------------

@@ -47,3 +47,16 @@ where d.merchant_id = %(merchant_id)s
   and (%(state)s::text is null or d.state = %(state)s)
 order by d.created_at desc, d.id desc
 limit %(limit)s;
+
+-- name: find
+-- Disputes as operators see them, newest first.
+select d.*, p.reference, c.exponent
+from disputes d
+join payments p on p.merchant_id = d.merchant_id and p.id = d.payment_id
+join currencies c on c.code = d.currency
+where (%(id)s::uuid is null or d.id = %(id)s)
+  and (%(merchant_id)s::uuid is null or d.merchant_id = %(merchant_id)s)
+  and (%(payment_id)s::uuid is null or d.payment_id = %(payment_id)s)
+  and (%(state)s::text is null or d.state = %(state)s)
+order by d.created_at desc, d.id desc
+limit %(limit)s;

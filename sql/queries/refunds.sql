@@ -45,3 +45,20 @@ where r.merchant_id = %(merchant_id)s
   and (%(state)s::text is null or r.state = %(state)s)
 order by r.created_at desc, r.id desc
 limit %(limit)s;
+
+-- name: find
+-- Refunds as operators see them, newest first.
+select r.*, p.reference, c.exponent
+from refunds r
+join payments p on p.merchant_id = r.merchant_id and p.id = r.payment_id
+join currencies c on c.code = r.currency
+where (%(id)s::uuid is null or r.id = %(id)s)
+  and (%(merchant_id)s::uuid is null or r.merchant_id = %(merchant_id)s)
+  and (%(payment_id)s::uuid is null or r.payment_id = %(payment_id)s)
+  and (%(state)s::text is null or r.state = %(state)s)
+order by r.created_at desc, r.id desc
+limit %(limit)s;
+
+-- name: payment_of_operator
+-- Whose payment it is, and in which mode, for an operator who refunds it.
+select merchant_id, livemode from payments where id = %(payment_id)s;

@@ -12,10 +12,11 @@ from procrastinate import App, JobContext
 
 from app.config import load_settings, secret
 from app.services.deliveries import DeliveryKey
-from jobs.local import Turn, run_local
+from jobs.local import run_local
 from jobs.queue import LOCAL, REMOTE, DeafConnector, worker_conninfo
 from jobs.remote import run_remote
 from jobs.runtime import Runtime, open_runtime
+from jobs.turn import Turn
 
 LANES = (REMOTE, LOCAL)
 CLOCK_QUEUE = "clock"

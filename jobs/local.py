@@ -6,11 +6,9 @@ delivery that fails alone counts a failure.
 
 from __future__ import annotations
 
-import itertools
 import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,49 +25,18 @@ from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
 from jobs.runtime import Runtime
+from jobs.turn import GROUP_LEAST, GROUP_PATIENCE, GROUP_SECONDS, Turn
 
 logger = logging.getLogger(__name__)
 
-# One group: enough to amortise the commit, small enough that the API never waits long for a payment's lock.
-GROUP_SECONDS = 0.050
-# How many to pick for that time before it is known how long one takes, and never more than.
-GROUP_SIZE = 100
-GROUP_MOST = 250
-# The carrier's own, which is the oldest, and one of the merchant whose turn it is: both are run however slow they are.
-GROUP_LEAST = 2
-# How much of what is known about the time of one a new group replaces.
-LEARNING = 0.3
 # The clock is read this often, so the last stretch may overrun by as much work.
 SYNC_EVERY = 10
 # A handler of this lane only touches the database; one that takes longer than this is broken.
 STATEMENT_MS = 2_000
 # lock_timeout ran out.
 LOCK_NOT_AVAILABLE = "55P03"
-NOBODY = "00000000-0000-0000-0000-000000000000"
 
 Row = dict[str, Any]
-
-
-@dataclass
-class Turn:
-    """Whose deliveries come first in the next group, so that nobody waits behind another's, and how many it takes."""
-
-    after: str = NOBODY
-    seconds_each: float = GROUP_SECONDS / GROUP_SIZE
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def size(self) -> int:
-        """As many as the time of one group suffices for, going by the last ones."""
-        return max(GROUP_LEAST, min(GROUP_MOST, round(GROUP_SECONDS / self.seconds_each)))
-
-    def move(self, group: Sequence[Row]) -> None:
-        with self.lock:
-            self.after = str(group[-1]["merchant_id"])
-
-    def learn(self, ran: int, seconds: float) -> None:
-        with self.lock:
-            self.seconds_each += LEARNING * (seconds / ran - self.seconds_each)
 
 
 @dataclass
@@ -94,7 +61,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
     except Exception as error:
         if not picked:
             raise
-        return _rerun(runtime, picked, error)
+        return _rerun(runtime, picked, error, turn)
     return len(group.done)
 
 
@@ -113,14 +80,10 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             siblings = tx.all("deliveries.pick_siblings", after=turn.after, limit=size, handlers=_local_handlers())
             picked += [row for row in siblings if _key(row) != key][: size - 1]
             turn.move(picked)
-        began = time.monotonic()
-        group = _run_group(tx, runtime, picked)
-        if len(group.done) > 1:
-            turn.learn(len(group.done), time.monotonic() - began)
-        return group
+        return _run_group(tx, runtime, picked, turn)
 
 
-def _rerun(runtime: Runtime, group: list[Row], error: Exception) -> int:
+def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> int:
     """The group failed as a whole: halve it until what fails stands alone."""
     if _is_outage(error):
         raise error
@@ -133,10 +96,10 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception) -> int:
         count_failure(runtime, _key(group[0]), group[0]["job_id"], error)
         return 0
     middle = len(group) // 2
-    return sum(_run_half(runtime, half) for half in (group[:middle], group[middle:]))
+    return sum(_run_half(runtime, half, turn) for half in (group[:middle], group[middle:]))
 
 
-def _run_half(runtime: Runtime, half: list[Row]) -> int:
+def _run_half(runtime: Runtime, half: list[Row], turn: Turn) -> int:
     try:
         with runtime.database.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
             again = tx.all(
@@ -146,46 +109,68 @@ def _run_half(runtime: Runtime, half: list[Row]) -> int:
                 handlers=[row["handler"] for row in half],
                 job_ids=[row["job_id"] for row in half],
             )
-            return len(_run_group(tx, runtime, again).done) if again else 0
+            return len(_run_group(tx, runtime, again, turn).done) if again else 0
     except Exception as error:
-        return _rerun(runtime, half, error)
+        return _rerun(runtime, half, error, turn)
 
 
-def _run_group(tx: Tx, runtime: Runtime, group: list[Row]) -> Group:
+def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn) -> Group:
     """Lock, run, mark: what is not free or finds the time over is left to another group."""
     locked = _lock_payments(tx, group)
     free = [row for row in group if row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked]
-    deadline = time.monotonic() + GROUP_SECONDS
-    result = Group()
-    for in_database, run in itertools.groupby(free, key=lambda row: _handler(row).in_database):
-        rows = list(run)
-        if len(result.done) >= GROUP_LEAST and time.monotonic() > deadline:
-            break
-        ran = _run_in_database(tx, runtime, rows, deadline) if in_database else _run_here(tx, runtime, rows, deadline)
-        result.done += rows[:ran]
-        if ran < len(rows):
-            break
+    result, work, deadline = Group(), 0.0, time.monotonic() + GROUP_PATIENCE
+    for rows in (*_batches(free[:GROUP_LEAST]), *_batches(free[GROUP_LEAST:])):
+        while rows and (fits := _how_many_fit(len(result.done), work, turn.pace(rows[0]["handler"]), deadline)):
+            began = time.monotonic()
+            ran = _run_batch(tx, runtime, rows[:fits], deadline)
+            work += ran * turn.keep_pace(rows[0]["handler"], ran, time.monotonic() - began)
+            result.done += rows[:ran]
+            rows = rows[ran:]
+    if len(result.done) > 1:
+        turn.learn(len(result.done), work)
     done = {_key(row) for row in result.done}
     result.left = [row for row in group if _key(row) not in done]
     _mark(tx, runtime, group, result)
     return result
 
 
-def _run_in_database(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:
-    """All of them in one call; how many, from the first on, were run."""
-    ran = tx.one(
-        "deliveries.run_group",
-        handlers=[row["handler"] for row in rows],
-        actor_types=[_handler(row).actor_type.value for row in rows],
+def _batches(rows: list[Row]) -> list[list[Row]]:
+    """What one call can run: the same handler and no payment twice, or everything that Python runs by itself."""
+    batches: dict[tuple[str, int], list[Row]] = {}
+    times: Counter[tuple[object, ...]] = Counter()
+    for row in rows:
+        name = row["handler"] if _handler(row).in_database else ""
+        about = (name, row["merchant_id"], row["payment_id"] or row["event_id"])
+        batches.setdefault((name, times[about] if name else 0), []).append(row)
+        times[about] += 1
+    return list(batches.values())
+
+
+def _how_many_fit(ran: int, work: float, pace: float | None, deadline: float) -> int:
+    """How many more deliveries of this pace a group has time for, after those that it ran."""
+    if ran < GROUP_LEAST:
+        return GROUP_LEAST - ran
+    if time.monotonic() > deadline:
+        return 0
+    return 1 if pace is None else max(0, int((GROUP_SECONDS - work) / pace))
+
+
+def _run_batch(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:
+    """All of them in one call where the database knows the handler; how many, from the first on, were run."""
+    handler = _handler(rows[0])
+    if not handler.in_database:
+        return _run_here(tx, runtime, rows, deadline)
+    tx.run(
+        "deliveries.run_batch",
+        handler=handler.name,
+        actor_type=handler.actor_type.value,
         merchant_ids=[row["merchant_id"] for row in rows],
         event_ids=[row["event_id"] for row in rows],
         payment_ids=[row["payment_id"] for row in rows],
-        seconds=max(0.0, deadline - time.monotonic()),
         card=runtime.timing.outcome_due_card,
         bank=runtime.timing.outcome_due_bank,
     )
-    assert ran is not None and ran["ran"] >= 1, "a group runs at least its first"
-    return int(ran["ran"])
+    return len(rows)
 
 
 def _run_here(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:

@@ -41,7 +41,7 @@ grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
 grant insert, update on sweeps to postbox_worker;
-grant execute on function enqueue_delivery, emit_observation_due, emit_dispute_status_unknown, pauses_of to postbox_worker;
+grant execute on function enqueue_delivery, enqueue_deliveries, emit_observation_due, emit_dispute_status_unknown, pauses_of to postbox_worker;
 grant execute on function state_of_facts, facts_of_children to postbox_worker, postbox_operator;
 -- discrepancies are found and closed by function only
 grant insert on reconcile_due to postbox_worker;
@@ -52,7 +52,7 @@ grant execute on function webhook_owner, store_webhook, open_missing_webhooks, r
 grant execute on function reconcile, reconcile_payments, entered_state_at, reconcile_ledger, ledger_imbalances to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
-grant execute on function watch_outcome, credit_merchant, release_funds, post_fact, run_local_group to postbox_worker;
+grant execute on function watch_outcome, credit_merchant, release_funds, post_fact, run_local_batch to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
 grant usage on all sequences in schema procrastinate to postbox_worker;
 grant execute on all functions in schema procrastinate to postbox_worker;
@@ -75,7 +75,7 @@ grant execute on function request_merchant_payout, end_merchant_payout, move_res
 -- what a person says about a discrepancy; who found it and what it is about is the reconciler's
 grant update (status, acknowledged_by, acknowledged_at, closed_at, resolved_by, resolution_code, resolution_note) on discrepancies
   to postbox_operator;
-grant execute on function enqueue_delivery, authenticate to postbox_operator;
+grant execute on function enqueue_delivery, enqueue_deliveries, authenticate to postbox_operator;
 grant execute on all functions in schema procrastinate to postbox_operator;
 grant insert on all tables in schema procrastinate to postbox_operator;
 grant usage on all sequences in schema procrastinate to postbox_operator;

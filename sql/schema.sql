@@ -5,6 +5,19 @@ CREATE SCHEMA postbox;
 
 CREATE SCHEMA report_v1;
 
+CREATE TYPE postbox.audit_change AS (
+	merchant_id uuid,
+	action text,
+	entity_type text,
+	entity_id text,
+	payment_id uuid,
+	payment_version bigint,
+	body jsonb,
+	causation_id text
+);
+
+COMMENT ON TYPE postbox.audit_change IS 'One change to be audited: what audit_write_all cannot know by itself.';
+
 CREATE FUNCTION postbox.acting_merchant() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('postbox.merchant_id'::text, true), ''::text))::uuid;
@@ -346,6 +359,36 @@ end $$;
 
 COMMENT ON FUNCTION postbox.audit_write(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_payment_version bigint, p_body jsonb, p_payload_sha256 text, p_reason text) IS 'Appends one audit entry under the transaction''s actor, hashed over its stored text.';
 
+CREATE FUNCTION postbox.audit_write_all(p_changes postbox.audit_change[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  v_actor_type constant text := acting_type();
+  v_actor_id constant text := current_setting('postbox.actor_id', true);
+  v_on_behalf_of constant text := nullif(current_setting('postbox.on_behalf_of', true), '');
+  v_db_role constant text := acting_role();
+  v_reason constant text := nullif(current_setting('postbox.reason', true), '');
+  v_request_id constant text := nullif(current_setting('postbox.request_id', true), '');
+  v_correlation_id constant text := nullif(current_setting('postbox.correlation_id', true), '');
+begin
+  insert into audit_log
+  select (w.entry).merchant_id, (w.entry).id, (w.entry).epoch, (w.entry).recorded_xid, (w.entry).recorded_at,
+    (w.entry).actor_type, (w.entry).actor_id, (w.entry).on_behalf_of, (w.entry).db_role, (w.entry).reason,
+    (w.entry).action, (w.entry).entity_type, (w.entry).entity_id, (w.entry).payment_id, (w.entry).payment_version,
+    (w.entry).request_id, (w.entry).correlation_id, (w.entry).causation_id, (w.entry).body, (w.entry).payload_sha256,
+    audit_row_sha256(w.entry)
+  from (
+    select row(c.merchant_id, uuidv7(), current_epoch(), pg_current_xact_id(), clock_timestamp(),
+      v_actor_type, v_actor_id, v_on_behalf_of, v_db_role, v_reason, c.action, c.entity_type, c.entity_id, c.payment_id,
+      c.payment_version, v_request_id, coalesce(v_correlation_id, c.payment_id::text), c.causation_id, c.body::text,
+      null, null)::audit_log as entry
+    from unnest(p_changes) c
+  ) w;
+end $$;
+
+COMMENT ON FUNCTION postbox.audit_write_all(p_changes postbox.audit_change[]) IS 'audit_write for many changes under one actor, in their order, each with a cause of its own.';
+
 CREATE FUNCTION postbox.authenticate(p_key_id text, p_address inet DEFAULT NULL::inet) RETURNS TABLE(merchant_id uuid, secret_hmac bytea, livemode boolean, scopes text[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -378,6 +421,14 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) IS 'One row: how long to wait, and if that is nothing what the person must prove; nulls for a name that is nobody''s.';
+
+CREATE FUNCTION postbox.causations() RETURNS TABLE(payment_id uuid, event_id text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select c.key::uuid, c.value from jsonb_each_text(nullif(current_setting('postbox.causations', true), '')::jsonb) c
+$$;
+
+COMMENT ON FUNCTION postbox.causations() IS 'The payments of this group, and the event for which each is changed.';
 
 CREATE FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -794,11 +845,7 @@ CREATE FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_p
     SET search_path TO 'postbox', 'pg_temp'
     AS $$
   insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
-  values (p.merchant_id, p_topic, p.id, p.version,
-    jsonb_build_object(
-      'state', p.state, 'previous_state', p_previous_state, 'version', p.version, 'currency', p.currency,
-      'amount', p.amount, 'amount_captured', p.amount_captured, 'amount_refunded', p.amount_refunded,
-      'reference', p.reference, 'failure_code', p.failure_code, 'cancel_reason', p.cancel_reason),
+  values (p.merchant_id, p_topic, p.id, p.version, payment_told(p, p_previous_state),
     coalesce(nullif(current_setting('postbox.correlation_id', true), ''), p.id::text),
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
@@ -930,6 +977,19 @@ $$;
 
 COMMENT ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) IS 'The attempt signed in: the name''s failures are forgotten, the address gets this one back.';
 
+CREATE FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) RETURNS bigint[]
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select procrastinate_defer_jobs_v1(array_agg(row(
+    w.lane, 'postbox.' || w.lane, 0, null, null,
+    jsonb_build_object('merchant_id', w.merchant_id, 'event_id', w.event_id, 'handler', w.handler), null
+  )::procrastinate_job_to_defer_v1 order by w.place))
+  from unnest(p_merchant_ids, p_event_ids, p_handlers, p_lanes) with ordinality as w (merchant_id, event_id, handler, lane, place)
+$$;
+
+COMMENT ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) IS 'One wake-up per delivery; returns the ids of the jobs in their order, which the deliveries store.';
+
 CREATE FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) RETURNS bigint
     LANGUAGE sql
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -961,6 +1021,9 @@ begin
   if tg_relid <> 'postbox.events'::regclass then
     raise exception 'events_900_fan_out serves postbox.events and nothing else' using errcode = 'PB002';
   end if;
+  if is_group() then
+    return null;
+  end if;
   insert into deliveries (merchant_id, event_id, handler, topic, lane, payment_id, job_id)
   select new.merchant_id, new.id, s.handler, new.topic, s.lane, new.payment_id,
          enqueue_delivery(new.merchant_id, new.id, s.handler, s.lane)
@@ -971,6 +1034,36 @@ end $$;
 
 COMMENT ON FUNCTION postbox.events_900_fan_out() IS 'One delivery and one job per subscription of the topic.';
 
+CREATE FUNCTION postbox.events_900_fan_out_of_group() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.events'::regclass then
+    raise exception 'events_900_fan_out_of_group serves postbox.events and nothing else' using errcode = 'PB002';
+  end if;
+  if is_group() then
+    with owed as (
+      select e.merchant_id, e.id, s.handler, e.topic, s.lane, e.payment_id, row_number() over (order by e.id, s.handler) as place
+      from added e
+      join subscriptions s on s.topic = e.topic
+    ),
+    enqueued as (
+      select enqueue_deliveries(array_agg(merchant_id order by place), array_agg(id order by place),
+        array_agg(handler order by place), array_agg(lane order by place)) as jobs
+      from owed
+      having count(*) > 0
+    )
+    insert into deliveries (merchant_id, event_id, handler, topic, lane, payment_id, job_id)
+    select o.merchant_id, o.id, o.handler, o.topic, o.lane, o.payment_id, q.jobs[o.place]
+    from owed o
+    cross join enqueued q;
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.events_900_fan_out_of_group() IS 'events_900_fan_out for a group.';
+
 CREATE FUNCTION postbox.events_900_reconcile() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -979,11 +1072,30 @@ begin
   if tg_relid <> 'postbox.events'::regclass then
     raise exception 'events_900_reconcile serves postbox.events and nothing else' using errcode = 'PB002';
   end if;
-  perform reconcile_soon(new.merchant_id, new.payment_id);
+  if not is_group() then
+    perform reconcile_soon(new.merchant_id, new.payment_id);
+  end if;
   return null;
 end $$;
 
 COMMENT ON FUNCTION postbox.events_900_reconcile() IS 'An event about a payment''s state, money or children has its books compared.';
+
+CREATE FUNCTION postbox.events_900_reconcile_of_group() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.events'::regclass then
+    raise exception 'events_900_reconcile_of_group serves postbox.events and nothing else' using errcode = 'PB002';
+  end if;
+  if is_group() then
+    perform reconcile_soon_all(array_agg(e.merchant_id), array_agg(e.payment_id)) from added e
+    where e.payment_id is not null and tells_of_books(e.topic);
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.events_900_reconcile_of_group() IS 'events_900_reconcile for a group.';
 
 CREATE FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) RETURNS record
     LANGUAGE sql STABLE
@@ -1003,6 +1115,12 @@ CREATE FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid,
 $$;
 
 COMMENT ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) IS 'The sums that a payment''s refunds and disputes amount to now, in minor units of its currency.';
+
+CREATE FUNCTION postbox.is_group() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (COALESCE(current_setting('postbox.causations'::text, true), ''::text) <> ''::text);
+
+COMMENT ON FUNCTION postbox.is_group() IS 'Whether this statement changes the payments of a group, each for an event of its own.';
 
 CREATE FUNCTION postbox.ledger_account_kind(p_code text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1691,6 +1809,17 @@ $$;
 
 COMMENT ON FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) IS 'The pauses that a delivery waits for: of its handler, its merchant, and, where it calls one, its provider (null for the local lane).';
 
+CREATE FUNCTION postbox.payment_told(p postbox.payments, p_previous_state text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select jsonb_build_object(
+    'state', p.state, 'previous_state', p_previous_state, 'version', p.version, 'currency', p.currency,
+    'amount', p.amount, 'amount_captured', p.amount_captured, 'amount_refunded', p.amount_refunded,
+    'reference', p.reference, 'failure_code', p.failure_code, 'cancel_reason', p.cancel_reason)
+$$;
+
+COMMENT ON FUNCTION postbox.payment_told(p postbox.payments, p_previous_state text) IS 'What an event tells of its payment.';
+
 CREATE FUNCTION postbox.payment_webhooks(p_payment_id uuid) RETURNS TABLE(id uuid, provider text, provider_event_id text, type text, received_at timestamp with time zone)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1838,6 +1967,9 @@ begin
   if tg_relid <> 'postbox.payments'::regclass then
     raise exception 'payments_500_audit records postbox.payments and nothing else' using errcode = 'PB002';
   end if;
+  if tg_op = 'UPDATE' and is_group() then
+    return null;
+  end if;
   perform audit_write(
     new.merchant_id,
     case when tg_op = 'INSERT' then 'payment.created'
@@ -1851,6 +1983,28 @@ end $$;
 
 COMMENT ON FUNCTION postbox.payments_500_audit() IS 'One audit entry per insert and update of a payment, facts included.';
 
+CREATE FUNCTION postbox.payments_500_audit_of_group() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    AS $$
+begin
+  if tg_relid <> 'postbox.payments'::regclass then
+    raise exception 'payments_500_audit_of_group records postbox.payments and nothing else' using errcode = 'PB002';
+  end if;
+  if is_group() then
+    perform audit_write_all(array_agg(row(
+      n.merchant_id, case when n.state <> o.state then 'payment.' || n.state else 'payment.observed' end, 'payment', n.id::text,
+      n.id, n.version, changed_columns(to_jsonb(o), to_jsonb(n)), c.event_id)::audit_change))
+    from became n
+    join was o on o.merchant_id = n.merchant_id and o.id = n.id
+    left join causations() c on c.payment_id = n.id;
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.payments_500_audit_of_group() IS 'payments_500_audit for a group.';
+
 CREATE FUNCTION postbox.payments_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1863,6 +2017,9 @@ begin
   end if;
   if tg_op = 'INSERT' then
     perform emit_payment_event('payment.initiated', new, null);
+    return null;
+  end if;
+  if is_group() then
     return null;
   end if;
   if new.state <> old.state then
@@ -1879,6 +2036,35 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.payments_700_event() IS 'The events of an edge or a milestone, in the transaction that made it true.';
+
+CREATE FUNCTION postbox.payments_700_event_of_group() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    SET enable_nestloop TO 'off'
+    AS $$
+begin
+  if tg_relid <> 'postbox.payments'::regclass then
+    raise exception 'payments_700_event_of_group speaks for postbox.payments and nothing else' using errcode = 'PB002';
+  end if;
+  if is_group() then
+    insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
+    select n.merchant_id, news.topic, n.id, n.version, payment_told(n::payments, o.state),
+      coalesce(nullif(current_setting('postbox.correlation_id', true), ''), n.id::text), c.event_id
+    from became n
+    join was o on o.merchant_id = n.merchant_id and o.id = n.id
+    cross join lateral (
+      select t.event as topic, 1 as place from payment_transitions t
+      where t.from_state = o.state and t.to_state = n.state and t.event <> 'payment.settled'
+      union all
+      select 'payment.settled', 2 where o.settled_at is null and n.settled_at is not null
+    ) news
+    left join causations() c on c.payment_id = n.id
+    order by n.merchant_id, n.id, news.place;
+  end if;
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.payments_700_event_of_group() IS 'payments_700_event for a group.';
 
 CREATE FUNCTION postbox.payouts_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2204,14 +2390,20 @@ begin
     coalesce((select jsonb_agg(f) from jsonb_array_elements(rows) f where (f ->> 'evidence_at')::timestamptz <= now_at), '[]'), p_detected_by) r;
 
   -- the next look: when silence will be too long, and for what is open again and again, ever more rarely
-  with next_look as (
-    select w.merchant_id, w.payment_id, least(
-      (select min((f ->> 'evidence_at')::timestamptz) from jsonb_array_elements(rows) f
-       where (f ->> 'payment_id')::uuid = w.payment_id and (f ->> 'evidence_at')::timestamptz > now_at),
+  with found as materialized (
+    select (f ->> 'merchant_id')::uuid as merchant_id, (f ->> 'payment_id')::uuid as payment_id,
+           min((f ->> 'evidence_at')::timestamptz) as at
+    from jsonb_array_elements(rows) f
+    where (f ->> 'evidence_at')::timestamptz > now_at
+    group by 1, 2
+  ),
+  next_look as (
+    select w.merchant_id, w.payment_id, least(found.at,
       (select now_at + greatest(interval '1 minute' * p_scale, least((now_at - min(d.first_seen_at)) / 4, interval '1 day' * p_scale))
        from discrepancies d where d.merchant_id = w.merchant_id and d.subject = 'payment/' || w.payment_id and d.closed_at is null
        having count(*) > 0)) as at
     from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+    left join found on found.merchant_id = w.merchant_id and found.payment_id = w.payment_id
   ),
   gone as (
     delete from reconcile_due d using next_look n
@@ -2524,6 +2716,22 @@ $$;
 
 COMMENT ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) IS 'Something happened to this payment: its books are compared in half a second. The caller holds the payment''s lock.';
 
+CREATE FUNCTION postbox.reconcile_soon_all(p_merchant_ids uuid[], p_payment_ids uuid[]) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  insert into reconcile_due (merchant_id, payment_id, due_at)
+  select distinct w.merchant_id, w.payment_id, soon.at
+  from (select clock_timestamp() + interval '500 milliseconds' as at offset 0) soon
+  cross join unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+  where not exists (
+    select from reconcile_due d where d.merchant_id = w.merchant_id and d.payment_id = w.payment_id and d.due_at <= soon.at)
+  order by 1, 2
+  on conflict (merchant_id, payment_id) do update set due_at = least(reconcile_due.due_at, excluded.due_at)
+$$;
+
+COMMENT ON FUNCTION postbox.reconcile_soon_all(p_merchant_ids uuid[], p_payment_ids uuid[]) IS 'reconcile_soon for many payments.';
+
 CREATE FUNCTION postbox.reconciliation_runs_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2799,32 +3007,36 @@ end $$;
 
 COMMENT ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) IS 'J9: money of a merchant is on its way to its bank, of what is available and no more; never while its books are out of balance.';
 
-CREATE FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) RETURNS integer
+CREATE FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) RETURNS void
     LANGUAGE plpgsql
     AS $$
 declare
-  deadline constant timestamptz := clock_timestamp() + make_interval(secs => p_seconds);
+  many constant integer := cardinality(p_event_ids);
+  -- what a statement for all costs before its first row is what this many of their own cost
+  few constant integer := 4;
+  step constant integer := case when p_handler in ('watch_outcome') and many > few then many else 1 end;
 begin
-  for n in 1 .. cardinality(p_handlers) loop
-    -- the second is whose turn it is: however slow they are, no merchant waits for the end of another's backlog
-    if n > 2 and clock_timestamp() > deadline then
-      return n - 1;
+  perform set_config('postbox.actor_type', p_actor_type, true), set_config('postbox.actor_id', p_handler, true);
+  for n in 1 .. many by step loop
+    -- set before each statement and not for all: its triggers read it when they fire, at its end
+    if step = 1 then
+      perform set_config('postbox.causation_id', p_event_ids[n]::text, true);
+    else
+      perform set_config('postbox.causations', jsonb_object_agg(w.payment_id, w.event_id)::text, true)
+      from unnest(p_payment_ids, p_event_ids) w (payment_id, event_id);
     end if;
-    -- set before each and not for all: the triggers of a statement read the actor when they fire, at its end
-    perform set_config('postbox.actor_type', p_actor_types[n], true),
-            set_config('postbox.actor_id', p_handlers[n], true),
-            set_config('postbox.causation_id', p_event_ids[n]::text, true);
-    case p_handlers[n]
-      when 'watch_outcome' then perform watch_outcome(p_merchant_ids[n], p_payment_ids[n], p_card, p_bank);
+    case p_handler
+      when 'watch_outcome' then
+        perform watch_outcome(p_merchant_ids[n : n + step - 1], p_payment_ids[n : n + step - 1], p_card, p_bank);
       when 'credit_merchant' then perform credit_merchant(p_merchant_ids[n], p_payment_ids[n]);
       when 'release_funds' then perform release_funds(p_merchant_ids[n], p_payment_ids[n]);
       when 'post_fact' then perform post_fact(p_merchant_ids[n], p_event_ids[n]);
     end case;
   end loop;
-  return cardinality(p_handlers);
+  perform set_config('postbox.causations', '', true);
 end $$;
 
-COMMENT ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) IS 'Runs these deliveries in their order, each under its own actor, until p_seconds are over; at least two. Returns how many.';
+COMMENT ON FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) IS 'Runs these deliveries of one handler, of which no two are about the same payment, each under its own event as the cause.';
 
 CREATE FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2946,6 +3158,12 @@ end $$;
 
 COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and that of its merchant, from both or from none; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
 
+CREATE FUNCTION postbox.tells_of_books(p_topic text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_topic ~ '^(payment|fact|refund|dispute)\.'::text) AND (p_topic <> 'payment.observation_due'::text));
+
+COMMENT ON FUNCTION postbox.tells_of_books(p_topic text) IS 'Whether an event of this topic has the books of its payment compared.';
+
 CREATE FUNCTION postbox.tenants_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2995,15 +3213,17 @@ CREATE FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp 
 
 COMMENT ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) IS 'What a bucket holds at a moment, in millionths: it fills by p_rate tokens per second, up to p_burst. Never a float.';
 
-CREATE FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) RETURNS void
+CREATE FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) RETURNS void
     LANGUAGE sql
     AS $$
-  update payments set observe_at = clock_timestamp() + make_interval(secs => case method when 'card' then p_card else p_bank end)
-  where merchant_id = p_merchant_id and id = p_payment_id
-    and state in ('submitted', 'requires_action') and observe_at is null;
+  update payments p
+  set observe_at = clock_timestamp() + make_interval(secs => case p.method when 'card' then p_card else p_bank end)
+  from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+  where p.merchant_id = w.merchant_id and p.id = w.payment_id
+    and p.state in ('submitted', 'requires_action') and p.observe_at is null;
 $$;
 
-COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) IS 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
+COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) IS 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
 
 CREATE FUNCTION postbox.webhook_owner(p_provider text, p_account text) RETURNS uuid
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5294,9 +5514,17 @@ CREATE TRIGGER events_900_fan_out AFTER INSERT ON postbox.events FOR EACH ROW EX
 
 ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_fan_out;
 
-CREATE TRIGGER events_900_reconcile AFTER INSERT ON postbox.events FOR EACH ROW WHEN (((new.payment_id IS NOT NULL) AND (new.topic ~ '^(payment|fact|refund|dispute)\.'::text) AND (new.topic <> 'payment.observation_due'::text))) EXECUTE FUNCTION postbox.events_900_reconcile();
+CREATE TRIGGER events_900_fan_out_of_group AFTER INSERT ON postbox.events REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION postbox.events_900_fan_out_of_group();
+
+ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_fan_out_of_group;
+
+CREATE TRIGGER events_900_reconcile AFTER INSERT ON postbox.events FOR EACH ROW WHEN (((new.payment_id IS NOT NULL) AND postbox.tells_of_books(new.topic))) EXECUTE FUNCTION postbox.events_900_reconcile();
 
 ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_reconcile;
+
+CREATE TRIGGER events_900_reconcile_of_group AFTER INSERT ON postbox.events REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION postbox.events_900_reconcile_of_group();
+
+ALTER TABLE postbox.events ENABLE ALWAYS TRIGGER events_900_reconcile_of_group;
 
 CREATE TRIGGER fee_schedule_fixed_200_append_only BEFORE DELETE OR UPDATE ON postbox.fee_schedule_fixed FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -5462,9 +5690,17 @@ CREATE TRIGGER payments_500_audit AFTER INSERT OR UPDATE ON postbox.payments FOR
 
 ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_500_audit;
 
+CREATE TRIGGER payments_500_audit_of_group AFTER UPDATE ON postbox.payments REFERENCING OLD TABLE AS was NEW TABLE AS became FOR EACH STATEMENT EXECUTE FUNCTION postbox.payments_500_audit_of_group();
+
+ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_500_audit_of_group;
+
 CREATE TRIGGER payments_700_event AFTER INSERT OR UPDATE ON postbox.payments FOR EACH ROW EXECUTE FUNCTION postbox.payments_700_event();
 
 ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_700_event;
+
+CREATE TRIGGER payments_700_event_of_group AFTER UPDATE ON postbox.payments REFERENCING OLD TABLE AS was NEW TABLE AS became FOR EACH STATEMENT EXECUTE FUNCTION postbox.payments_700_event_of_group();
+
+ALTER TABLE postbox.payments ENABLE ALWAYS TRIGGER payments_700_event_of_group;
 
 CREATE TRIGGER payouts_200_no_delete BEFORE DELETE ON postbox.payouts FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -6156,12 +6392,16 @@ GRANT ALL ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) TO postb
 
 REVOKE ALL ON FUNCTION postbox.audit_write(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_payment_version bigint, p_body jsonb, p_payload_sha256 text, p_reason text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.audit_write_all(p_changes postbox.audit_change[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) TO postbox_api;
+
+REVOKE ALL ON FUNCTION postbox.causations() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
 
@@ -6297,6 +6537,10 @@ GRANT ALL ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid,
 REVOKE ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_operator;
@@ -6307,11 +6551,17 @@ GRANT ALL ON FUNCTION postbox.entered_state_at(p_merchant_id uuid, p_payment_id 
 
 REVOKE ALL ON FUNCTION postbox.events_900_fan_out() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.events_900_fan_out_of_group() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.events_900_reconcile() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.events_900_reconcile_of_group() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.is_group() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.ledger_account_kind(p_code text) FROM PUBLIC;
 
@@ -6386,6 +6636,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE postbox.pauses TO postbox_operator;
 REVOKE ALL ON FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.pauses_of(p_handler text, p_merchant_id uuid, p_provider text) TO postbox_worker;
 
+REVOKE ALL ON FUNCTION postbox.payment_told(p postbox.payments, p_previous_state text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.payment_webhooks(p_payment_id uuid) TO postbox_api;
 
@@ -6393,7 +6645,11 @@ REVOKE ALL ON FUNCTION postbox.payments_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payments_500_audit() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.payments_500_audit_of_group() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.payments_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.payments_700_event_of_group() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payouts_500_audit() FROM PUBLIC;
 
@@ -6440,6 +6696,8 @@ GRANT ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider te
 
 REVOKE ALL ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.reconcile_soon_all(p_merchant_ids uuid[], p_payment_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.reconciliation_runs_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) FROM PUBLIC;
@@ -6465,8 +6723,8 @@ GRANT ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uu
 REVOKE ALL ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
 
-REVOKE ALL ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.run_local_group(p_handlers text[], p_actor_types text[], p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_seconds double precision, p_card double precision, p_bank double precision) TO postbox_worker;
+REVOKE ALL ON FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) TO postbox_operator;
@@ -6484,12 +6742,14 @@ GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_e
 REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) TO postbox_api;
 
+REVOKE ALL ON FUNCTION postbox.tells_of_books(p_topic text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision) TO postbox_worker;
+REVOKE ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_api;

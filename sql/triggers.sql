@@ -10,6 +10,10 @@ create or replace trigger payments_500_audit after insert or update on payments
   for each row execute function payments_500_audit();
 create or replace trigger payments_700_event after insert or update on payments
   for each row execute function payments_700_event();
+create or replace trigger payments_500_audit_of_group after update on payments
+  referencing old table as was new table as became for each statement execute function payments_500_audit_of_group();
+create or replace trigger payments_700_event_of_group after update on payments
+  referencing old table as was new table as became for each statement execute function payments_700_event_of_group();
 
 -- refunds and disputes: the machines of what follows a confirmation
 create or replace trigger refunds_200_check before insert or update or delete on refunds
@@ -77,10 +81,12 @@ create or replace trigger events_200_no_truncate before truncate on events
   for each statement execute function refuse_change();
 create or replace trigger events_900_fan_out after insert on events
   for each row execute function events_900_fan_out();
--- what is told about a discrepancy itself, or asked by the clock, changes no book
 create or replace trigger events_900_reconcile after insert on events
-  for each row when (new.payment_id is not null and new.topic ~ '^(payment|fact|refund|dispute)\.' and new.topic <> 'payment.observation_due')
-  execute function events_900_reconcile();
+  for each row when (new.payment_id is not null and tells_of_books(new.topic)) execute function events_900_reconcile();
+create or replace trigger events_900_fan_out_of_group after insert on events
+  referencing new table as added for each statement execute function events_900_fan_out_of_group();
+create or replace trigger events_900_reconcile_of_group after insert on events
+  referencing new table as added for each statement execute function events_900_reconcile_of_group();
 
 -- deliveries and their failures: never lost
 create or replace trigger deliveries_200_no_delete before delete on deliveries

@@ -26,7 +26,7 @@ class RemoteHandler:
 class LocalHandler:
     """Touches only the database: gets the group's open transaction and its delivery, which is marked for it.
 
-    `in_database`: all it does is the SQL function of its name, which run_local_group calls for many deliveries at once.
+    `in_database`: all it does is the SQL function of its name, which run_local_batch calls for many deliveries at once.
     """
 
     name: str

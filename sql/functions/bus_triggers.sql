@@ -7,6 +7,9 @@ begin
   if tg_relid <> 'postbox.events'::regclass then
     raise exception 'events_900_fan_out serves postbox.events and nothing else' using errcode = 'PB002';
   end if;
+  if is_group() then
+    return null;
+  end if;
   insert into deliveries (merchant_id, event_id, handler, topic, lane, payment_id, job_id)
   select new.merchant_id, new.id, s.handler, new.topic, s.lane, new.payment_id,
          enqueue_delivery(new.merchant_id, new.id, s.handler, s.lane)
@@ -27,3 +30,16 @@ as $$
   )::procrastinate_job_to_defer_v1]))[1]
 $$;
 comment on function enqueue_delivery is 'One wake-up for one delivery; returns the job''s id, which the delivery stores.';
+
+create or replace function enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[])
+  returns bigint[]
+  language sql volatile
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  select procrastinate_defer_jobs_v1(array_agg(row(
+    w.lane, 'postbox.' || w.lane, 0, null, null,
+    jsonb_build_object('merchant_id', w.merchant_id, 'event_id', w.event_id, 'handler', w.handler), null
+  )::procrastinate_job_to_defer_v1 order by w.place))
+  from unnest(p_merchant_ids, p_event_ids, p_handlers, p_lanes) with ordinality as w (merchant_id, event_id, handler, lane, place)
+$$;
+comment on function enqueue_deliveries is 'One wake-up per delivery; returns the ids of the jobs in their order, which the deliveries store.';

@@ -1,13 +1,18 @@
--- The handlers of the local lane, and the one call that runs a group of them. All of it with the rights of whoever calls.
+-- The handlers of the local lane, which run_local_batch calls. All of it with the rights of whoever calls.
+
+-- An earlier release's form, of one payment.
+drop function if exists watch_outcome(uuid, uuid, double precision, double precision);
 
 create or replace function watch_outcome(
-  p_merchant_id uuid, p_payment_id uuid, p_card double precision, p_bank double precision
+  p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision
 ) returns void
   language sql volatile
 as $$
-  update payments set observe_at = clock_timestamp() + make_interval(secs => case method when 'card' then p_card else p_bank end)
-  where merchant_id = p_merchant_id and id = p_payment_id
-    and state in ('submitted', 'requires_action') and observe_at is null;
+  update payments p
+  set observe_at = clock_timestamp() + make_interval(secs => case p.method when 'card' then p_card else p_bank end)
+  from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+  where p.merchant_id = w.merchant_id and p.id = w.payment_id
+    and p.state in ('submitted', 'requires_action') and p.observe_at is null;
 $$;
 comment on function watch_outcome is 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
 

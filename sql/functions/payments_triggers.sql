@@ -135,6 +135,9 @@ begin
   if tg_relid <> 'postbox.payments'::regclass then
     raise exception 'payments_500_audit records postbox.payments and nothing else' using errcode = 'PB002';
   end if;
+  if tg_op = 'UPDATE' and is_group() then
+    return null;
+  end if;
   perform audit_write(
     new.merchant_id,
     case when tg_op = 'INSERT' then 'payment.created'
@@ -161,6 +164,9 @@ begin
     perform emit_payment_event('payment.initiated', new, null);
     return null;
   end if;
+  if is_group() then
+    return null;
+  end if;
   if new.state <> old.state then
     select event into strict edge_event from payment_transitions where from_state = old.state and to_state = new.state;
     if edge_event <> 'payment.settled' then
@@ -175,16 +181,22 @@ begin
 end $$;
 comment on function payments_700_event is 'The events of an edge or a milestone, in the transaction that made it true.';
 
+create or replace function payment_told(p payments, p_previous_state text) returns jsonb
+  language sql immutable parallel safe
+as $$
+  select jsonb_build_object(
+    'state', p.state, 'previous_state', p_previous_state, 'version', p.version, 'currency', p.currency,
+    'amount', p.amount, 'amount_captured', p.amount_captured, 'amount_refunded', p.amount_refunded,
+    'reference', p.reference, 'failure_code', p.failure_code, 'cancel_reason', p.cancel_reason)
+$$;
+comment on function payment_told is 'What an event tells of its payment.';
+
 create or replace function emit_payment_event(p_topic text, p payments, p_previous_state text) returns void
   language sql volatile
   set search_path = postbox, pg_temp
 as $$
   insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
-  values (p.merchant_id, p_topic, p.id, p.version,
-    jsonb_build_object(
-      'state', p.state, 'previous_state', p_previous_state, 'version', p.version, 'currency', p.currency,
-      'amount', p.amount, 'amount_captured', p.amount_captured, 'amount_refunded', p.amount_refunded,
-      'reference', p.reference, 'failure_code', p.failure_code, 'cancel_reason', p.cancel_reason),
+  values (p.merchant_id, p_topic, p.id, p.version, payment_told(p, p_previous_state),
     coalesce(nullif(current_setting('postbox.correlation_id', true), ''), p.id::text),
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;

@@ -15,6 +15,27 @@ $$;
 comment on function reconcile_soon is
   'Something happened to this payment: its books are compared in half a second. The caller holds the payment''s lock.';
 
+create or replace function reconcile_soon_all(p_merchant_ids uuid[], p_payment_ids uuid[]) returns void
+  language sql volatile
+  set search_path = postbox, pg_temp
+as $$
+  insert into reconcile_due (merchant_id, payment_id, due_at)
+  select distinct w.merchant_id, w.payment_id, soon.at
+  from (select clock_timestamp() + interval '500 milliseconds' as at offset 0) soon
+  cross join unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+  where not exists (
+    select from reconcile_due d where d.merchant_id = w.merchant_id and d.payment_id = w.payment_id and d.due_at <= soon.at)
+  order by 1, 2
+  on conflict (merchant_id, payment_id) do update set due_at = least(reconcile_due.due_at, excluded.due_at)
+$$;
+comment on function reconcile_soon_all is 'reconcile_soon for many payments.';
+
+-- What is told about a discrepancy itself, or asked by the clock, changes no book.
+create or replace function tells_of_books(p_topic text) returns boolean
+  language sql immutable parallel safe
+  return p_topic ~ '^(payment|fact|refund|dispute)\.' and p_topic <> 'payment.observation_due';
+comment on function tells_of_books is 'Whether an event of this topic has the books of its payment compared.';
+
 create or replace function events_900_reconcile() returns trigger
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp
@@ -23,7 +44,9 @@ begin
   if tg_relid <> 'postbox.events'::regclass then
     raise exception 'events_900_reconcile serves postbox.events and nothing else' using errcode = 'PB002';
   end if;
-  perform reconcile_soon(new.merchant_id, new.payment_id);
+  if not is_group() then
+    perform reconcile_soon(new.merchant_id, new.payment_id);
+  end if;
   return null;
 end $$;
 comment on function events_900_reconcile is 'An event about a payment''s state, money or children has its books compared.';
@@ -130,14 +153,20 @@ begin
     coalesce((select jsonb_agg(f) from jsonb_array_elements(rows) f where (f ->> 'evidence_at')::timestamptz <= now_at), '[]'), p_detected_by) r;
 
   -- the next look: when silence will be too long, and for what is open again and again, ever more rarely
-  with next_look as (
-    select w.merchant_id, w.payment_id, least(
-      (select min((f ->> 'evidence_at')::timestamptz) from jsonb_array_elements(rows) f
-       where (f ->> 'payment_id')::uuid = w.payment_id and (f ->> 'evidence_at')::timestamptz > now_at),
+  with found as materialized (
+    select (f ->> 'merchant_id')::uuid as merchant_id, (f ->> 'payment_id')::uuid as payment_id,
+           min((f ->> 'evidence_at')::timestamptz) as at
+    from jsonb_array_elements(rows) f
+    where (f ->> 'evidence_at')::timestamptz > now_at
+    group by 1, 2
+  ),
+  next_look as (
+    select w.merchant_id, w.payment_id, least(found.at,
       (select now_at + greatest(interval '1 minute' * p_scale, least((now_at - min(d.first_seen_at)) / 4, interval '1 day' * p_scale))
        from discrepancies d where d.merchant_id = w.merchant_id and d.subject = 'payment/' || w.payment_id and d.closed_at is null
        having count(*) > 0)) as at
     from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+    left join found on found.merchant_id = w.merchant_id and found.payment_id = w.payment_id
   ),
   gone as (
     delete from reconcile_due d using next_look n

@@ -143,10 +143,10 @@ where d.status = 'pending'
 order by d.merchant_id, d.event_id, d.handler
 for update of d skip locked;
 
--- name: run_group
--- Run these deliveries, in this order and each under its own actor, until the time is over; how many of them were run.
-select run_local_group(%(handlers)s::text[], %(actor_types)s::text[], %(merchant_ids)s::uuid[], %(event_ids)s::uuid[],
-  %(payment_ids)s::uuid[], %(seconds)s, %(card)s, %(bank)s) as ran;
+-- name: run_batch
+-- Run these deliveries of one handler, no two of them about the same payment.
+select run_local_batch(%(handler)s, %(actor_type)s, %(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(payment_ids)s::uuid[],
+  %(card)s, %(bank)s);
 
 -- name: finish_group
 -- Every delivery of a group, marked with its effect.

@@ -105,7 +105,7 @@ where merchant_id = %(merchant_id)s and id = %(payment_id)s and provider_ref is 
 
 -- name: set_observation
 -- When the clock looks at the provider again, if nobody else set it.
-select watch_outcome(%(merchant_id)s, %(payment_id)s, %(card)s, %(bank)s);
+select watch_outcome(array[%(merchant_id)s::uuid], array[%(payment_id)s::uuid], %(card)s, %(bank)s);
 
 -- name: due_observations
 -- Payments the clock says to look at, that nobody is looking at yet.

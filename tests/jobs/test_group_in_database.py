@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from cli.dev.postgres import Cluster
 from jobs import local
 from jobs.handlers import HANDLERS, LocalHandler
-from jobs.local import GROUP_MOST, GROUP_SECONDS, GROUP_SIZE, Turn
+from jobs.turn import GROUP_MOST, GROUP_SECONDS, GROUP_SIZE, Turn
 from tests import factories
 from tests.fixtures.worker import Hand
 from tests.jobs.processes import World, until, world
@@ -23,15 +24,16 @@ BACKLOG = 400
 def slow_down(conn: factories.Connection, seconds: float) -> None:
     """From here on the handler of submitted payments does nothing but take its time."""
     conn.execute(
-        "create or replace function watch_outcome(p_merchant_id uuid, p_payment_id uuid, p_card float8, p_bank float8)"
-        f" returns void language sql volatile as 'select pg_sleep({seconds})'".encode()
+        "create or replace function watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card float8,"
+        " p_bank float8) returns void language sql volatile"
+        f" as 'select pg_sleep({seconds} * cardinality(p_payment_ids))'".encode()
     )
 
 
 def test_every_handler_that_says_so_is_run_by_the_database_and_no_other(conn: factories.Connection) -> None:
-    row = conn.execute("select prosrc from pg_proc where proname = 'run_local_group'").fetchone()
+    row = conn.execute("select prosrc from pg_proc where proname = 'run_local_batch'").fetchone()
     assert row is not None
-    named = {name for name in HANDLERS if f"when '{name}' then perform {name}(" in row["prosrc"]}
+    named = {name for name in HANDLERS if re.search(rf"when '{name}' then\s+perform {name}\(", row["prosrc"])}
     assert named == {
         name for name, handler in HANDLERS.items() if isinstance(handler, LocalHandler) and handler.in_database
     }
@@ -41,6 +43,7 @@ def test_each_delivery_of_a_group_is_audited_under_its_own_handler_and_event(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "GROUP_SECONDS", 60.0)
+    monkeypatch.setattr(local, "GROUP_PATIENCE", 60.0)
     for _ in range(6):
         factories.payment(hand.connection, "submitted")
         factories.payment(hand.connection, "confirmed")
@@ -84,6 +87,16 @@ def test_the_size_of_a_group_follows_the_time_that_one_delivery_takes() -> None:
     for _ in range(20):
         turn.learn(1, 10.0)
     assert turn.size == 2, "its own, and one of whose turn it is"
+
+
+def test_a_busy_machine_does_not_make_groups_small() -> None:
+    turn = Turn()
+    for seconds in (0.020, 0.030, 0.200):
+        turn.keep_pace("h", 100, seconds)
+    assert 0.000_2 < (turn.pace("h") or 0) < 0.000_4, "what took longer by the clock once was no slower a handler"
+    for _ in range(20):
+        turn.keep_pace("h", 100, 2.0)
+    assert turn.pace("h") == pytest.approx(0.020), "what goes on taking longer is"
 
 
 @pytest.fixture

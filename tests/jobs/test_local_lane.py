@@ -13,8 +13,10 @@ import pytest
 from app.config import Settings, Timing
 from app.db import Tx
 from jobs import local
+from jobs import turn as turns
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.runtime import open_runtime
+from jobs.turn import Turn
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
@@ -74,14 +76,15 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     run_group = local._run_group
 
-    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]]) -> local.Group:
+    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]], turn: Turn) -> local.Group:
         sizes.append(len(group))
-        return run_group(tx, runtime, group)
+        return run_group(tx, runtime, group, turn)
 
     monkeypatch.setattr(local, "_run_group", counted)
     # A slow machine must not cut a group short, nor a fast one make it larger: these tests are about other things.
     monkeypatch.setattr(local, "GROUP_SECONDS", 60.0)
-    monkeypatch.setattr(local, "GROUP_MOST", local.GROUP_SIZE)
+    monkeypatch.setattr(local, "GROUP_PATIENCE", 60.0)
+    monkeypatch.setattr(turns, "GROUP_MOST", turns.GROUP_SIZE)
     return sizes
 
 

@@ -11,7 +11,7 @@ from jobs.queue import LOCAL
 
 
 def handle(tx: Tx, delivery: dict[str, object], timing: object) -> None:
-    tx.connection.execute("select bench_step(%(merchant_id)s, %(payment_id)s)", delivery)
+    tx.connection.execute("select bench_step(array[%(merchant_id)s], array[%(payment_id)s])", delivery)
 
 
 HANDLERS["bench_step"] = LocalHandler("bench_step", handle, in_database=True)

@@ -1,11 +1,12 @@
 -- The work that every queue does for one delivery, the same for all: claim, state change with audit and event, next
 -- delivery enqueued, done. Installed into the benchmark's database only.
 
-create function bench_step(p_merchant_id uuid, p_payment_id uuid) returns void
+create function bench_step(p_merchant_ids uuid[], p_payment_ids uuid[]) returns void
   language sql volatile
 as $$
-  update payments set state = 'confirmed', amount_captured = amount, provider_rank = 60
-  where merchant_id = p_merchant_id and id = p_payment_id and state = 'submitted'
+  update payments p set state = 'confirmed', amount_captured = p.amount, provider_rank = 60
+  from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+  where p.merchant_id = w.merchant_id and p.id = w.payment_id and p.state = 'submitted'
 $$;
 
 -- One delivery in one transaction, by one statement: the fewest round trips that a queue can make of it.
@@ -24,7 +25,7 @@ begin
     return;
   end if;
   perform from payments p where p.merchant_id = p_merchant_id and p.id = payment for no key update;
-  perform bench_step(p_merchant_id, payment);
+  perform bench_step(array[p_merchant_id], array[payment]);
   update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
   where d.merchant_id = p_merchant_id and d.event_id = p_event_id and d.handler = 'bench_step';
 end $$;
@@ -56,8 +57,7 @@ begin
   end if;
   perform from payments p where (p.merchant_id, p.id) in (select * from unnest(merchants, payments_))
   order by p.merchant_id, p.id for no key update;
-  perform run_local_group(array_fill('bench_step'::text, array[cardinality(events)]),
-    array_fill('worker'::text, array[cardinality(events)]), merchants, events, payments_, 60, 600, 600);
+  perform run_local_batch('bench_step', 'worker', merchants, events, payments_, 600, 600);
   update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
   from unnest(merchants, events) w (merchant_id, event_id)
   where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = 'bench_step';
@@ -70,8 +70,10 @@ grant execute on function bench_step, bench_deliver, bench_group to postbox_work
 -- The local lane knows this handler as it knows its own.
 do $$
 begin
-  execute replace(pg_get_functiondef('run_local_group'::regproc), 'case p_handlers[n]',
-    'case p_handlers[n] when ''bench_step'' then perform bench_step(p_merchant_ids[n], p_payment_ids[n]);');
+  execute replace(
+    replace(pg_get_functiondef('run_local_batch'::regproc), '(''watch_outcome'')', '(''watch_outcome'', ''bench_step'')'),
+    'case p_handler', 'case p_handler when ''bench_step'' then
+      perform bench_step(p_merchant_ids[n : n + step - 1], p_payment_ids[n : n + step - 1]);');
 end $$;
 
 delete from subscriptions;

@@ -111,6 +111,8 @@ class Recorder:
             return self._judge_refund(tx, call, payment, operation, seen)
         if ended := self._ended(tx, call, operation, seen):
             return ended
+        if call.refused is not None:
+            return self._end_refused(tx, call, operation, call.refused)
         return self._try_again(tx, call, payment, operation)
 
     def _judge_refund(self, tx: Tx, call: Call, payment: Row, operation: Row, seen: Snapshot) -> Next:
@@ -169,6 +171,9 @@ class Recorder:
     # -- refusals, and no answer ---------------------------------------------------------------------------------
 
     def _refused(self, tx: Tx, call: Call, payment: Row, operation: Row, refused: Refused) -> Next:
+        if call.refused is not None and operation["kind"] == Kind.CAPTURE:
+            # nor is there an object to ask about: what was refused stays refused
+            return self._end_refused(tx, call, operation, call.refused)
         if call.question is not None:
             return self._unknown(tx, call, payment, operation)
         if operation["kind"] == Kind.REFUND:
@@ -180,6 +185,9 @@ class Recorder:
             return self._unknown(tx, call, payment, operation)
         if refused.snapshot is not None and operation["target_ref"] is None:
             self._apply(tx, payment, refused.snapshot, None)
+        elif operation["kind"] == Kind.CAPTURE and not self.decider.draining:
+            # it says nothing about the hold: where that ended the payment does, where it stands there is more to try
+            return self.decider.ask(tx, payment, operation, refused=refused)
         if operation["kind"] == Kind.SUBMIT:
             self._fail_payment(tx, call, payment, refused)
         return self._end_refused(tx, call, operation, refused)

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import IllegalTransition, Invalid
 from tests import factories
+from tests.fixtures.sandbox import HANGS_UP
 from tests.fixtures.shop import Shop
 
 DAY = 86_400.0
@@ -153,7 +154,7 @@ AMBIGUOUS = ["timeout_before", "timeout_after", "error_500_saved", "error_500_af
 @pytest.mark.parametrize("kind", AMBIGUOUS)
 def test_a_refund_without_an_answer_is_resolved_by_asking_and_made_once(shop: Shop, kind: str) -> None:
     payment = shop.pay()
-    shop.sandbox.fault(kind=kind, method="POST", path="/v1/refunds", seconds=1.5)
+    shop.sandbox.fault(kind=kind, method="POST", path="/v1/refunds", seconds=HANGS_UP)
     shop.refund(payment, 700)
     end = shop.quiet(payment)
     assert (end["state"], end["amount_refunded"], end["amount_refund_pending"]) == ("settled", 700, 0)

@@ -9,7 +9,7 @@ import requests
 from app.config import SANDBOX_API_KEY
 from app.model.operation import cancel_params
 from tests import factories
-from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.sandbox import HANGS_UP, Sandbox
 from tests.fixtures.worker import Hand
 
 
@@ -55,7 +55,7 @@ def test_a_cancel_of_ours_that_took_effect_explains_it_in_our_words(hand: Hand) 
 def test_a_cancel_of_ours_that_nobody_has_an_answer_to_may_have_done_it(hand: Hand, sandbox: Sandbox) -> None:
     payment = authorized(hand)
     ours = cancel(hand, payment)
-    sandbox.fault(kind="timeout_after", method="POST", path="/v1/payment_intents/*/cancel", seconds=1.5)
+    sandbox.fault(kind="timeout_after", method="POST", path="/v1/payment_intents/*/cancel", seconds=HANGS_UP)
     end = hand.settle(payment["id"])
     assert (end["state"], end["cancel_reason"]) == ("canceled", "action_expired")
     assert [call["outcome"] for call in hand.calls(operation_id=ours["id"])] == ["ambiguous", "ok"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests import factories
-from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.sandbox import HANGS_UP, Sandbox
 from tests.fixtures.worker import Hand
 
 STEPS = {"create": "/v1/payment_intents", "confirm": "/v1/payment_intents/*/confirm"}
@@ -43,7 +43,7 @@ def test_a_further_key_that_meets_trouble_too_is_sent_again(
     hand: Hand, sandbox: Sandbox, payment: dict[str, Any], step: str, kind: str
 ) -> None:
     sandbox.fault(kind="error_500_saved", method="POST", path=STEPS[step])
-    sandbox.fault(kind=kind, method="POST", path=STEPS[step], key=f"*:{step}:2", seconds=1.5)
+    sandbox.fault(kind=kind, method="POST", path=STEPS[step], key=f"*:{step}:2", seconds=HANGS_UP)
     assert hand.settle(payment["id"])["state"] == "settled"
     assert keys(hand, step) == [(f"{step}:1", False), (f"{step}:2", True)]
     assert sandbox.ledger(payment_id=str(payment["id"]))["summary"]["captured_charges"] == 1

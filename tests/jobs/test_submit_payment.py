@@ -3,6 +3,7 @@
 import pytest
 
 from tests import factories
+from tests.fixtures.sandbox import HANGS_UP
 from tests.fixtures.worker import Hand
 
 SPINE = [
@@ -51,7 +52,7 @@ def test_a_declined_card_fails_with_the_provider_s_code_and_its_intent_is_closed
 )
 @pytest.mark.parametrize("step", ["", "/*/confirm"])
 def test_one_fault_on_the_way_charges_once_and_ends_settled(hand: Hand, sandbox, kind: str, step: str) -> None:
-    sandbox.fault(kind=kind, method="POST", path=f"/v1/payment_intents{step}", seconds=1.5)
+    sandbox.fault(kind=kind, method="POST", path=f"/v1/payment_intents{step}", seconds=HANGS_UP)
     payment = make(hand)
     assert hand.settle(payment["id"])["state"] == "settled"
     summary = sandbox.ledger(payment_id=str(payment["id"]))["summary"]

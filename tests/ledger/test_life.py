@@ -9,7 +9,7 @@ import pytest
 from app.model.actor import Actor, ActorType, Role
 from app.services.checks import violations
 from tests import factories
-from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.sandbox import HANGS_UP, Sandbox
 from tests.fixtures.worker import Hand
 from tests.ledger.books import balances, books, drift
 
@@ -57,6 +57,6 @@ def test_a_payment_that_failed_or_was_canceled_has_no_books(hand: Hand) -> None:
 
 
 def test_with_the_answer_lost_it_is_credited_once(hand: Hand, sandbox: Sandbox) -> None:
-    sandbox.fault(kind="timeout_after", method="POST", path="/v1/payment_intents/*/confirm", seconds=1.5)
+    sandbox.fault(kind="timeout_after", method="POST", path="/v1/payment_intents/*/confirm", seconds=HANGS_UP)
     p = lived(hand)
     assert balances(hand.connection, p["merchant_id"]) == {("merchant:available", "usd"): -p["amount"]}

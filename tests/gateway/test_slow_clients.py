@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -20,6 +21,7 @@ from tests.gateway.test_server import server, serving  # noqa: F401 (a fixture)
 from tests.load.loris import Crowd, healthy
 
 CROWD = 1_000
+# What a crowd may cost a healthy client, beyond what the machine costs it anyway: see `slowest`.
 PATIENT_SECONDS = 1.0
 
 
@@ -43,14 +45,22 @@ def post(key: str, *, length: int | None = None, more: str = "") -> bytes:
     ).encode() + body
 
 
-def test_a_thousand_slow_clients_leave_a_healthy_one_under_a_second(server, sql):  # noqa: F811
+def slowest(answers: list[tuple[float, int]]) -> float:
+    return max(seconds for seconds, _ in answers)
+
+
+def test_a_thousand_slow_clients_leave_a_healthy_one_under_a_second(server, database, sql, tmp_path):  # noqa: F811
+    """A second server, which no crowd is at, tells what this machine costs its clients at the same time."""
     key = factories.api_key(sql, factories.merchant(sql)["id"]).text()
-    healthy(server.port, key, seconds=1)
-    with Crowd(server.port, CROWD) as crowd:
-        answers = healthy(server.port, key, seconds=REQUEST_SECONDS + 5)
-        assert crowd.connected == CROWD
-    assert {status for _, status in answers} == {200}
-    assert max(seconds for seconds, _ in answers) < PATIENT_SECONDS
+    (tmp_path / "calm").mkdir()
+    with serving(database, tmp_path / "calm") as calm, ThreadPoolExecutor(2) as pool:
+        ports = (server.port, calm.port)
+        list(pool.map(lambda port: healthy(port, key, seconds=1), ports))
+        with Crowd(server.port, CROWD) as crowd:
+            crowded, quiet = pool.map(lambda port: healthy(port, key, seconds=REQUEST_SECONDS + 5), ports)
+            assert crowd.connected == CROWD
+    assert {status for _, status in crowded + quiet} == {200}
+    assert slowest(crowded) < slowest(quiet) + PATIENT_SECONDS
     # each of them was told, or hung up on, when its time was over
     assert {kind for kind, n in crowd.seen.items() if n} == {"head 408", "body 408", "chunked 408"}
     assert crowd.opened > CROWD
@@ -58,6 +68,7 @@ def test_a_thousand_slow_clients_leave_a_healthy_one_under_a_second(server, sql)
 
 def test_clients_who_do_not_hang_up_hold_nobody(one_server):
     """One process, so that nobody else takes the healthy client's turn."""
+    before = healthy(one_server.port, "nobody's", seconds=1)
     kept = [socket.create_connection(("127.0.0.1", one_server.port), timeout=20) for _ in range(20)]
     for client in kept:
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -65,7 +76,7 @@ def test_clients_who_do_not_hang_up_hold_nobody(one_server):
     for client in kept:
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
         client.close()
-    assert max(seconds for seconds, _ in answers) < PATIENT_SECONDS
+    assert slowest(answers) < slowest(before) + PATIENT_SECONDS
 
 
 def test_a_request_may_come_in_pieces_and_several_in_one(server, sql):  # noqa: F811

@@ -25,6 +25,12 @@ from jobs.handlers import HANDLERS, LocalHandler
 # The local handler that dies of one payment, and how that payment is marked.
 KILLED_HANDLER = "test_killed"
 KILLER = "killer"
+# What such a death leaves in the log: how many jobs a worker had fetched and not finished, at most.
+DEATH = "dies with {n} in hand"
+FETCHED = """
+    select max(n) as n
+    from (select count(*) as n from procrastinate_jobs where status = 'doing' group by worker_id) fetched
+"""
 
 
 def die() -> None:
@@ -82,6 +88,9 @@ def register_killed_handler() -> None:
         query = "select reference from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s"
         row = tx.connection.execute(query, delivery).fetchone()
         if row is not None and row["reference"] == KILLER:
+            fetched = tx.connection.execute(FETCHED).fetchone()
+            assert fetched is not None, "an aggregate answers one row"
+            os.write(2, f"{DEATH.format(**fetched)}\n".encode())
             die()
 
     HANDLERS[KILLED_HANDLER] = LocalHandler(KILLED_HANDLER, handle)

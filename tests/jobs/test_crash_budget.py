@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from app.services.deliveries import RESCUE_LIMIT
 from cli.dev.postgres import Cluster
+from jobs.app import LOCAL_GROUPS
 from tests import factories
-from tests.jobs.dying_worker import KILLED_HANDLER, KILLER
+from tests.jobs.dying_worker import DEATH, KILLED_HANDLER, KILLER
 from tests.jobs.processes import World, until, world
 
 SIBLINGS = 40
@@ -42,17 +44,18 @@ def the_killer(here: World) -> dict:
     )
 
 
+def taken_along(here: World) -> list[int]:
+    """How many jobs each death took along, the one that was run included."""
+    return [int(n) for n in re.findall(DEATH.format(n=r"(\d+)"), here.log.read_text(errors="replace"))]
+
+
 def count(here: World, status: str) -> int:
     return here.one("select count(*) as n from deliveries where status = %s", status)["n"]
 
 
 def test_what_kills_its_worker_isolates_itself_and_dies_of_the_twentieth_rescue(killed: World) -> None:
     until(lambda: count(killed, "done") == SIBLINGS, lambda: f"the others\n{killed.tail()}", seconds=60)
-    others = killed.one(
-        "select max(rescues) as rescues, max(failures) as failures from deliveries where status = 'done'"
-    )
-    assert others["rescues"] <= 5, "who carried the killer is rescued too, but then runs alone"
-    assert others["failures"] == 0
+    assert killed.one("select sum(failures) as n from deliveries")["n"] == 0
 
     until(lambda: the_killer(killed)["rescues"] >= 10, lambda: f"ten rescues\n{killed.tail()}", seconds=60)
     delivery = the_killer(killed)
@@ -64,4 +67,8 @@ def test_what_kills_its_worker_isolates_itself_and_dies_of_the_twentieth_rescue(
     assert (delivery["dead_reason"], delivery["rescues"], delivery["failures"]) == ("crash", RESCUE_LIMIT, 0)
     assert RESCUE_LIMIT == 20
     assert count(killed, "dead") == 1
+    # Who is carried is not fetched, and so never rescued for another's sake. Who was fetched beside the killer is, as
+    # often as chance has it: a process starts anew more slowly than a hundredth of what parts the two in production.
+    assert len(taken_along(killed)) >= RESCUE_LIMIT
+    assert max(taken_along(killed)) <= LOCAL_GROUPS
     assert killed.one("select count(*) as n from delivery_failures")["n"] == 0

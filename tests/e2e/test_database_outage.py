@@ -106,6 +106,16 @@ def test_no_acknowledged_payment_is_lost_and_all_serve_again_without_a_hand(here
     summary = here.sandbox.ledger()["summary"]
     assert (summary["captured_charges"], summary["charged_twice"]) == (len(kept), [])
     assert here.violations() == []
+    webhooks = last_answers(here)
+    assert set(webhooks.values()) == {200}, "what could not be told during an outage was told after it"
+
+
+def last_answers(here: World) -> dict[str, int | None]:
+    """How the last attempt to deliver each of the provider's events was answered; some met an outage."""
+    here.sandbox.control("POST", "webhooks/flush")
+    attempts = here.sandbox.control("GET", "webhooks")["deliveries"]
+    assert any(attempt["status"] != 200 for attempt in attempts), "no webhook came during an outage"
+    return {attempt["event"]: attempt["status"] for attempt in attempts}
 
 
 @pytest.mark.parametrize("at_work", [False, True])

@@ -27,6 +27,24 @@ DRAIN_SECONDS = 25
 # Between two looks at a condition.
 LOOK_EVERY = 0.02
 
+UNFINISHED = """
+    select p.id, p.description, p.method_token, p.state, p.observe_at - clock_timestamp() as look_in,
+      (select array_agg(concat_ws(' ', o.kind, o.step, o.status, o.asks, o.outcome_code) order by o.created_at)
+       from operations o where o.payment_id = p.id) as operations,
+      (select array_agg(concat_ws(' ', d.handler, d.status, d.due_at - clock_timestamp(), d.deferred_for, d.failures))
+       from deliveries d where d.payment_id = p.id and d.status <> 'done') as deliveries,
+      (select array_agg(concat_ws(' ', c.step, c.outcome, c.error_detail) order by c.sent_at)
+       from provider_calls c where c.payment_id = p.id) as calls
+    from payments p
+    where p.state not in ('settled', 'failed', 'canceled')
+       or exists (select from deliveries d where d.payment_id = p.id and d.status <> 'done')
+    order by p.created_at limit 20
+"""
+DELIVERIES_OF_NO_PAYMENT = """
+    select handler, status, due_at - clock_timestamp() as due_in, deferred_for, runs, deferrals, failures, rescues
+    from deliveries where status <> 'done' and payment_id is null limit 20
+"""
+
 STOCK = ("-m", "procrastinate", "--app=jobs.app.app", "worker")
 
 
@@ -120,6 +138,11 @@ class World:
             "select handler, due_at, job_id, runs, failures, deferrals, rescues, deferred_for from deliveries"
             " where status = 'pending' limit 20"
         )
+
+    def unfinished(self) -> str:
+        """For a test that waited in vain: each payment under way and what is open of it, other deliveries, circuits."""
+        rows = [*self.all(UNFINISHED), *self.all(DELIVERIES_OF_NO_PAYMENT), *self.all("select * from circuits")]
+        return "\n".join(["", *map(str, rows), self.tail()])
 
     def violations(self, *, quiesced: bool = True) -> list[Violation]:
         return violations_of(self.database.url, quiesced=quiesced)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from app.db import Tx
@@ -42,7 +44,7 @@ select case when a.code in ('merchant:pending', 'merchant:available') then 'merc
             when a.code in ('stripe:pending', 'stripe:available') then 'provider' else a.code end as account,
        sum(l.amount)::bigint as amount
 from ledger_lines l join ledger_accounts a on a.id = l.account_id
-where l.payment_id = %(id)s group by 1 having sum(l.amount) <> 0
+where l.payment_id = %(id)s group by 1 having sum(l.amount) <> 0 order by 1
 """
 
 HANDLERS = {
@@ -56,9 +58,14 @@ HANDLER_OF = {topic: handler for handler, topics in HANDLERS.items() for topic i
 
 
 class MoneyObserved(Observed):
-    """An Observed whose history begins with the confirm."""
+    """An Observed whose history begins with the confirm.
 
-    def __init__(self, conn: Connection, history: History, *, checks_version: bool = True) -> None:
+    With `keeps_books` the handlers of what was told run right after each snapshot, and the books are told as well.
+    """
+
+    def __init__(
+        self, conn: Connection, history: History, *, checks_version: bool = True, keeps_books: bool = False
+    ) -> None:
         self.conn = conn
         self.tx = Tx(conn)
         self.checks_version = checks_version
@@ -69,6 +76,25 @@ class MoneyObserved(Observed):
         self.tx.run("payments.set_provider_ref", **self.ids, provider_ref=self.row["provider_ref"])
         self.snapshots = snapshots(history, self.row)
         self.posted: set[Any] = set()
+        self.keeps_books = keeps_books
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        posted = set(self.posted)
+        try:
+            with super().undone():
+                yield
+        finally:
+            self.posted = posted
+
+    def apply(self, seen: int, version: int | None) -> bool:
+        outdated = super().apply(seen, version)
+        for event in self.open_events() if self.keeps_books else ():
+            self.post(event)
+        return outdated
+
+    def told(self) -> str:
+        return json.dumps(json.loads(super().told()) | ({"books": self.books()} if self.keeps_books else {}))
 
     def _told(self) -> dict[str, Any]:
         row = self.conn.execute(TOLD, self.row).fetchone()

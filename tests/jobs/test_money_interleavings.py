@@ -1,13 +1,14 @@
 """Arrival order does not matter after the confirmation either: refunds and disputes in every order end the same.
 
 `POSTBOX_MONEY_ORDERS` is the number of random orders (1,000 by default) and `POSTBOX_MONEY_SEED` the first seed; a
-failure names its own. Each is a random life too, whose books end with clearing at zero and nothing in pending;
-20,000 of them are `POSTBOX_MONEY_ORDERS=20000 bin/test tests/jobs/test_money_interleavings.py -k random`.
+failure names its own. Each is a random life too, whose books end with clearing at zero and nothing in pending:
+`bin/campaign orders` runs 5,000 and `bin/campaign lives` 20,000 of them.
 `POSTBOX_MONEY_CHANGES` is how long the histories are that are put into every order (4).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 
@@ -39,10 +40,11 @@ def beginning(payment: MoneyObserved, *, repeats: int = 0) -> World:
 
 
 @pytest.mark.parametrize("history", UPTO, ids=str)
-def test_every_order_ends_in_the_same_state_amounts_and_events(conn, history: History) -> None:
-    payment = MoneyObserved(conn, history)
+def test_every_order_ends_in_the_same_state_amounts_books_and_ordered_events(conn, history: History) -> None:
+    payment = MoneyObserved(conn, history, keeps_books=True)
     expected = payment.told_in_time()
     assert as_told(expected) == plain(told(history))
+    assert json.loads(expected)["books"] == told(history).books()
     remembered = Remembered(payment)
     orders = MoneyOrders(history, remembered, expected)
     count = orders.explore(World(repeats=1))
@@ -102,8 +104,8 @@ def test_a_payment_ends_as_the_plain_model_says(conn, data: st.DataObject) -> No
         assert payment.books() == told(history).books()
 
 
-def test_a_bank_debit_that_is_lost_is_returned_and_not_charged_back(conn) -> None:
-    """Scenario 34: Stripe tells a late failure of a bank debit as a dispute that is lost."""
+def test_scenario_34_a_bank_debit_that_is_lost_is_returned_and_not_charged_back(conn) -> None:
+    """Stripe tells a late failure of a bank debit as a dispute that is lost."""
     history = History((C.CONFIRM, C.SETTLE, C.DISPUTE, C.LOST), "us_bank_account")
     payment = MoneyObserved(conn, history)
     payment.apply(4, payment.version())

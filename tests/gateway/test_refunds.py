@@ -80,7 +80,9 @@ def test_of_twenty_refunds_of_70_of_1000_at_once_fourteen_are_accepted(app, api,
     assert sql.execute("select count(*) as n from refunds").fetchone()["n"] == codes.count(201)
 
 
-def test_of_two_refunds_of_700_of_1000_that_wait_for_each_other_one_is_accepted(app, api, payment_in, sql, database):
+def test_scenario_29_of_two_refunds_of_700_of_1000_that_wait_for_each_other_one_is_accepted(
+    app, api, payment_in, sql, database
+):
     """Both are at the payment's lock before either has it."""
     row, name = payment_in("settled", amount=1_000)
     blocker = database.connect(admin=True, autocommit=False)

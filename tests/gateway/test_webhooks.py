@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from app.db import pool as pool_module
@@ -55,7 +56,7 @@ def test_the_same_event_five_times_at_once_is_one_row_and_five_200s(app, sql):
 
 
 @pytest.mark.parametrize("how", [{"secret": "whsec_other"}, {"age": 360}, {"age": -360}])
-def test_a_bad_signature_or_age_is_refused_and_leaves_no_job(app, sql, how):
+def test_scenario_20_a_bad_signature_or_age_is_refused_and_leaves_no_job(app, sql, how):
     answer = send(app, **how)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "webhook_refused")
     assert answer.content_type == "application/problem+json"
@@ -115,6 +116,20 @@ def test_without_a_database_the_provider_is_told_to_come_back(settings, monkeypa
         assert "127.0.0.1" not in answer.text
     finally:
         app.extensions[EXTENSION].database.close()
+
+
+def test_scenario_23_a_webhook_that_met_no_database_is_taken_in_when_it_comes_again(app, sql, database, cluster):
+    """Whether it is applied then is what every webhook's delivery is about."""
+    assert send(app).status_code == 200
+    with psycopg.connect(cluster.url(), autocommit=True) as admin:
+        admin.execute(f"alter database {database.name} allow_connections false")
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [database.name])
+        late = EVENT | {"id": "evt_2"}
+        assert send(app, late).status_code == 503
+        admin.execute(f"alter database {database.name} allow_connections true")
+    assert send(app, late).status_code == 200
+    counts = "select (select count(*) from webhooks) as w, (select count(*) from deliveries) as d"
+    assert database.connect(admin=True).execute(counts).fetchone() == {"w": 2, "d": 2}
 
 
 def test_after_the_database_lost_every_connection_the_next_webhook_is_stored(app, sql):

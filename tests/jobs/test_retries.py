@@ -83,7 +83,9 @@ def replay(hand: Hand) -> None:
     )
 
 
-def test_the_third_failure_is_a_dead_letter_with_every_error_and_its_time(hand: Hand, fragile: Fragile) -> None:
+def test_scenario_39_the_third_failure_is_a_dead_letter_with_every_error_and_its_time(
+    hand: Hand, fragile: Fragile
+) -> None:
     pay(hand)
     hand.until(lambda: delivery(hand)["status"] == "dead")
     dead = delivery(hand)
@@ -98,7 +100,9 @@ def test_the_third_failure_is_a_dead_letter_with_every_error_and_its_time(hand: 
         assert waited >= least * TIME_SCALE
 
 
-def test_waits_between_failures_are_15_and_60_seconds_give_or_take_a_fifth(hand: Hand, fragile: Fragile) -> None:
+def test_scenario_39_waits_between_failures_are_15_and_60_seconds_give_or_take_a_fifth(
+    hand: Hand, fragile: Fragile
+) -> None:
     only(hand, HANDLER)
     seen: list[list[float]] = [[], []]
     for _ in range(12):
@@ -119,14 +123,14 @@ def test_waits_between_failures_are_15_and_60_seconds_give_or_take_a_fifth(hand:
         hand.sweep()
 
 
-def test_other_handlers_of_the_event_are_not_affected(hand: Hand, fragile: Fragile) -> None:
+def test_scenario_39_other_handlers_of_the_event_are_not_affected(hand: Hand, fragile: Fragile) -> None:
     payment = pay(hand)
     hand.until(lambda: delivery(hand)["status"] == "dead")
     hand.until(lambda: hand.payment(payment["id"])["state"] == "settled")
     assert [row["handler"] for row in hand.dead()] == [HANDLER]
 
 
-def test_a_replay_after_the_fix_has_its_effect_once(hand: Hand, fragile: Fragile) -> None:
+def test_scenario_39_a_replay_after_the_fix_has_its_effect_once(hand: Hand, fragile: Fragile) -> None:
     pay(hand)
     hand.until(lambda: delivery(hand)["status"] == "dead")
     fragile.error = None
@@ -136,7 +140,7 @@ def test_a_replay_after_the_fix_has_its_effect_once(hand: Hand, fragile: Fragile
     assert len(failures(hand)) == 3, "what went wrong is kept after the replay"
 
 
-def test_a_poison_event_does_not_delay_later_events_of_the_same_payment(
+def test_scenario_39_a_poison_event_does_not_delay_later_events_of_the_same_payment(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison = Fragile()

@@ -88,7 +88,7 @@ def stranger(sandbox: Sandbox, **metadata: object) -> str:
     return str(answer.json()["id"])
 
 
-def test_a_charge_of_a_stranger_waits_in_suspense_and_is_missing_here(hand: Hand, sandbox: Sandbox) -> None:
+def test_scenario_19_a_charge_of_a_stranger_waits_in_suspense_and_is_missing_here(hand: Hand, sandbox: Sandbox) -> None:
     stranger(sandbox)
     poll(hand)
     nobodys = {"merchant_id": UUID(PLATFORM_MERCHANT_ID), "payment_id": None}

@@ -13,6 +13,7 @@ from cli.sandbox.faults import Faults
 from cli.sandbox.idempotency import prune
 from cli.sandbox.ledger import MAX_PAYMENTS, read_ledger
 from cli.sandbox.objects.confirmations import authenticate
+from cli.sandbox.objects.damage import write_line
 from cli.sandbox.objects.disputes import (
     lose_dispute,
     open_dispute,
@@ -61,6 +62,7 @@ class Control:
             "POST disputes/{id}/status": self._set_dispute_status,
             "POST refunds/{id}/fail": self._fail_refund,
             "POST refunds/{id}/succeed": self._succeed_refund,
+            "POST balance_transactions": lambda _, given: self._change(lambda: write_line(world, **given)),
             "POST payouts": self._pay_out,
             "POST payouts/{id}/fail": lambda ident, _: self._change(lambda: fail_payout(world, ident)),
             "GET webhooks": self._deliveries,
@@ -224,7 +226,8 @@ class Control:
             return shown(find_refund(world, ident))
 
     def _pay_out(self, _ident: str, given: dict[str, Any]) -> Row:
-        return self._change(lambda: make_automatic_payout(self._world, given.get("currency", "usd")))
+        currency, short = given.get("currency", "usd"), int(given.get("short", 0))
+        return self._change(lambda: make_automatic_payout(self._world, currency, short))
 
     # -- webhooks and events ------------------------------------------------------------------------------------
 

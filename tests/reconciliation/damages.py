@@ -1,4 +1,8 @@
-"""Twelve ways in which books come apart, each done to payments of its own, and how those that can be are repaired."""
+"""Twelve ways in which books come apart, each done from outside, and how those that can be are repaired.
+
+What is done is done by the provider, by its banks and its customers, by the network between us, or by a hand in the
+database: nothing here records a discrepancy, compares a book, or tells the product what it should find.
+"""
 
 from __future__ import annotations
 
@@ -7,211 +11,292 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.config import PLATFORM_MERCHANT_ID
-from app.db import Tx
+import requests
+
+from app.config import SANDBOX_API_KEY
 from tests import factories
-from tests.factories import Connection, Row
-from tests.ledger import books
+from tests.e2e.gateway_process import GatewayProcess
+from tests.factories import Row
+from tests.jobs.processes import World, until
 
-Make = Callable[[Connection, Any], str]
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+AMOUNT, FEE = 3_000, 117
+# What must not be answered is asked for again and again: a few of these are as good as many.
+FEW = 5
+PATIENCE = 120.0
 
-MINUTE = 60.0
+
+@dataclass
+class Place:
+    """Where it is done: the processes, and the merchant whose payments are damaged."""
+
+    here: World
+    gateway: GatewayProcess
+
+    def paid(self, count: int, *states: str, **columns: Any) -> list[Row]:
+        """So many payments that the worker and the provider brought to one of these states."""
+        row = {"merchant_id": self.gateway.merchant_id, "method_token": "pm_card_visa", "amount": AMOUNT} | columns
+        ids = [factories.payment(self.here.connection, **row)["id"] for _ in range(count)]
+        query = "select * from payments where id = any(%s) and state = any(%s) order by created_at, id"
+
+        def arrived() -> list[Row]:
+            found = self.here.all(query, ids, list(states))
+            return found if len(found) == count else []
+
+        return until(arrived, lambda: f"{self.here.states()}\n{self.here.tail()}", seconds=PATIENCE)
+
+    def unbooked(self, count: int) -> list[Row]:
+        """Payments that succeeded at the provider, which does not put them into its books."""
+        usual = self.sandbox("GET", "timing")["balance_after"]
+        self.sandbox("POST", "timing", balance_after=DAY)
+        rows = self.paid(count, "confirmed")
+        self.sandbox("POST", "timing", balance_after=usual)
+        return rows
+
+    def sandbox(self, verb: str, at: str, **body: Any) -> Row:
+        return self.here.sandbox.control(verb, at, **body)
+
+    def line(self, source: str, amount: int, **more: Any) -> Row:
+        """The provider books this line."""
+        return self.sandbox("POST", "balance_transactions", source=source, amount=amount, **more)
+
+    def stripe(self, path: str, **data: Any) -> Row:
+        """Somebody does something in the provider's dashboard."""
+        headers = {"Authorization": f"Bearer {SANDBOX_API_KEY}"}
+        answer = requests.post(f"{self.here.sandbox.url}/v1/{path}", data=data, headers=headers, timeout=10)
+        assert answer.ok, answer.text
+        return dict(answer.json())
+
+    def unanswered(self, path: str, p: Row) -> None:
+        """The provider turns away whoever asks for this payment there."""
+        self.here.sandbox.fault(
+            kind="rate_limit_429", method="GET", path=path, intent={"id": p["provider_ref"]}, count=None
+        )
+
+    def answered(self, p: Row) -> None:
+        for rule in self.sandbox("GET", "faults")["rules"]:
+            if rule["intent"] == {"id": p["provider_ref"]}:
+                self.sandbox("DELETE", f"faults/{rule['id']}")
+
+    def of(self, subject: str) -> Row:
+        return self.here.one("select * from payments where id = %s", subject.removeprefix("payment/"))
+
+    def charge_of(self, p: Row) -> str:
+        """Also of one that failed."""
+        [payment] = self.here.sandbox.ledger(payment_id=str(p["id"]))["payments"]
+        return str(payment["charges"][0]["id"])
+
+
+Make = Callable[[Place, int], list[str]]
+Repair = Callable[[Place, str], object]
+
+# When what makes it a discrepancy was stored, by the last part of its subject.
+LINE = "select max(recorded_at) as at from provider_transactions where payment_id = %s"
+NOBODYS = "select recorded_at as at from provider_transactions where ref = %s"
+CONFIRMED = "select confirmed_at as at from payments where id = %s"
+ENTERED = "select max(occurred_at) as at from events where payment_id = %s and payment_version is not null"
+ITEMISED = "select lines_read_at as at from payouts where ref = %s"
+READ = (
+    "select min(w.received_at) as at from webhooks w join payments p on p.provider_ref = w.payment_ref"
+    " where p.id = %s and w.received_by = 'poll'"
+)
 
 
 @dataclass(frozen=True)
 class Damage:
-    """`make` does it and returns its subject; it counts as one after `wait` seconds of production's time."""
+    """`make` does it so often and returns the subjects; it counts `wait` seconds of production after its evidence."""
 
     type: str
     make: Make
+    evidence: str
     wait: float = 0.0
-    repair: Callable[[Connection, str], object] | None = None
+    repair: Repair | None = None
 
 
-def _charge(conn: Connection, p: Row, gross: int, **columns: Any) -> Row:
-    return books.fact(conn, p, **{"source_ref": p["latest_charge_ref"], "gross": gross, "fee": _fee(p)} | columns)
+def _about(rows: list[Row]) -> list[str]:
+    return [f"payment/{p['id']}" for p in rows]
 
 
-def _fee(p: Row) -> int:
-    return (int(p["amount"]) * 290 + 5_000) // 10_000 + 30
+def lost_by_the_provider(place: Place, times: int) -> list[str]:
+    return _about(place.unbooked(times))
 
 
-def _of(conn: Connection, subject: str) -> Row:
-    row = conn.execute("select * from payments where id = %s", [subject.removeprefix("payment/")]).fetchone()
-    assert row is not None
-    return row
+def lost_by_us(place: Place, times: int) -> list[str]:
+    """As after a restore: the provider has a payment of ours that we have not."""
+    subjects = []
+    for _ in range(times):
+        names = {"payment_id": uuid.uuid4(), "merchant_id": place.gateway.merchant_id, "operation_id": uuid.uuid4()}
+        intent = place.stripe(
+            "payment_intents", amount=AMOUNT, currency="usd", payment_method="pm_card_visa", confirm="true",
+            return_url=factories.RETURN_URL, **{"allowed_payment_method_types[]": "card"},
+            **{f"metadata[{name}]": str(value) for name, value in names.items()},
+        )  # fmt: skip
+        subjects.append(f"provider_transaction/stripe/default/{_line_of(place, intent)}")
+    return subjects
 
 
-def _about(p: Row) -> str:
-    return f"payment/{p['id']}"
+def _line_of(place: Place, intent: Row) -> str:
+    def found() -> Any:
+        [payment] = place.here.sandbox.ledger(payment_intent=intent["id"])["payments"]
+        return payment["charges"][0]["balance_transaction"]
+
+    return str(until(found, "its line"))
 
 
-def _some(conn: Connection, state: str, merchant_id: Any) -> Row:
-    """A payment of the population that nothing was done to yet."""
-    row = conn.execute(
-        "select * from payments where merchant_id = %s and state = %s and reference is not null"
-        " order by md5(id::text) limit 1 for update skip locked",
-        [merchant_id, state],
-    ).fetchone()
-    assert row is not None, f"the population has a payment that is {state}"
-    with factories.acting(conn, "worker"):
-        return factories.update_payment(conn, row, reference=None)
+def restored(place: Place, subject: str) -> None:
+    """Our row is back, submitted long ago by a worker that could not say so."""
+    conn, ref = place.here.connection, subject.rsplit("/", 1)[1]
+    for payment in place.here.sandbox.ledger()["payments"]:
+        if ref in [charge["balance_transaction"] for charge in payment["charges"]]:
+            names = payment["metadata"]
+            with conn.transaction():
+                p = factories.payment(
+                    conn, "submitting", merchant_id=names["merchant_id"], id=names["payment_id"], amount=AMOUNT
+                )
+                factories.advance(conn, p, "submitted", provider_ref=payment["payment_intent"])
+                conn.execute(
+                    "update deliveries set status = 'done', done_at = now(), job_id = null"
+                    " where payment_id = %s and handler = 'submit_payment'", [p["id"]],
+                )  # fmt: skip
 
 
-def lost_by_the_provider(conn: Connection, merchant_id: Any) -> str:
-    return _about(factories.payment(conn, "confirmed", merchant_id=merchant_id))
+def another_amount(place: Place, times: int) -> list[str]:
+    rows = place.unbooked(times)
+    for p in rows:
+        place.line(p["latest_charge_ref"], AMOUNT - 10, fee=FEE)
+    return _about(rows)
 
 
-def lost_by_us(conn: Connection, merchant_id: Any) -> str:
-    line = books.fact(conn, None, source_ref=f"ch_{uuid.uuid4().hex}")
-    return f"provider_transaction/stripe/default/{line['ref']}"
+def another_currency(place: Place, times: int) -> list[str]:
+    rows = place.unbooked(times)
+    for p in rows:
+        place.line(p["latest_charge_ref"], AMOUNT, fee=FEE, currency="eur")
+    return _about(rows)
 
 
-def another_amount(conn: Connection, merchant_id: Any) -> str:
-    p = factories.payment(conn, "confirmed", merchant_id=merchant_id, amount=3_000)
-    _charge(conn, p, 2_900, fee=114)
-    return _about(p)
+def too_dear(place: Place, times: int) -> list[str]:
+    rows = place.unbooked(times)
+    for p in rows:
+        place.line(p["latest_charge_ref"], AMOUNT, fee=FEE + 25)
+    return _about(rows)
 
 
-def another_currency(conn: Connection, merchant_id: Any) -> str:
-    p = factories.payment(conn, "confirmed", merchant_id=merchant_id)
-    _charge(conn, p, p["amount"], currency="eur")
-    return _about(p)
+def behind(place: Place, times: int) -> list[str]:
+    """The payer has authenticated and paid; whoever asks about it is turned away."""
+    rows = place.paid(min(times, FEW), "requires_action", method_token="pm_card_authenticationRequired")
+    for p in rows:
+        place.unanswered("/v1/payment_intents/*", p)
+        place.sandbox("POST", f"payment_intents/{p['provider_ref']}/authenticate", outcome="success")
+    return _about(rows)
 
 
-def behind(conn: Connection, merchant_id: Any) -> str:
-    p = factories.payment(conn, "submitted", merchant_id=merchant_id)
-    with factories.acting(conn, "worker"):
-        factories.update_payment(conn, p, provider_rank=50)
-    return _about(p)
+def charged_twice(place: Place, times: int) -> list[str]:
+    """A customer pressed the button twice, and the shop made two payments of it."""
+    seconds = []
+    for _ in range(times):
+        _, second = place.paid(2, "confirmed", "settled", reference=f"twice-{uuid.uuid4()}")
+        seconds.append(second)
+    return _about(seconds)
 
 
-def charged_twice(conn: Connection, merchant_id: Any) -> str:
-    p = _some(conn, "settled", merchant_id)
-    _charge(conn, p, p["amount"], source_ref=f"ch_{uuid.uuid4().hex}", fee=0)
-    return _about(p)
+def given_back(place: Place, subject: str) -> None:
+    name = place.of(subject)["id"]
+    answer = place.gateway.post(f"/v1/payments/pay_{name.hex}/refunds", {}, key=f"back-{name}")
+    assert answer.status_code == 201, answer.text
 
 
-def too_dear(conn: Connection, merchant_id: Any) -> str:
-    p = factories.payment(conn, "confirmed", merchant_id=merchant_id)
-    _charge(conn, p, p["amount"], fee=_fee(p) + 25)
-    return _about(p)
+def short_payout(place: Place, times: int) -> list[str]:
+    subjects = []
+    for _ in range(times):
+        place.paid(1, "settled", method_token="pm_card_bypassPending")
+        payout = place.sandbox("POST", "payouts", short=10)
+        subjects.append(f"payout/stripe/default/{payout['id']}")
+    return subjects
 
 
-def _itemised(conn: Connection, ref: str) -> None:
-    names = {"merchant_id": PLATFORM_MERCHANT_ID, "provider": "stripe", "account": "default", "ref": ref}
-    Tx(conn).one("payouts.compare", **names)
-
-
-def short_payout(conn: Connection, merchant_id: Any) -> str:
-    ref = f"po_{uuid.uuid4().hex}"
-    line = _charge(conn, _some(conn, "settled", merchant_id), 1_000, kind="other_adjustment", fee=0)
-    with factories.acting(conn, "reconciler"):
-        conn.execute(
-            "insert into payouts (merchant_id, provider, account, ref, status, currency, amount, created_at_provider,"
-            " arrives_at, automatic, lines_read_at)"
-            " select merchant_id, provider, account, %s, 'in_transit', 'usd', 990, now(), now(), true, now()"
-            " from provider_accounts where account = 'default'",
-            [ref],
-        )
-        conn.execute("update provider_transactions set payout_ref = %s where ref = %s", [ref, line["ref"]])
-        conn.execute(
-            "select * from reconcile_payout('00000000-0000-0000-0000-000000000000', 'stripe', 'default', %s, 'poll')",
-            [ref],
-        )
-    return f"payout/stripe/default/{ref}"
-
-
-def disputed_unheard(conn: Connection, merchant_id: Any) -> str:
-    p = _some(conn, "settled", merchant_id)
-    _charge(conn, p, -p["amount"], kind="dispute", fee=1_500, source_ref=f"du_{uuid.uuid4().hex}")
-    return _about(p)
-
-
-def never_told(conn: Connection, merchant_id: Any) -> str:
-    p = _some(conn, "settled", merchant_id)
-    row = factories.webhook(
-        conn, payment_ref=p["provider_ref"], type="charge.updated", created_at_provider="yesterday", received_by="poll"
-    )
-    with factories.acting(conn, "reconciler"):
-        Tx(conn).run("webhooks.open_missing", event_ids=[row["provider_event_id"]], silence=0.05)
-    return _about(p)
-
-
-def stuck(conn: Connection, merchant_id: Any) -> str:
-    return _about(factories.payment(conn, "submitting", merchant_id=merchant_id))
-
-
-def money_on_a_failed_payment(conn: Connection, merchant_id: Any) -> str:
-    p = _some(conn, "failed", merchant_id)
-    _charge(conn, p, p["amount"], source_ref=f"ch_{uuid.uuid4().hex}")
-    return _about(p)
-
-
-def _line(kind: str, share: Callable[[Row], int]) -> Callable[[Connection, str], object]:
-    def repair(conn: Connection, subject: str) -> object:
-        p = _of(conn, subject)
-        return books.fact(conn, p, kind=kind, gross=share(p), fee=0, source_ref=f"x_{uuid.uuid4().hex}")
-
-    return repair
-
-
-def _found(conn: Connection, subject: str) -> object:
-    p = factories.payment(conn, "confirmed")
-    with factories.acting(conn, "worker"):
-        return conn.execute(
-            "update provider_transactions set merchant_id = %s, payment_id = %s where ref = %s",
-            [p["merchant_id"], p["id"], subject.rsplit("/", 1)[1]],
-        )
-
-
-def _itemised_right(conn: Connection, subject: str) -> object:
+def explained(place: Place, subject: str) -> None:
+    """The provider had forgotten one of its lines."""
     ref = subject.rsplit("/", 1)[1]
-    with factories.acting(conn, "reconciler"):
-        conn.execute(
-            "insert into provider_transactions (merchant_id, provider, account, ref, kind, currency, gross, fee, net,"
-            " status, available_on, created_at_provider, payout_ref)"
-            " values (%s, 'stripe', 'default', %s, 'payout_minimum_balance_hold', 'usd', -10, 0, -10, 'available',"
-            " now(), now(), %s)",
-            [PLATFORM_MERCHANT_ID, f"txn_{uuid.uuid4().hex}", ref],
-        )
-        return conn.execute(
-            "select * from reconcile_payout('00000000-0000-0000-0000-000000000000', 'stripe', 'default', %s, 'poll')",
-            [ref],
-        )
+    place.line(ref, -10, category="other_adjustment", payout=ref)
 
 
-def _applied(conn: Connection, subject: str) -> object:
-    return conn.execute(
-        "update deliveries set status = 'done', done_at = now(), job_id = null"
-        " where handler = 'apply_webhook' and status = 'pending' and event_id in ("
-        "  select e.id from events e join webhooks w on w.id = e.webhook_id"
-        "  join payments p on p.provider_ref = w.payment_ref where p.id = %s)",
-        [subject.removeprefix("payment/")],
+def disputed_unheard(place: Place, times: int) -> list[str]:
+    """The money is withdrawn; whoever asks for what dispute is turned away."""
+    rows = place.paid(min(times, FEW), "settled")
+    for p in rows:
+        place.unanswered("/v1/disputes", p)
+        place.sandbox("POST", f"charges/{p['latest_charge_ref']}/dispute")
+    return _about(rows)
+
+
+def never_told(place: Place, times: int) -> list[str]:
+    """Somebody refunds in the dashboard, and its webhooks are lost on the way."""
+    rows = place.paid(times, "settled")
+    for p in rows:
+        named = {"payment_id": str(p["id"])}
+        place.here.sandbox.fault(kind="webhook_dropped", metadata=named, count=None)
+        place.stripe("refunds", payment_intent=p["provider_ref"], amount=500, **{"metadata[payment_id]": p["id"]})
+    return _about(rows)
+
+
+def stuck(place: Place, times: int) -> list[str]:
+    """A hand in the database removes its wake-up."""
+    rows, conn = [], place.here.connection
+    for _ in range(times):
+        with conn.transaction():
+            rows.append(factories.payment(conn, merchant_id=place.gateway.merchant_id, method_token="pm_card_visa"))
+            conn.execute(
+                "delete from procrastinate_jobs where id in (select job_id from deliveries where payment_id = %s)",
+                [rows[-1]["id"]],
+            )
+            _wake(place, rows[-1], "tomorrow")
+    return _about(rows)
+
+
+def _wake(place: Place, p: Row, due_at: str) -> None:
+    place.here.connection.execute(
+        "update deliveries set job_id = null, due_at = %s where payment_id = %s and status = 'pending'",
+        [due_at, p["id"]],
     )
 
 
-def _moved_on(conn: Connection, subject: str) -> object:
-    return factories.advance(conn, _of(conn, subject), "failed")
+def money_on_a_failed_payment(place: Place, times: int) -> list[str]:
+    rows = place.paid(times, "failed", method_token="pm_card_chargeDeclined")
+    for p in rows:
+        place.line(place.charge_of(p), AMOUNT, fee=FEE)
+    return _about(rows)
+
+
+def _booked(amount: int, **more: Any) -> Repair:
+    """The provider books another line about the payment's charge."""
+    return lambda place, subject: place.line(place.charge_of(place.of(subject)), amount, **more)
 
 
 DAMAGES = {
     "a charge the provider lost": Damage(
-        "missing_at_provider", lost_by_the_provider, 15 * MINUTE, _line("charge", lambda p: p["amount"])
+        "missing_at_provider", lost_by_the_provider, CONFIRMED, 15 * MINUTE, _booked(AMOUNT, fee=FEE)
     ),
-    "a charge we lost": Damage("missing_here", lost_by_us, 15 * MINUTE, _found),
-    "another amount": Damage("amount_mismatch", another_amount, 0.0, _line("partial_capture_reversal", lambda p: 100)),
-    "another currency": Damage("currency_mismatch", another_currency),
-    "the state is behind": Damage("state_mismatch", behind, 10 * MINUTE, _moved_on),
-    "charged twice": Damage("duplicate_charge", charged_twice, 0.0, _line("refund", lambda p: -p["amount"])),
-    "another fee": Damage("fee_mismatch", too_dear),
-    "a payout that is not its lines": Damage("payout_mismatch", short_payout, 0.0, _itemised_right),
+    "a charge we lost": Damage("missing_here", lost_by_us, NOBODYS, 15 * MINUTE, restored),
+    "another amount": Damage(
+        "amount_mismatch", another_amount, LINE, 0.0, _booked(10, category="partial_capture_reversal")
+    ),
+    "another currency": Damage("currency_mismatch", another_currency, LINE),
+    "the state is behind": Damage(
+        "state_mismatch", behind, LINE, 10 * MINUTE, lambda place, subject: place.answered(place.of(subject))
+    ),
+    "charged twice": Damage("duplicate_charge", charged_twice, CONFIRMED, 0.0, given_back),
+    "another fee": Damage("fee_mismatch", too_dear, LINE),
+    "a payout that is not its lines": Damage("payout_mismatch", short_payout, ITEMISED, 0.0, explained),
     "a dispute nobody told us of": Damage(
-        "dispute_mismatch", disputed_unheard, 10 * MINUTE, _line("dispute_reversal", lambda p: p["amount"])
+        "dispute_mismatch", disputed_unheard, LINE, 10 * MINUTE,
+        lambda place, subject: place.answered(place.of(subject)),
     ),
-    "a webhook that never came": Damage("webhook_missing", never_told, 0.0, _applied),
-    "stuck in its state": Damage("stale_state", stuck, 2 * MINUTE, _moved_on),
+    # it is repaired by what finds it: reading the provider's changes applies them
+    "a webhook that never came": Damage("webhook_missing", never_told, READ, 0.0, lambda place, subject: None),
+    "stuck in its state": Damage(
+        "stale_state", stuck, ENTERED, 1 * MINUTE, lambda place, subject: _wake(place, place.of(subject), "now")
+    ),
     "money on a failed payment": Damage(
-        "money_after_final", money_on_a_failed_payment, 0.0, _line("refund", lambda p: -p["amount"])
+        "money_after_final", money_on_a_failed_payment, LINE, 0.0, _booked(-AMOUNT, category="refund")
     ),
-}
+}  # fmt: skip

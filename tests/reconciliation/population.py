@@ -8,7 +8,17 @@ from tests import factories
 from tests.factories import Connection
 
 # Of every twenty payments so many end like this; the rest are settled.
-ENDS = {"confirmed": 3, "failed": 2, "canceled": 1}
+ENDS = {
+    "confirmed": 3,
+    "failed": 2,
+    "canceled": 1,
+    "refunded": 2,
+    "refunded in part": 1,
+    "disputed": 1,
+    "charged_back": 1,
+}
+AFTER_SETTLEMENT = ("settled", "refunded", "refunded in part", "disputed", "charged_back")
+DISPUTE_FEE = 1_500
 MERCHANTS = 10
 BPS, FIXED = 290, 30
 
@@ -29,6 +39,14 @@ select merchant_id, id, 'stripe', 'default', 'txn_' || replace(id::text, '-', ''
   'pending', clock_timestamp() + interval '2 days', clock_timestamp()
 from payments
 """
+# A line of each refund or dispute, available like all that leaves us.
+_LINE = """
+insert into provider_transactions (merchant_id, payment_id, {child}_id, provider, account, ref, kind, source_ref,
+  currency, gross, fee, net, status, available_on, created_at_provider)
+select c.merchant_id, c.payment_id, c.id, 'stripe', 'default', 'txn_' || replace(c.id::text, '-', ''), '{kind}',
+  c.provider_ref, c.currency, -{amount}, {fee}, -{amount} - {fee}, 'available', clock_timestamp(), clock_timestamp()
+from {child}s c where c.merchant_id = %(merchant_id)s
+"""
 _STEPS = (
     "update payments set state = 'submitting'" + _OF + "'initiated'",
     "update payments set state = 'submitted', provider_ref = 'pi_' || replace(id::text, '-', ''), provider_rank = 30"
@@ -42,8 +60,36 @@ _STEPS = (
     _FACTS + _OF + "'confirmed'",
     "update provider_transactions t set status = 'available' from payments p"
     " where p.merchant_id = %(merchant_id)s and t.merchant_id = p.merchant_id and t.payment_id = p.id"
-    " and p.state = 'confirmed' and p.description = 'settled'",
-    "update payments set state = 'settled'" + _OF + "'confirmed' and description = 'settled'",
+    " and p.state = 'confirmed' and p.description = any(%(after_settlement)s)",
+    "update payments set state = 'settled'" + _OF + "'confirmed' and description = any(%(after_settlement)s)",
+    # refunds made at the provider, whole and in part
+    "insert into refunds (merchant_id, payment_id, currency, amount, origin, provider, provider_account)"
+    " select merchant_id, id, currency, case description when 'refunded' then amount else amount / 2 end, 'provider',"
+    " provider, provider_account from payments" + _OF + "'settled' and description in ('refunded', 'refunded in part')",
+    "update refunds set state = 'pending', provider_ref = 're_' || replace(id::text, '-', ''),"
+    " provider_status = 'pending' where merchant_id = %(merchant_id)s and state = 'requested'",
+    _LINE.format(child="refund", kind="refund", amount="c.amount", fee="0") + " and c.state = 'pending'",
+    "update refunds set state = 'succeeded', provider_status = 'succeeded'"
+    " where merchant_id = %(merchant_id)s and state = 'pending'",
+    "update payments p set amount_refunded = r.amount,"
+    " state = case p.description when 'refunded' then 'refunded' else p.state end from refunds r"
+    " where p.merchant_id = %(merchant_id)s and r.merchant_id = p.merchant_id and r.payment_id = p.id"
+    " and p.state = 'settled'",
+    # disputes that withdrew all of it, and are open or lost
+    "insert into disputes (merchant_id, payment_id, state, currency, amount, disputed_at, provider, provider_account,"
+    " provider_ref, provider_status, reason)"
+    " select merchant_id, id, 'open', currency, amount, clock_timestamp(), provider, provider_account,"
+    " 'du_' || replace(id::text, '-', ''), 'needs_response', 'fraudulent' from payments"
+    + _OF + "'settled' and description in ('disputed', 'charged_back')",
+    _LINE.format(child="dispute", kind="dispute", amount="c.amount", fee="%(dispute_fee)s") + " and c.state = 'open'",
+    "update disputes set amount_withdrawn = amount where merchant_id = %(merchant_id)s and state = 'open'",
+    "update payments set amount_disputed = amount, state = 'disputed'"
+    + _OF + "'settled' and description in ('disputed', 'charged_back')",
+    "update disputes d set state = 'lost', provider_status = 'lost' from payments p"
+    " where p.merchant_id = %(merchant_id)s and d.merchant_id = p.merchant_id and d.payment_id = p.id"
+    " and p.description = 'charged_back' and d.state = 'open'",
+    "update payments set amount_disputed = 0, amount_lost = amount, state = 'charged_back'"
+    + _OF + "'disputed' and description = 'charged_back'",
 )  # fmt: skip
 
 
@@ -60,7 +106,7 @@ def populate(conn: Connection, payments: int) -> None:
         merchant_id = factories.merchant(conn)["id"]
         row: dict[str, Any] = {
             "merchant_id": merchant_id, "from": number * payments, "count": payments // MERCHANTS, "ends": ends,
-            "bps": BPS, "fixed": FIXED,
+            "bps": BPS, "fixed": FIXED, "after_settlement": list(AFTER_SETTLEMENT), "dispute_fee": DISPUTE_FEE,
         }  # fmt: skip
         with conn.transaction():
             with factories.acting(conn, "api", merchant_id=str(merchant_id)):

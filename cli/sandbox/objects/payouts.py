@@ -20,14 +20,17 @@ def create_payout(world: World, _ident: str, params: dict[str, Any]) -> Row:
     return shown(_pay_out(world, params["amount"], currency, False, params))
 
 
-def make_automatic_payout(world: World, currency: str) -> Row:
-    """Pay out everything that is available, and tie each transaction to the payout (as Stripe does daily)."""
+def make_automatic_payout(world: World, currency: str, short: int = 0) -> Row:
+    """Pay out everything that is available, and tie each transaction to the payout (as Stripe does daily).
+
+    `short` minor units less than that is what Stripe never does.
+    """
     due = [
         row
         for row in world.tables["balance_transaction"].rows.values()
         if row["status"] == "available" and row["_payout"] is None and row["currency"] == currency
     ]
-    payout = _pay_out(world, sum(row["net"] for row in due), currency, True, {})
+    payout = _pay_out(world, sum(row["net"] for row in due) - short, currency, True, {})
     own = world.tables["balance_transaction"].rows[payout["balance_transaction"]]
     for row in (*due, own):
         row["_payout"] = payout["id"]

@@ -85,6 +85,10 @@ class Failure(Answer):
     retryable = fields.Boolean(metadata={"examples": [True]})
 
 
+# Members of a payment that are there when they are asked for.
+EXPANDED = ("history", "refunds", "disputes")
+
+
 class Payment(Answer):
     id = identity(public_id.PAYMENT)
     object = one_of("payment")
@@ -112,12 +116,14 @@ class Payment(Answer):
     livemode = fields.Boolean(metadata={"examples": [False]})
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), metadata={"examples": [{"cart": "9"}]})
     version = count(1)
-    # with `expand=history` only
+    # each with its name in `expand` only
     history = fields.List(fields.Nested(lambda: TimelineEntry()))
+    refunds = fields.Nested(lambda: Refunds())
+    disputes = fields.Nested(lambda: Disputes())
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         super().on_bind_field(field_name, field_obj)
-        field_obj.required = field_name != "history"
+        field_obj.required = field_name not in EXPANDED
 
 
 class Refund(Answer):

@@ -37,7 +37,7 @@ def show(tx: Tx, caller: Caller, dispute_id: str) -> dict[str, Any]:
 
 
 @blueprint.get("")
-@blueprint.output(answers.Disputes)
+@blueprint.doc(responses=answers.beside(200, answers.Disputes))
 @reading(Scope.DISPUTES_READ)
 @blueprint.input(ListDisputes, location="query", unknown=RAISE)
 def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from flask import request
 from marshmallow import RAISE
 
 from app.db import Tx
-from app.gateway import answers, etags
+from app.gateway import answers, etags, expanding
 from app.gateway import cursor as cursors
 from app.gateway import representation as shown
 from app.gateway.context import gateway
@@ -44,12 +44,12 @@ def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str,
 @reading(Scope.PAYMENTS_READ)
 @blueprint.input(ListPayments, location="query", unknown=RAISE)
 def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
-    """Payments, newest first."""
-    before = cursors.payment_position(query_data.pop("cursor", None))
+    """Payments, newest first; `expand=refunds,disputes` tells the newest ten of each along with every payment."""
+    before, names = cursors.payment_position(query_data.pop("cursor", None)), query_data.pop("expand")
     rows = payments.page(tx, caller, Filter(before=before, **query_data))
     last = rows[-1] if len(rows) == query_data["limit"] else None
     return shown.listing(
-        [shown.payment(row) for row in rows],
+        expanding.payments(tx, caller, rows, names),
         next_cursor=cursors.after_payment(last["created_at"], last["id"]) if last else None,
     )
 
@@ -59,10 +59,10 @@ def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
 @reading(Scope.PAYMENTS_READ)
 @blueprint.input(Expand, location="query", unknown=RAISE)
 def show(tx: Tx, caller: Caller, payment_id: str, query_data: dict[str, Any]) -> dict[str, Any]:
-    """One payment as it is now; `expand=history` tells what happened to it as well."""
-    named = parse(PAYMENT, payment_id)
-    told = shown.payment(payments.get(tx, caller, named))
-    if "history" in query_data["expand"]:
+    """One payment as it is now; `expand` tells its newest refunds and disputes as well, or what happened to it."""
+    named, names = parse(PAYMENT, payment_id), query_data["expand"]
+    [told] = expanding.payments(tx, caller, [payments.get(tx, caller, named)], names)
+    if "history" in names:
         told["history"] = [shown.timeline_entry(row) for row in payments.timeline(tx, caller, named)]
     return told
 

@@ -37,7 +37,7 @@ def show(tx: Tx, caller: Caller, refund_id: str) -> dict[str, Any]:
 
 
 @blueprint.get("")
-@blueprint.output(answers.Refunds)
+@blueprint.doc(responses=answers.beside(200, answers.Refunds))
 @reading(Scope.REFUNDS_READ)
 @blueprint.input(ListRefunds, location="query", unknown=RAISE)
 def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:

@@ -180,30 +180,6 @@ class Page(Strict):
     )
 
 
-class ListPayments(Page):
-    state = one_of(*(state.value for state in State))
-    reference = Text(REFERENCE, example="order-1")
-    method = one_of("card", "us_bank_account", "ach")
-    currency = currency()
-    amount = WholeNumber(validate=validate.Range(1, LARGEST), metadata={"examples": [1_999]})
-    created_gte = fields.AwareDateTime(
-        format="iso", data_key="created[gte]", metadata={"examples": ["2026-11-01T00:00:00Z"]}
-    )
-    created_lt = fields.AwareDateTime(
-        format="iso", data_key="created[lt]", metadata={"examples": ["2026-12-01T00:00:00Z"]}
-    )
-
-
-class ListRefunds(Page):
-    state = one_of(*(state.value for state in RefundState))
-    payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
-
-
-class ListDisputes(Page):
-    state = one_of(*(state.value for state in DisputeState))
-    payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
-
-
 class Names(fields.Field[list[str]]):
     """Names of a query, parted by commas."""
 
@@ -220,8 +196,33 @@ class Names(fields.Field[list[str]]):
         return names
 
 
+class ListPayments(Page):
+    state = one_of(*(state.value for state in State))
+    reference = Text(REFERENCE, example="order-1")
+    method = one_of("card", "us_bank_account", "ach")
+    currency = currency()
+    amount = WholeNumber(validate=validate.Range(1, LARGEST), metadata={"examples": [1_999]})
+    created_gte = fields.AwareDateTime(
+        format="iso", data_key="created[gte]", metadata={"examples": ["2026-11-01T00:00:00Z"]}
+    )
+    created_lt = fields.AwareDateTime(
+        format="iso", data_key="created[lt]", metadata={"examples": ["2026-12-01T00:00:00Z"]}
+    )
+    expand = Names("refunds", "disputes", load_default=lambda: [])
+
+
+class ListRefunds(Page):
+    state = one_of(*(state.value for state in RefundState))
+    payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
+
+
+class ListDisputes(Page):
+    state = one_of(*(state.value for state in DisputeState))
+    payment = Text(100, example="pay_019abc3e5f7a7c41b2f09d8e6a1b2c3d")
+
+
 class Expand(Strict):
-    expand = Names("history", load_default=lambda: [])
+    expand = Names("history", "refunds", "disputes", load_default=lambda: [])
 
 
 class ListEvents(Page):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from app.db import Tx
 from app.db.pool import Row
 from app.errors import NotFound
+from app.services import listing
 from app.services.authentication import Caller
 from app.services.listing import Anyones, Filter, position
 
@@ -38,3 +40,8 @@ def show(tx: Tx, dispute_id: UUID) -> tuple[Row, list[Row]]:
         raise NotFound(f"there is no dispute {dispute_id}")
     ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
     return row, tx.all("provider_transactions.of_child", **ids, id=dispute_id)
+
+
+def newest_of(tx: Tx, caller: Caller, payments: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """The newest disputes of each of these payments of the caller, a bounded number of each."""
+    return listing.newest_of(tx, "disputes.newest_of", caller.merchant_id, payments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from app.db.pool import Row
 from app.errors import AmountRefused, IllegalTransition, Invalid, NotFound
 from app.model.operation import FIRST_STEP, Kind, params_sha256, refund_params
 from app.model.states import State
+from app.services import listing
 from app.services.authentication import Caller
 from app.services.children import follow_facts
 from app.services.listing import Anyones, Filter, position
@@ -123,6 +124,11 @@ def show(tx: Tx, refund_id: UUID) -> tuple[Row, list[Row]]:
         raise NotFound(f"there is no refund {refund_id}")
     ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
     return row, tx.all("provider_transactions.of_child", **ids, id=refund_id)
+
+
+def newest_of(tx: Tx, caller: Caller, payments: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """The newest refunds of each of these payments of the caller, a bounded number of each."""
+    return listing.newest_of(tx, "refunds.newest_of", caller.merchant_id, payments)
 
 
 # -- while its operation runs; the payment's lock is held ------------------------------------------------------

@@ -60,3 +60,14 @@ where (%(id)s::uuid is null or d.id = %(id)s)
   and (%(state)s::text is null or d.state = %(state)s)
 order by d.created_at desc, d.id desc
 limit %(limit)s;
+
+-- name: newest_of
+-- The newest disputes of each of these payments of one merchant, so many at most of each, newest first.
+select d.* from unnest(%(payment_ids)s::uuid[]) as wanted (payment_id)
+cross join lateral (
+  select * from disputes c
+  where c.merchant_id = %(merchant_id)s and c.payment_id = wanted.payment_id
+  order by c.created_at desc, c.id desc
+  limit %(limit)s
+) d
+order by d.created_at desc, d.id desc;

@@ -62,3 +62,14 @@ limit %(limit)s;
 -- name: payment_of_operator
 -- Whose payment it is, and in which mode, for an operator who refunds it.
 select merchant_id, livemode from payments where id = %(payment_id)s;
+
+-- name: newest_of
+-- The newest refunds of each of these payments of one merchant, so many at most of each, newest first.
+select r.* from unnest(%(payment_ids)s::uuid[]) as wanted (payment_id)
+cross join lateral (
+  select * from refunds c
+  where c.merchant_id = %(merchant_id)s and c.payment_id = wanted.payment_id
+  order by c.created_at desc, c.id desc
+  limit %(limit)s
+) r
+order by r.created_at desc, r.id desc;

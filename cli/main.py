@@ -31,6 +31,7 @@ COMMANDS = {
     "pause": "cli.pauses:pause",
     "payments": "cli.payments:payments",
     "prices": "cli.prices:prices",
+    "proposals": "cli.proposals:proposals",
     "reconcile": "cli.reconcile:reconcile",
     "refunds": "cli.refunds:refunds",
     "reserve": "cli.merchant_payouts:reserve",
@@ -39,6 +40,7 @@ COMMANDS = {
     "states": "cli.states:states",
     "status": "cli.status:status",
     "trace": "cli.trace:trace",
+    "webhooks": "cli.webhooks:webhooks",
     "worker": "cli.worker:worker",
 }
 

@@ -77,6 +77,14 @@ def reject(tx: Tx, proposal_id: UUID | None, *, by: str, reason: str) -> Row:
     return _decide(tx, _open(tx, proposal_id), "rejected", by=by, reason=reason)
 
 
+def get(tx: Tx, proposal_id: UUID) -> Row:
+    """One proposal as it is now. Raises NotFound."""
+    row = tx.one("proposals.get", proposal_id=proposal_id)
+    if row is None:
+        raise NotFound(f"there is no proposal {proposal_id}")
+    return row
+
+
 def page(tx: Tx, *, only_open: bool, before: Before, limit: int) -> list[Row]:
     """Proposals, newest first."""
     at, identity = before or (None, None)

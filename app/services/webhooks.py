@@ -107,3 +107,12 @@ def replay(tx: Tx, hook: Row, *, by: str, reason: str) -> None:
         replayed = bool(row and row["replayed"])
     if not replayed:
         raise IllegalTransition("This webhook waits to be handled anyway, or was discarded.")
+
+
+def prospect(hook: Row) -> str:
+    """What a replay of this row of operator_pages would do, going by how its delivery stands now."""
+    if hook["status"] is None:
+        return "nothing: no handler is subscribed to it"
+    if hook["status"] == "pending":
+        return "nothing: it waits to be handled anyway"
+    return "fetches the object and applies what it says" + (", as a dead letter" if hook["status"] == "dead" else "")

@@ -35,3 +35,9 @@ where (%(open)s is not true or (status = 'open' and expires_at > clock_timestamp
   and (%(before_at)s::timestamptz is null or (proposed_at, id) < (%(before_at)s, %(before_id)s::uuid))
 order by proposed_at desc, id desc
 limit %(limit)s;
+
+-- name: get
+-- One proposal; an open one whose time is over is shown as expired.
+select merchant_id, id, act, case when status = 'open' and expires_at <= clock_timestamp() then 'expired' else status end as status,
+       payment_id, parameters, proposed_by, reason, decided_by, decision_reason, proposed_at, expires_at, decided_at
+from proposals where id = %(proposal_id)s;

@@ -11,6 +11,8 @@ from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from app.config import ROOT
 from app.errors import NotFound
@@ -25,12 +27,14 @@ CATALOGUE = ROOT / "docs" / "api-errors.md"
 # File -> whose it is; nothing else of either directory is served. They change with a release at most.
 ASSETS = {
     "start.js": "ours",
+    "problems.css": "ours",
     "swagger-ui.css": "theirs",
     "swagger-ui-bundle.js": "theirs",
     "favicon-32x32.png": "theirs",
 }
 ASSET_SECONDS = 3_600
 
+_CODE = re.compile(r"`([^`]+)`")
 _ROW = re.compile(r"^\| [0-9, ]+ \| `([a-z_]+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -39,6 +43,28 @@ _ROW = re.compile(r"^\| [0-9, ]+ \| `([a-z_]+)` \| (.+) \| (.+) \|$", re.MULTILI
 def page() -> Response:
     """Swagger UI over /openapi.json."""
     return Response((PAGES / "docs.html").read_bytes(), content_type="text/html; charset=utf-8")
+
+
+@blueprint.get("/docs/problems")
+@blueprint.doc(hide=True)
+def problems() -> Response:
+    """Every type of problem for readers, each at its name: /docs/problems#rate-limited."""
+    return Response(_catalogue(), content_type="text/html; charset=utf-8")
+
+
+@cache
+def _catalogue() -> str:
+    # read here and not at the start: it is for few
+    pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
+    pages.filters["prose"] = _prose
+    told = sorted(meanings().values(), key=lambda one: (one["status"], one["code"]))
+    named = [one | {"name": one["type"].removeprefix(errors.TYPE)} for one in told]
+    return pages.get_template("problems.html").render(problems=named)
+
+
+def _prose(text: str) -> Markup:
+    """What stands between backticks is code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped in the same breath)
 
 
 @blueprint.get("/docs/assets/<name>")

@@ -19,7 +19,7 @@ from app.gateway.examples import example_of
 DESCRIPTION = """Payments on Postgres and nothing else.
 
 Amounts are JSON integers in minor units, moments are RFC 3339 in UTC, ids are opaque. Every error is a problem of
-RFC 9457 with a `code`; `docs/api-errors.md` says what each means and what to do. Lists are pages: `next_cursor` leads
+RFC 9457 with a `code`; `/docs/problems` says what each means and what to do. Lists are pages: `next_cursor` leads
 to the next.
 """
 
@@ -40,7 +40,7 @@ SECURITY_SCHEMES = {
 }
 
 # Routes that are the description, for machines and for people.
-UNDESCRIBED = frozenset({"/openapi.json", "/docs", "/docs/assets/{name}"})
+UNDESCRIBED = frozenset({"/openapi.json", "/docs", "/docs/problems", "/docs/assets/{name}"})
 
 _SCHEMA = "#/components/schemas/"
 Operation = dict[str, Any]

@@ -5,22 +5,25 @@ import re
 import pytest
 
 from app.gateway import errors
-from app.gateway.docs import ASSETS, meanings
+from app.gateway.docs import ASSETS, _prose, meanings
+
+PAGES = ("/docs", "/docs/problems")
 
 
-def test_the_page_names_only_files_of_ours(app):
-    answer = app.test_client().get("/docs")
-    assert (answer.status_code, answer.mimetype) == (200, "text/html")
-    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
-    assert len(named) == len(ASSETS)
-    for path in named:
-        assert path.startswith("/docs/assets/")
-        assert app.test_client().get(path).status_code == 200
-    assert "://" not in answer.text
+def test_the_pages_name_only_files_of_ours_and_each_is_named(app):
+    named = set()
+    for page in PAGES:
+        answer = app.test_client().get(page)
+        assert (answer.status_code, answer.mimetype) == (200, "text/html")
+        named |= set(re.findall(r'(?:src|href)="([^"#]+)"', answer.text))
+        assert "://" not in answer.text
+    assert named - set(PAGES) == {f"/docs/assets/{name}" for name in ASSETS}
+    assert {app.test_client().get(path).status_code for path in named} == {200}
 
 
-def test_the_page_has_no_inline_script_or_style_and_its_policy_no_exception(app):
-    answer = app.test_client().get("/docs")
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_no_inline_script_or_style_and_its_policy_no_exception(app, page):
+    answer = app.test_client().get(page)
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert re.findall(r"<script(?![^>]*src=)|<style| style=| on[a-z]+=", answer.text) == []
 
@@ -44,6 +47,13 @@ def test_every_type_of_problem_is_explained_under_its_name(app, code):
     assert (told["code"], told["status"], told["type"]) == (code, errors.catalogue()[code].status, errors.type_of(code))
     assert told["meaning"]
     assert told["remedy"]
+
+
+def test_the_page_of_problems_tells_each_at_its_name_and_escapes_what_it_tells(app):
+    page = app.test_client().get("/docs/problems").text
+    assert set(re.findall(r'<tr id="([a-z-]+)">', page)) == {code.replace("_", "-") for code in errors.catalogue()}
+    assert "the same request again after <code>Retry-After</code>" in page
+    assert _prose("<b> `<i>`") == "&lt;b&gt; <code>&lt;i&gt;</code>"
 
 
 def test_the_page_of_problems_names_no_code_that_there_is_not():

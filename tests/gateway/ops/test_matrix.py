@@ -43,6 +43,7 @@ MATRIX: dict[str, set[str]] = {
     "GET /openapi.json": EVERYBODY,
     "GET /docs": EVERYBODY,
     "GET /docs/assets/{name}": EVERYBODY,
+    "GET /docs/problems": EVERYBODY,
     "GET /problems/{code}": EVERYBODY,
     "POST /ops/v1/session": EVERYBODY,
     "GET /ops/v1/session": SIGNED_IN,

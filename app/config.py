@@ -100,12 +100,17 @@ class Rate:
 
 @dataclass(frozen=True)
 class Rates:
-    """What one key, and all keys of one merchant together, may ask for."""
+    """What one key, all keys of one merchant together, and one operator may ask for."""
 
     key_read: Rate = Rate(200, 400)
     key_write: Rate = Rate(100, 200)
     merchant_read: Rate = Rate(200, 400)
     merchant_write: Rate = Rate(100, 200)
+    # a person at the console: a page of figures asks for ten things at once, and again every few seconds
+    operator_read: Rate = Rate(20, 100)
+    operator_write: Rate = Rate(5, 20)
+    # of one address: an office of sixty that comes in at nine
+    sign_in: Rate = Rate(1, 60)
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,14 @@ def secret(env: Mapping[str, str], name: str) -> str:
     return held
 
 
+def log_form(env: Mapping[str, str]) -> str:
+    """POSTBOX_LOGS: `json`, `text`, or "" for whatever suits where the lines go. Raises SettingsError."""
+    form = env.get("POSTBOX_LOGS", "").strip()
+    if form not in ("", "json", "text"):
+        raise SettingsError(f"POSTBOX_LOGS must be json or text, not {form!r}")
+    return form
+
+
 def _number(env: Mapping[str, str], name: str, default: float, *, at_least: float) -> float:
     text = env.get(name, "").strip()
     if not text:
@@ -237,6 +250,9 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
             key_write=_rate(env, "POSTBOX_RATE_KEY_WRITE", Rates.key_write),
             merchant_read=_rate(env, "POSTBOX_RATE_MERCHANT_READ", Rates.merchant_read),
             merchant_write=_rate(env, "POSTBOX_RATE_MERCHANT_WRITE", Rates.merchant_write),
+            operator_read=_rate(env, "POSTBOX_RATE_OPERATOR_READ", Rates.operator_read),
+            operator_write=_rate(env, "POSTBOX_RATE_OPERATOR_WRITE", Rates.operator_write),
+            sign_in=_rate(env, "POSTBOX_RATE_SIGN_IN", Rates.sign_in),
         ),
         shed=Shed(
             queue_age=_number(env, "POSTBOX_SHED_QUEUE_AGE", Shed.queue_age, at_least=1),

@@ -6,7 +6,6 @@ delivery that fails alone counts a failure.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+import structlog
 
 from app import errors
 from app.db import Tx
@@ -27,7 +27,7 @@ from jobs.remote import count_failure
 from jobs.runtime import Runtime
 from jobs.turn import GROUP_LEAST, GROUP_PATIENCE, GROUP_SECONDS, Turn
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 # The clock is read this often, so the last stretch may overrun by as much work.
 SYNC_EVERY = 10
@@ -56,12 +56,14 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
         _defer_own(runtime, key, job_id, "unknown_handler", longest=runtime.timing.unknown_recheck)
         return 0
     picked: list[Row] = []
+    began = time.monotonic()
     try:
         group = _first_group(runtime, key, job_id, turn, picked)
     except Exception as error:
         if not picked:
             raise
         return _rerun(runtime, picked, error, turn)
+    log.info("group", deliveries=len(group.done), left=len(group.left), seconds=round(time.monotonic() - began, 6))
     return len(group.done)
 
 
@@ -91,8 +93,7 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> 
         _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict")
         return 0
     if len(group) == 1:
-        told = describe(error).traceback
-        logger.warning("delivery %s of %s failed alone: %s", group[0]["event_id"], group[0]["handler"], told)
+        log.warning("a delivery failed", **_key(group[0]).params(), exception=describe(error).traceback)
         count_failure(runtime, _key(group[0]), group[0]["job_id"], error)
         return 0
     middle = len(group) // 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import time
+
+import structlog
 
 from app import errors
 from app.db import Tx
@@ -13,39 +15,43 @@ from jobs.handlers import HANDLERS, RemoteHandler
 from jobs.run import Paused, Run, Superseded
 from jobs.runtime import Runtime
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 def run_remote(runtime: Runtime, key: DeliveryKey, job_id: int) -> str:
-    """Run one delivery to its mark; returns how it ended: done, deferred, dead, failed or superseded.
+    """Run one delivery to its mark and tell of it; returns how it ended: done, deferred, dead, failed or superseded."""
+    began = time.monotonic()
+    run, ended = _run(runtime, key, job_id)
+    log.info("delivery", **key.params(), **run.ids, ended=ended, seconds=round(time.monotonic() - began, 6))
+    return ended
 
-    Nothing is raised for what a handler does: a raised failure is counted here, in a transaction of its own.
-    """
+
+def _run(runtime: Runtime, key: DeliveryKey, job_id: int) -> tuple[Run, str]:
+    """Nothing is raised for what a handler does: a raised failure is counted here, in a transaction of its own."""
     handler = HANDLERS.get(key.handler)
     if not isinstance(handler, RemoteHandler):
         run = Run(runtime, key, job_id, actor_type=ActorType.WORKER)
-        return _leave(runtime, run, "unknown_handler", longest=runtime.timing.unknown_recheck)
+        return run, _leave(runtime, run, "unknown_handler", longest=runtime.timing.unknown_recheck)
     run = Run(runtime, key, job_id, actor_type=handler.actor_type)
     try:
         handler.handle(run)
         assert run.ended is not None, f"{key.handler} ends its delivery as done, deferred or dead"
         # what it did may be an event for another handler, here or in another process
         runtime.waker.wake()
-        return run.ended
+        return run, run.ended
     except Superseded:
-        return "superseded"
+        return run, "superseded"
     except Paused:
-        return _leave(runtime, run, "paused")
+        return run, _leave(runtime, run, "paused")
     except errors.TooSlow as error:
         # others being in the way passes; a statement of ours that takes too long is a failure like any other
-        return count_failure(runtime, key, job_id, error)
+        return run, count_failure(runtime, key, job_id, error)
     except (errors.DatabaseDown, errors.Busy) as error:
-        logger.warning("delivery %s of %s waits: %s", key.event_id, key.handler, error.code)
-        return _leave(runtime, run, error.code)
+        log.warning("a delivery waits", **key.params(), why=error.code)
+        return run, _leave(runtime, run, error.code)
     except Exception as error:
-        told = deliveries.describe(error).traceback
-        logger.error("delivery %s of %s failed: %s", key.event_id, key.handler, told)
-        return count_failure(runtime, key, job_id, error)
+        log.error("a delivery failed", **key.params(), exception=deliveries.describe(error).traceback)
+        return run, count_failure(runtime, key, job_id, error)
 
 
 def count_failure(runtime: Runtime, key: DeliveryKey, job_id: int, error: BaseException) -> str:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
+
 from app.db import Tx
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
@@ -14,6 +16,8 @@ from app.providers.protocol import ProviderRequest
 from app.services import deliveries
 from app.services.deliveries import DeliveryKey
 from jobs.runtime import Runtime
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -39,6 +43,12 @@ class Run:
         self.delivery: dict[str, Any] = {}
         self.ended: str | None = None
         self._actor_type = actor_type
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What this run is about, for the log; nothing before it has begun."""
+        known = {name: self.delivery.get(name) for name in ("payment_id", "correlation_id")}
+        return {name: str(value) for name, value in known.items() if value is not None}
 
     @property
     def actor(self) -> Actor:
@@ -74,7 +84,19 @@ class Run:
         """One HTTP call, with no transaction open; how it ends decides how many may be in flight."""
         began = time.monotonic()
         reply = self.runtime.provider.send(request)
-        self.runtime.flight.answered(reply.outcome, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.runtime.flight.answered(reply.outcome, seconds)
+        log.info(
+            "provider call",
+            **self.key.params(),
+            **self.ids,
+            provider=self.runtime.provider.name,
+            step=request.step.value,
+            outcome=type(reply.outcome).__name__,
+            status=reply.evidence.http_status,
+            provider_request_id=reply.evidence.provider_request_id,
+            seconds=round(seconds, 6),
+        )
         return reply
 
     def transact(self, work: Callable[[Tx], T], *, timeouts: Timeouts | None = None) -> T:

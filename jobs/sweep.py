@@ -5,7 +5,6 @@ Every pass takes its own try-lock, so that any number of workers may call it; no
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +17,6 @@ from jobs.provider_runs import compare_lines_once
 from jobs.reconcile import arm_silent_once, compare_due_once
 from jobs.runtime import Runtime
 from jobs.sweep_pass import Swept, sweep_pass, sweep_walk
-
-logger = logging.getLogger(__name__)
 
 # Bounds of one pass; what is left is found by the next.
 PROMOTED_PER_PASS = 500

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
+import structlog
+
 from app import errors
+from app.services.deliveries import describe
 from jobs import provider_runs, reconcile, sweep
 from jobs.runtime import Runtime
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 # Seconds between two calls, and the call.
 Pass = tuple[float, Callable[[], int]]
@@ -80,7 +82,8 @@ class Sweeper:
         try:
             call()
         except (errors.DatabaseDown, errors.Busy) as error:
-            logger.warning("a sweep waits: %s", error.code)
+            log.warning("a sweep waits", why=error.code)
             self._stop.wait(self._runtime.timing.poll)
-        except Exception:
-            logger.exception("a sweep failed; it runs again at its next interval")
+        except Exception as error:
+            # not the exception as it is: a database error's text holds whole rows
+            log.error("a sweep failed; it runs again at its next interval", exception=describe(error).traceback)

@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Any
 
+import structlog
+
 from app.config import Settings, Timing
 from app.db.durability import UnsafeDatabase, refuse_unsafe
 from jobs import app as jobs_app
@@ -19,7 +21,7 @@ from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from jobs.runtime import Runtime
 from jobs.sweeper import Sweeper, comparing_passes, moving_passes
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 # SIGTERM to exit: a provider call in flight may take its whole read timeout (20 s), the supervisor kills at 25 s.
 DRAIN_SECONDS = 22.0
@@ -73,7 +75,7 @@ async def _work_until_stopped(settings: Settings, runtime: Runtime) -> None:
         except UnsafeDatabase:
             raise
         except Exception as error:
-            logger.warning("the worker lost its queue and starts again: %s", type(error).__name__)
+            log.warning("the worker lost its queue and starts again", error=type(error).__name__)
         if stopping.is_set():
             return
         wait = RESTART_FIRST if time.monotonic() - began > RESTART_LONGEST else min(wait * 2, RESTART_LONGEST)
@@ -84,7 +86,7 @@ def _leave_in_time() -> None:
     """End this process at the deadline, whatever its threads wait for; nothing that was recorded hangs on them."""
 
     def leave() -> None:
-        logger.error("the worker did not drain in %g s and ends; its open deliveries are rescued", LEAVE_SECONDS)
+        log.error("the worker did not drain in time and ends; its open deliveries are rescued", seconds=LEAVE_SECONDS)
         os._exit(1)
 
     timer = threading.Timer(LEAVE_SECONDS, leave)

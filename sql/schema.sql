@@ -1521,6 +1521,35 @@ $$;
 
 COMMENT ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) IS 'Notes that a key was used, unless that was noted within the last minute; its bucket is locked.';
 
+CREATE FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, p_how text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  v_platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_known text := (select o.name from operators o where o.name = p_name);
+  v_scope constant text := case when v_known is null then 'nobody' else 'name' end;
+  v_bucket constant text := coalesce(left(encode(sha256(convert_to(v_known, 'UTF8')), 'hex'), 4), '0000');
+  v_at timestamptz;
+  v_row sign_in_failures;
+begin
+  if p_how not in ('refused', 'blocked') then
+    raise exception 'a sign-in is refused or blocked, not %', p_how using errcode = 'PB002';
+  end if;
+  insert into sign_in_failures values (v_scope, v_bucket, 0, clock_timestamp(), clock_timestamp()) on conflict do nothing;
+  select * into strict v_row from sign_in_failures f where f.scope = v_scope and f.bucket = v_bucket for no key update;
+  v_at := clock_timestamp();
+  if v_row.told_at > v_at - interval '1 second' then
+    update sign_in_failures f set untold = least(v_row.untold + 1, 1000000) where f.scope = v_scope and f.bucket = v_bucket;
+    return;
+  end if;
+  perform audit_write(v_platform, 'operator.sign_in_' || p_how, 'operator', coalesce(v_known, 'unknown'), null, null,
+    jsonb_build_object('address', host(p_address), 'others_since_the_last', v_row.untold));
+  update sign_in_failures f set told_at = v_at, untold = 0 where f.scope = v_scope and f.bucket = v_bucket;
+end $$;
+
+COMMENT ON FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, p_how text) IS 'Audits a sign-in that was refused or blocked, at most one a second of each operator and one of all names that are nobody''s.';
+
 CREATE FUNCTION postbox.oldest_runnable(p_most integer) RETURNS double precision
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -3101,6 +3130,69 @@ end $$;
 
 COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is. `owner` is null when nobody owns the account.';
 
+CREATE FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  v_operator uuid;
+begin
+  select o.id into v_operator
+  from operator_sessions s join operators o on o.id = s.operator_id
+  where s.token_hmac = p_token_hmac and s.ended_at is null and o.disabled_at is null
+    and s.created_at > clock_timestamp() - make_interval(secs => p_longest)
+    and s.seen_at > clock_timestamp() - make_interval(secs => p_idle);
+  if not found then
+    return;
+  end if;
+  return query select t.allowed, t.left_micro from take_platform_token('operator', v_operator::text, p_class, p_rate, p_burst) t;
+end $$;
+
+COMMENT ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) IS 'One token of the person who holds this session, the same bucket for all sessions of one person; no row for a stranger.';
+
+CREATE FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  v_platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_at timestamptz;
+  v_row rate_limits;
+begin
+  loop
+    select * into v_row from rate_limits r
+    where r.merchant_id = v_platform and r.scope = p_scope and r.id = p_id and r.class = p_class
+    for no key update;
+    exit when found;
+    insert into rate_limits values (v_platform, p_scope, p_id, p_class, p_burst * 1000000, clock_timestamp())
+    on conflict do nothing;
+  end loop;
+  -- Read once and after the lock, and never before the last take: time does not run backwards in a bucket.
+  v_at := greatest(clock_timestamp(), v_row.updated_at);
+  v_row.tokens_micro := tokens_at(v_row.tokens_micro, v_row.updated_at, v_at, p_rate, p_burst);
+  if v_row.tokens_micro < 1000000 then
+    return query values (false, v_row.tokens_micro);
+    return;
+  end if;
+  v_row.tokens_micro := v_row.tokens_micro - 1000000;
+  update rate_limits r set tokens_micro = v_row.tokens_micro, updated_at = v_at
+  where r.merchant_id = v_platform and r.scope = p_scope and r.id = p_id and r.class = p_class;
+  return query values (true, v_row.tokens_micro);
+end $$;
+
+COMMENT ON FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) IS 'Takes one token from a bucket that is no merchant''s; a refusal takes nothing.';
+
+CREATE FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select t.allowed, t.left_micro
+  from take_platform_token(
+    'address', left(encode(sha256(convert_to(sign_in_network(p_address), 'UTF8')), 'hex'), 4), 'write', p_rate, p_burst) t
+$$;
+
+COMMENT ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) IS 'One token of an address that wants to sign in; addresses are hashed into 65,536 buckets, so that inventing them fills nothing.';
+
 CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet DEFAULT NULL::inet) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -3956,13 +4048,11 @@ CREATE UNLOGGED TABLE postbox.rate_limits (
     tokens_micro bigint NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     CONSTRAINT rate_limits_class_is_known CHECK ((class = ANY (ARRAY['read'::text, 'write'::text]))),
-    CONSTRAINT rate_limits_merchant_is_named_by_its_id CHECK (((scope = 'key'::text) OR (id = (merchant_id)::text))),
-    CONSTRAINT rate_limits_scope_is_known CHECK ((scope = ANY (ARRAY['key'::text, 'merchant'::text]))),
     CONSTRAINT rate_limits_tokens_are_not_negative CHECK ((tokens_micro >= 0))
 )
 WITH (fillfactor='20');
 
-COMMENT ON TABLE postbox.rate_limits IS 'One row per token bucket, made by the first request with a good key: at most two per key and two per merchant, so nothing sweeps them. Unlogged: after a crash every bucket is full again, which is a burst and no more.';
+COMMENT ON TABLE postbox.rate_limits IS 'One row per token bucket, made by the first request with a good key or session: at most two per key, merchant and operator, and 65,536 for the addresses that sign in, so nothing sweeps them. Unlogged: after a crash every bucket is full again, which is a burst and no more.';
 
 CREATE TABLE postbox.reconcile_due (
     merchant_id uuid NOT NULL,
@@ -4037,13 +4127,18 @@ CREATE UNLOGGED TABLE postbox.sign_in_failures (
     failures integer NOT NULL,
     failed_at timestamp with time zone NOT NULL,
     free_at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    untold integer DEFAULT 0 NOT NULL,
     CONSTRAINT sign_in_failures_are_counted CHECK ((failures >= 0)),
-    CONSTRAINT sign_in_failures_bucket_is_four_hex_digits CHECK ((bucket ~ '^[0-9a-f]{4}$'::text)),
-    CONSTRAINT sign_in_failures_scope_is_known CHECK ((scope = ANY (ARRAY['name'::text, 'address'::text])))
+    CONSTRAINT sign_in_failures_bucket_is_four_hex_digits CHECK ((bucket ~ '^[0-9a-f]{4}$'::text))
 )
 WITH (fillfactor='50');
 
 COMMENT ON TABLE postbox.sign_in_failures IS 'Attempts in a row that did not sign in, by name and by address, known or not. Both are hashed into 65,536 buckets, so that a stranger''s inventions are bounded. Unlogged: after a crash everybody may try again.';
+
+COMMENT ON COLUMN postbox.sign_in_failures.told_at IS 'When a refusal was last audited: at most one a second of each operator, and one of all others.';
+
+COMMENT ON COLUMN postbox.sign_in_failures.untold IS 'How many there were since, for the next entry to say.';
 
 CREATE TABLE postbox.state_deadlines (
     state text NOT NULL,
@@ -5240,8 +5335,17 @@ ALTER TABLE postbox.provider_transactions
 ALTER TABLE ONLY postbox.provider_transactions
     ADD CONSTRAINT provider_transactions_pkey PRIMARY KEY (merchant_id, provider, account, ref);
 
+ALTER TABLE postbox.rate_limits
+    ADD CONSTRAINT rate_limits_merchant_is_named_by_its_id CHECK (((scope <> 'merchant'::text) OR (id = (merchant_id)::text))) NOT VALID;
+
+ALTER TABLE postbox.rate_limits
+    ADD CONSTRAINT rate_limits_of_people_are_the_platforms CHECK (((scope = ANY (ARRAY['key'::text, 'merchant'::text])) OR (merchant_id = '00000000-0000-0000-0000-000000000000'::uuid))) NOT VALID;
+
 ALTER TABLE ONLY postbox.rate_limits
     ADD CONSTRAINT rate_limits_pkey PRIMARY KEY (merchant_id, scope, id, class);
+
+ALTER TABLE postbox.rate_limits
+    ADD CONSTRAINT rate_limits_scope_is_known CHECK ((scope = ANY (ARRAY['key'::text, 'merchant'::text, 'operator'::text, 'address'::text]))) NOT VALID;
 
 ALTER TABLE ONLY postbox.reconcile_due
     ADD CONSTRAINT reconcile_due_pkey PRIMARY KEY (merchant_id, payment_id);
@@ -5272,6 +5376,12 @@ ALTER TABLE ONLY postbox.schema_migrations
 
 ALTER TABLE ONLY postbox.sign_in_failures
     ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (scope, bucket);
+
+ALTER TABLE postbox.sign_in_failures
+    ADD CONSTRAINT sign_in_failures_scope_is_known CHECK ((scope = ANY (ARRAY['name'::text, 'address'::text, 'nobody'::text]))) NOT VALID;
+
+ALTER TABLE postbox.sign_in_failures
+    ADD CONSTRAINT sign_in_failures_untold_are_counted CHECK ((untold >= 0)) NOT VALID;
 
 ALTER TABLE ONLY postbox.state_deadlines
     ADD CONSTRAINT state_deadlines_pkey PRIMARY KEY (state, method, type);
@@ -6607,6 +6717,9 @@ GRANT ALL ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_cu
 
 REVOKE ALL ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, p_how text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, p_how text) TO postbox_api;
+
 REVOKE ALL ON FUNCTION postbox.oldest_runnable(p_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.oldest_runnable(p_most integer) TO postbox_api;
 
@@ -6738,6 +6851,14 @@ GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p
 REVOKE ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) TO postbox_api;

@@ -8,4 +8,10 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.sandbox", "tests.fixtures.worker", "tests.fixtures.shop"]
+pytest_plugins = [
+    "tests.fixtures.database",
+    "tests.fixtures.lines",
+    "tests.fixtures.sandbox",
+    "tests.fixtures.worker",
+    "tests.fixtures.shop",
+]

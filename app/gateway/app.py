@@ -23,7 +23,9 @@ from app.gateway import (
     payments,
     refunds,
     request_id,
+    request_log,
     security_headers,
+    trace,
     webhooks,
 )
 from app.gateway.context import EXTENSION, Gateway, gateway
@@ -62,13 +64,16 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     errors.register(app)
     document.register(app)
     app.before_request(request_id.begin)
+    app.before_request(trace.begin)
     app.before_request(metrics.begin)
     app.before_request(_knock)
     app.before_request(_open_pool)
-    # After-request functions run in reverse: the metrics see what the client gets.
+    # After-request functions run in reverse: log and metrics see what the client gets.
+    app.after_request(request_log.end)
     app.after_request(metrics.end)
     app.after_request(limits.end)
     app.after_request(request_id.end)
+    app.after_request(trace.end)
     app.after_request(security_headers.end)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

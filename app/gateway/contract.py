@@ -25,6 +25,7 @@ class Kind:
 _STORED = ("busy", "database_down", "internal_error")
 _LIMITED = ("RateLimit", "RateLimit-Policy")
 _KEYED = ("unauthenticated", "scope_missing", "rate_limited")
+_SIGNED_IN = ("not_signed_in", "operators_off", "rate_limited")
 _BODY = ("bad_request", "malformed_json", "body_too_large", "unsupported_media_type")
 
 KINDS: dict[str, Kind] = {
@@ -48,25 +49,34 @@ KINDS: dict[str, Kind] = {
     ),
     "signing_in": Kind(
         security=(),
-        problems=("cross_site", "sign_in_refused", "sign_in_blocked", "operators_off", *_BODY, *_STORED),
+        problems=(
+            "cross_site",
+            "sign_in_refused",
+            "sign_in_blocked",
+            "rate_limited",
+            "operators_off",
+            *_BODY,
+            *_STORED,
+        ),
         sends=("Origin",),
+        answers=_LIMITED,
         answers_on_success=("Set-Cookie",),
     ),
     "signing_out": Kind(
         security=("session",),
-        problems=("cross_site", "not_signed_in", "operators_off", *_STORED),
+        problems=("cross_site", *_SIGNED_IN, *_STORED),
         sends=("Origin", "X-CSRF-Token"),
+        answers=_LIMITED,
         answers_on_success=("Set-Cookie",),
     ),
-    "signed_in": Kind(security=("session",), problems=("not_signed_in", "operators_off", *_STORED)),
-    "looking": Kind(security=("session",), problems=("not_signed_in", "role_refused", "operators_off", *_STORED)),
+    "signed_in": Kind(security=("session",), problems=(*_SIGNED_IN, *_STORED), answers=_LIMITED),
+    "looking": Kind(security=("session",), problems=(*_SIGNED_IN, "role_refused", *_STORED), answers=_LIMITED),
     "doing": Kind(
         security=("session",),
         problems=(
-            "not_signed_in",
+            *_SIGNED_IN,
             "role_refused",
             "cross_site",
-            "operators_off",
             *_BODY,
             "idempotency_key_missing",
             "idempotency_key_malformed",
@@ -75,6 +85,7 @@ KINDS: dict[str, Kind] = {
             *_STORED,
         ),
         sends=("Origin", "X-CSRF-Token", "Idempotency-Key"),
+        answers=_LIMITED,
         answers_on_success=("Idempotency-Replayed",),
     ),
     "webhook": Kind(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 import traceback
@@ -13,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import psycopg
+import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -23,7 +23,7 @@ from app.gateway.auth import CHALLENGE, SESSION_CHALLENGE
 from app.gateway.card_numbers import holds_card_number
 from app.gateway.schemas import CARD_NUMBER
 
-log = logging.getLogger("postbox.gateway")
+log = structlog.get_logger()
 
 CONTENT_TYPE = "application/problem+json"
 TYPE = "urn:postbox:problem:"
@@ -151,7 +151,7 @@ def _unexpected(error: Exception) -> Response:
         story = f"{type(error).__name__} sqlstate {error.sqlstate}"
     else:
         story = "".join(traceback.format_exception(error, chain=False))
-    log.error("request %s failed: %s %s: %s", request_id(), request.method, instance(), story)
+    log.error("request failed", request_id=request_id(), trace_id=g.trace.id, route=instance(), exception=story)
     return problem(INTERNAL.status, CODES[500], INTERNAL.title, DETAILS[500], [], {}, {})
 
 

@@ -50,8 +50,10 @@ control_socket_disable = True
 # Heartbeats write to a file; on a disk that stalls a worker would be taken for hung.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
+# Requests are told of by request_log.py, with ids that gunicorn does not know and without what it would quote.
 accesslog = None
 errorlog = "-"
+logger_class = "app.gateway.gunicorn_log.GunicornLog"
 
 # Metrics of all workers meet in files here; prometheus_client looks for the variable when a worker imports it.
 _OWN_METRICS = "PROMETHEUS_MULTIPROC_DIR" not in os.environ

@@ -9,6 +9,8 @@ def _text(description: str, example: str, **schema: Any) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string", **schema}, "example": example}
 
 
+_TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 # Sent by callers. What is optional is replaced or ignored when it is not as it should be, so it has no pattern.
 SENT: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
@@ -35,12 +37,21 @@ SENT: dict[str, dict[str, Any]] = {
     "X-Request-Id": _text(
         "Your name for this request, 1 to 64 of A-Z a-z 0-9 . _ -; anything else is replaced.", "order-1-try-1"
     ),
+    "traceparent": _text(
+        "The trace that this request belongs to (W3C Trace Context); what is malformed is ignored.",
+        _TRACEPARENT,
+    ),
 }
 # Of every request.
-ALWAYS_SENT = ("X-Request-Id",)
+ALWAYS_SENT = ("X-Request-Id", "traceparent")
 
 ANSWERED: dict[str, dict[str, Any]] = {
     "X-Request-Id": _text("The request's id, yours or ours; logs and the audit carry it.", "order-1-try-1"),
+    "traceparent": _text(
+        "The trace, yours or ours, and what this request is in it; logs, the audit and the events carry the trace.",
+        _TRACEPARENT,
+        pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$",
+    ),
     "RateLimit": _text(
         "What is left in each bucket (`r`), and the seconds until it is full (`t`).", '"key-read";r=399;t=1'
     ),
@@ -59,7 +70,7 @@ ANSWERED: dict[str, dict[str, Any]] = {
     "Allow": _text("The methods that this resource has.", "GET, HEAD, OPTIONS"),
 }
 # Of every answer.
-ALWAYS_ANSWERED = ("X-Request-Id",)
+ALWAYS_ANSWERED = ("X-Request-Id", "traceparent")
 
 # What a status brings with it beside what the table of problems in errors.py says.
 BY_STATUS = {429: ("Retry-After",)}

@@ -1,4 +1,4 @@
-"""Holds every /v1 request to the rates of its key and its merchant, and tells the client how much is left."""
+"""Holds requests to the rates of their key and merchant, or their operator, and tells the client how much is left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 
 from flask import Response, g, request
 
-from app.gateway.context import Gateway, actor, client_address, gateway
+from app.config import Rate
+from app.gateway.context import Gateway, actor, client_address, gateway, operator, sign_in_door
 from app.gateway.counters import REFUSED
 from app.gateway.door import caller_of
 from app.gateway.problems import RateLimited
@@ -31,6 +32,30 @@ def take(edge: Gateway, key: ApiKey, class_: str) -> None:
         pepper=settings.key_pepper,
         address=client_address(),
     )
+    # who may spend of it has the right secret
+    g.key_id = key.id
+    _refuse_empty(buckets, class_)
+
+
+def take_of_operator(edge: Gateway, token_hmac: bytes, class_: str) -> None:
+    """The same for a person who is signed in. Raises RateLimited, NotSignedIn."""
+    rate: Rate = getattr(edge.settings.rates, f"operator_{class_}")
+    timing = edge.settings.timing
+    _refuse_empty(
+        rate_limits.take_of_operator(
+            edge.database, operator("session"), token_hmac, class_=class_, rate=rate, timing=timing
+        ),
+        class_,
+    )
+
+
+def take_of_address(edge: Gateway) -> None:
+    """The same for somebody who wants to sign in, by where they are. Raises RateLimited."""
+    rate = edge.settings.rates.sign_in
+    _refuse_empty(rate_limits.take_of_address(edge.database, sign_in_door(), client_address(), rate=rate), "write")
+
+
+def _refuse_empty(buckets: list[Bucket], class_: str) -> None:
     g.buckets, g.rate_class = buckets, class_
     refusing = [bucket for bucket in buckets if not bucket.allowed]
     for bucket in refusing:
@@ -57,7 +82,8 @@ def end(response: Response) -> Response:
         )
     if not all(bucket.allowed for bucket in buckets):
         response.headers["Retry-After"] = str(max(bucket.seconds_to_next for bucket in buckets))
-        _remember(response, buckets)
+        if "took_at" in g:
+            _remember(response, buckets)
     return response
 
 

@@ -42,11 +42,15 @@ def begin() -> None:
 
 
 def end(response: Response) -> Response:
-    # Only names we know: a stranger's method or path must not make a new time series.
-    method, route = request.method if request.method in METHODS else "other", instance()
+    method, route = known_method(request.method), instance()
     count(method, route, response.status_code)
     SECONDS.labels(method, route).observe(time.monotonic() - g.get("started", time.monotonic()))
     return response
+
+
+def known_method(method: str) -> str:
+    """Only names we know: a stranger's must not make a new time series, nor stand in a log."""
+    return method if method in METHODS else "other"
 
 
 def count(method: str, route: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, made patient: a request gets a thread when all of it is here, and never before."""
+"""gunicorn's threaded worker, made patient: a thread for whole requests only, and none for an answer on its way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from gunicorn.http import get_parser, wsgi
 from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-from app.gateway import raw
+from app.gateway import raw, turned_away
+from app.gateway.client_socket import ClientSocket
 from app.gateway.context import EXTENSION
 from app.gateway.door import Door, Refusal, caller
 from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
@@ -23,31 +24,14 @@ from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
 REQUEST_SECONDS = 10.0
 # After an answer that ends the connection the client has so long to read it and hang up; a reset would destroy it.
 LINGER_SECONDS = 2.0
-# A client that does not read its answer holds a thread for so long; almost every answer fits the kernel's buffer.
-SEND_SECONDS = 5
+# A whole answer has so long to be taken: a page of a hundred payments with all their metadata, 2.7 MB, at 1 Mbit/s.
+ANSWER_SECONDS = 22.0
+# Answers of a process that wait to be taken, together: twenty such pages. Beyond it the one that waits longest goes.
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
 # What is read at once: a request of ours in one piece.
 READ_BYTES = 64 * 1024
 # New connections taken per turn of the loop, so that a flood of them does not keep it from those it has.
 ACCEPTS_PER_TURN = 64
-
-# What the parser refuses, as (status, code, title); everything else of it is a bad request.
-REFUSED: dict[type[Exception], tuple[int, str, str]] = {
-    HeadTooLarge: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),
-    BodyTooLarge: (413, "body_too_large", "Request Entity Too Large"),
-    TimeoutError: (408, "request_timeout", "Request Timeout"),
-    refusals.LimitRequestLine: (414, "uri_too_long", "Request-URI Too Long"),
-    refusals.LimitRequestHeaders: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),
-    refusals.ExpectationFailed: (417, "expectation_failed", "Expectation Failed"),
-    refusals.UnsupportedTransferCoding: (501, "not_implemented", "Not Implemented"),
-}
-# A header that we would have sent wrongly is our mistake, not the client's.
-OURS = (refusals.InvalidResponseHeader, refusals.InvalidResponseHeaderName, refusals.ConfigurationProblem)
-BAD = (400, "bad_request", "Bad Request")
-DETAILS = {
-    400: "The request is not HTTP as RFC 9112 has it.",
-    408: f"The whole request has to arrive within {REQUEST_SECONDS:g} s.",
-    413: "The body is larger than this resource takes.",
-}
 
 
 class Received(Unreader):  # type: ignore[misc]
@@ -73,8 +57,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     Stock gthread gives a thread to every connection whose first byte is there: one byte a second holds it for ever, and
     a client that does not hang up holds the loop itself for two seconds. Here a slow client costs a buffer, for
-    REQUEST_SECONDS; when there is no room for another connection, the one that has been coming in longest goes.
+    REQUEST_SECONDS; when there is no room for another connection, the one that has been coming in longest goes. What a
+    client does not read at once is sent by the loop too, and given up after `answer_seconds`.
     """
+
+    answer_seconds = ANSWER_SECONDS
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -84,6 +71,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         # every deadline is the same distance away, so each of these is in the order of its deadlines
         self.incoming: dict[TConn, Incoming] = {}
         self.lingering: dict[TConn, None] = {}
+        self.outgoing: dict[TConn, Any] = {}
         wsgi.Response = Nameless
         super().init_process()
 
@@ -96,8 +84,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             self.nr_conns += 1
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(SEND_SECONDS))
-            self._read_on(TConn(self.cfg, client, address, listener.getsockname()), b"")
+            self._read_on(TConn(self.cfg, ClientSocket(client), address, listener.getsockname()), b"")
             if self.nr_conns >= self.worker_connections:
                 self._make_room()
 
@@ -105,13 +92,17 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """End the request that has been coming in longest, so that a newcomer is never refused for the slow."""
         if self.keepalived_conns and not (self.incoming or self.lingering):
             self.lingering[self.keepalived_conns.popleft()] = None
-        slowest = next(iter(self.incoming), None) or next(iter(self.lingering), None)
+        slowest = next((conn for conns in (self.incoming, self.lingering, self.outgoing) for conn in conns), None)
         if slowest is not None:
+            turned_away.note("no_room")
             self._end(slowest)
 
     def _end(self, conn: TConn) -> None:
         self.incoming.pop(conn, None)
         self.lingering.pop(conn, None)
+        if conn in self.outgoing:
+            del self.outgoing[conn]
+            conn.sock.drop()
         self._forget(conn)
         self.nr_conns -= 1
         conn.close()
@@ -204,15 +195,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _turn_away(self, conn: TConn, incoming: Incoming, refusal: Refusal) -> None:
         keep = incoming.goes_on and self.alive
         method, path = incoming.target
-        given_id = incoming.header(b"x-request-id")
-        self._send(conn, raw.refusal(self.wsgi, refusal, method, path, given_id=given_id, keep=keep))
+        turned_away.tell(refusal.error.code)
+        named = {
+            "given_id": incoming.header(b"x-request-id"),
+            "given_trace": incoming.header(b"traceparent"),
+        }
+        self._send(conn, raw.refusal(self.wsgi, refusal, method, path, **named, keep=keep))
         if keep:
             self._read_on(conn, bytes(incoming.buffer[incoming.size :]))
         else:
             self._linger(conn)
 
     def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
-        self._send(conn, _problem(error, incoming.header(b"x-request-id")))
+        self._send(conn, turned_away.problem(error, incoming))
         self._linger(conn)
 
     def _send(self, conn: TConn, answer: bytes) -> None:
@@ -237,15 +232,17 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer what the parser refused; its own words hold parts of headers, so they reach neither log nor client."""
-        if isinstance(exc, refusals.ParseException) and not isinstance(exc, OURS):
-            self.log.warning("refused a request from %s: %s", addr[0], type(exc).__name__)
-            client.sendall(_problem(exc, ""))
+        if isinstance(exc, refusals.ParseException) and not isinstance(exc, turned_away.OURS):
+            client.sendall(turned_away.problem(exc, Incoming()))
         else:
             super().handle_error(req, client, addr, exc)
 
     # --- after an answer, in the loop
 
     def finish_request(self, conn: TConn, fs: Any) -> None:
+        if conn.sock.unsent:
+            self._write_on(conn, fs)
+            return
         kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
         if not kept:
             self._linger(conn)
@@ -255,8 +252,33 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         else:
             super().finish_request(conn, fs)
 
+    # --- writing, in the loop
+
+    def _write_on(self, conn: TConn, fs: Any) -> None:
+        """Send the rest of an answer as the client takes it, and finish the request then."""
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self.answer_seconds
+        self.outgoing[conn] = fs
+        self.poller.register(conn.sock, selectors.EVENT_WRITE, functools.partial(self._on_writable, conn))
+        if sum(len(other.sock.unsent) for other in self.outgoing) > MAX_UNSENT_BYTES:
+            self._give_up(next(iter(self.outgoing)))
+
+    def _on_writable(self, conn: TConn, client: Any) -> None:
+        try:
+            conn.sock.send_on()
+        except OSError:
+            self._end(conn)
+            return
+        if not conn.sock.unsent:
+            self._forget(conn)
+            self.finish_request(conn, self.outgoing.pop(conn))
+
+    def _give_up(self, conn: TConn) -> None:
+        turned_away.note("slow_reader")
+        self._end(conn)
+
     def murder_pending(self) -> None:
-        """End what is late: nothing was sent, or not all of it, or the client does not hang up."""
+        """End what is late: nothing was sent, or not all of it, or the client does not read, or does not hang up."""
         now = time.monotonic()
         for conn in [conn for conn in self.lingering if conn.timeout <= now]:
             self._end(conn)
@@ -266,19 +288,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             if incoming.buffer:
                 self._refuse(conn, TimeoutError(), incoming)
             else:
+                turned_away.note("silent")
                 self._end(conn)
+        for conn in [conn for conn in self.outgoing if conn.timeout <= now]:
+            self._give_up(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
         for conn in self.incoming:
             conn.timeout = min(conn.timeout, deadline)
-
-
-def _problem(error: Exception, given_id: str) -> bytes:
-    status, code, title = next((REFUSED[kind] for kind in type(error).__mro__ if kind in REFUSED), BAD)
-    return raw.problem(status, code, title, DETAILS.get(status, title + "."), given_id=given_id)
-
-
-def _timeval(seconds: int) -> bytes:
-    """A struct timeval."""
-    return seconds.to_bytes(8, "little") + bytes(8)

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from app.gateway import errors, metrics, request_id, security_headers
+from app.gateway import errors, metrics, request_id, security_headers, trace
 from app.gateway.door import Refusal
 
 
@@ -22,6 +22,7 @@ def problem(
     *,
     instance: str = "/",
     given_id: str = "",
+    given_trace: str = "",
     headers: Mapping[str, str] | None = None,
     keep: bool = False,
 ) -> bytes:
@@ -35,6 +36,7 @@ def problem(
         "Date": formatdate(usegmt=True),
         "Connection": "keep-alive" if keep else "close",
         request_id.HEADER: identity,
+        trace.HEADER: trace.follow(given_trace).header,
         "Content-Security-Policy": security_headers.DATA_POLICY,
         **security_headers.ALWAYS,
         **(headers or {}),
@@ -43,10 +45,12 @@ def problem(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
 
 
-def refusal(app: Flask, found: Refusal, method: str, path: str, *, given_id: str, keep: bool) -> bytes:
+def refusal(
+    app: Flask, found: Refusal, method: str, path: str, *, given_id: str, given_trace: str = "", keep: bool
+) -> bytes:
     """What the application would answer to what its door does not let in."""
     known, instance = errors.PROBLEMS[type(found.error)], _template(app, method, path)
-    metrics.count(method if method in metrics.METHODS else "other", instance, known.status)
+    metrics.count(metrics.known_method(method), instance, known.status)
     return problem(
         known.status,
         found.error.code,
@@ -54,6 +58,7 @@ def refusal(app: Flask, found: Refusal, method: str, path: str, *, given_id: str
         found.error.detail,
         instance=instance,
         given_id=given_id,
+        given_trace=given_trace,
         headers=found.headers,
         keep=keep,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 
 from app.db import Tx
 from app.db.pool import Timeouts
@@ -99,6 +99,7 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
                     idempotency_key=idempotency_key,
                     fingerprint=print_,
                 )
+                g.merchant_id = caller.merchant_id
                 require(caller, scope)
                 if stored is not None:
                     return Answer(stored.status, stored.body, replayed=True, etag=etags.of(json.loads(stored.body)))
@@ -123,6 +124,7 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
 def _let_in(tx: Tx, key: ApiKey, scope: Scope, edge: Gateway) -> Caller:
     """The caller, whose key is good now, from here and for this. Raises Unauthenticated, ScopeMissing."""
     caller = authenticate(tx, key, pepper=edge.settings.key_pepper, address=client_address())
+    g.merchant_id = caller.merchant_id
     require(caller, scope)
     return caller
 

@@ -1,12 +1,12 @@
-"""Takes a token from the buckets of a key and of its merchant; how the edge tells the client is not known here."""
+"""Takes a token from the buckets of a key and its merchant, or a person's; how clients are told is not known here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.config import Rate, Rates
+from app.config import Rate, Rates, Timing
 from app.db import Database
-from app.errors import Unauthenticated
+from app.errors import NotSignedIn, Unauthenticated
 from app.model.actor import Actor
 from app.model.api_key import ApiKey
 
@@ -68,3 +68,33 @@ def take(
     if not rows:
         raise Unauthenticated()
     return [Bucket(row["scope"], limits[row["scope"]], row["allowed"], row["left_micro"]) for row in rows]
+
+
+def take_of_operator(
+    database: Database, actor: Actor, token_hmac: bytes, *, class_: str, rate: Rate, timing: Timing
+) -> list[Bucket]:
+    """Spend one token of whoever holds this session: a person has one bucket, however many sessions are theirs.
+
+    Committed by itself before any work. Raises NotSignedIn, Busy, DatabaseDown.
+    """
+    rows = database.statement(
+        actor,
+        "rate_limits.take_of_operator",
+        token_hmac=token_hmac,
+        class_=class_,
+        idle=timing.session_idle,
+        longest=timing.session_longest,
+        rate=rate.per_second,
+        burst=rate.burst,
+    )
+    if not rows:
+        raise NotSignedIn()
+    return [Bucket("operator", rate, row["allowed"], row["left_micro"]) for row in rows]
+
+
+def take_of_address(database: Database, actor: Actor, address: str | None, *, rate: Rate) -> list[Bucket]:
+    """Spend one token of an address that wants to sign in. Raises Busy, DatabaseDown."""
+    rows = database.statement(
+        actor, "rate_limits.take_of_address", address=address, rate=rate.per_second, burst=rate.burst
+    )
+    return [Bucket("address", rate, row["allowed"], row["left_micro"]) for row in rows]

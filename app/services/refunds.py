@@ -100,6 +100,11 @@ def page(tx: Tx, caller: Caller, wanted: Filter) -> list[Row]:
     return tx.all("refunds.page", merchant_id=caller.merchant_id, livemode=caller.livemode, **position(wanted))
 
 
+def newest_of(tx: Tx, caller: Caller, payments: Sequence[UUID]) -> dict[UUID, list[Row]]:
+    """The newest refunds of each of these payments of the caller, a bounded number of each."""
+    return listing.newest_of(tx, "refunds.newest_of", caller.merchant_id, payments)
+
+
 # -- for operators ---------------------------------------------------------------------------------------------
 
 
@@ -124,11 +129,6 @@ def show(tx: Tx, refund_id: UUID) -> tuple[Row, list[Row]]:
         raise NotFound(f"there is no refund {refund_id}")
     ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
     return row, tx.all("provider_transactions.of_child", **ids, id=refund_id)
-
-
-def newest_of(tx: Tx, caller: Caller, payments: Sequence[UUID]) -> dict[UUID, list[Row]]:
-    """The newest refunds of each of these payments of the caller, a bounded number of each."""
-    return listing.newest_of(tx, "refunds.newest_of", caller.merchant_id, payments)
 
 
 # -- while its operation runs; the payment's lock is held ------------------------------------------------------

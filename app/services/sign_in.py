@@ -57,6 +57,11 @@ def begin(tx: Tx, name: str, address: str | None) -> Row:
     return row
 
 
+def note_refused(tx: Tx, name: str, address: str | None, *, blocked: bool) -> None:
+    """For the audit, which hears of each operator's refusals at most once a second, and so of all others'."""
+    tx.run("operators.note_refused_sign_in", name=name, address=address, how="blocked" if blocked else "refused")
+
+
 def complete(tx: Tx, proven: Row, *, name: str, step: int, password_hash: str, address: str | None, hmac: bytes) -> Row:
     """Open a session for what was proven; the code of this step is used up. Raises SignInRefused."""
     row = tx.one(

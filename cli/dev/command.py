@@ -75,6 +75,8 @@ def _serve(stack: ExitStack, console: Console, port: int, *, with_demo: bool, st
     procfile = processes.read_procfile(ROOT / "Procfile")
     plan = _plan(port)
     env = _environment(plan)
+    if console.is_terminal:
+        env.setdefault("POSTBOX_LOGS", "text")
     if plan.own_database:
         with steps.step("PostgreSQL 18"), stopping.postponed():
             cluster = ensure_cluster(STATE)

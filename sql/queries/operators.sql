@@ -70,3 +70,7 @@ update operator_sessions set seen_at = clock_timestamp() where token_hmac = %(to
 -- name: end_session
 -- Signed out; no row when it was over already.
 update operator_sessions set ended_at = clock_timestamp() where token_hmac = %(token_hmac)s and ended_at is null;
+
+-- name: note_refused_sign_in
+-- For the audit: somebody was refused, or has to wait.
+select note_refused_sign_in(%(name)s, %(address)s, %(how)s);

@@ -34,6 +34,9 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 
 
+TRACE = uuid.uuid4().hex
+
+
 class Canary:
     """Names a field `<secret><label>`, remembers the labels, and keeps every answer."""
 
@@ -75,6 +78,7 @@ def payment(canary: Canary, **changes: Any) -> dict[str, Any]:
 def accepted(canary: Canary) -> None:
     """What the API takes: every text of it may be stored, each in its places."""
     headers = {"Idempotency_Key": canary("key"), "X_Request_Id": canary("requestid"), "User_Agent": canary("agent")}
+    headers |= {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "tracestate": f"a={canary('tracestate')}"}
     headers |= {"Cookie": f"a={canary('cookie')}", "X_Forwarded_For": canary("forwarded"), "X_Own": canary("header")}
     made = canary.send("POST", "/v1/payments", payment(canary), **headers)
     assert made.status_code == 201, made.text
@@ -99,6 +103,8 @@ def refused(canary: Canary) -> None:
     canary.send("POST", "/v1/payments", payment(canary), Idempotency_Key=canary("key") + " with a space")
     canary.send("POST", "/v1/payments", payment(canary), Content_Type=f"text/{canary('mediatype')}")
     canary.send("POST", "/v1/payments", f'{{"amount": {canary("broken")}')
+    canary.send("GET", "/v1/payments", traceparent=canary("traceparent"))
+    canary.send("GET", f"/v1/payments?{canary('longquery') * 500}")
     for body in bodies():
         if scheme_of(body) != "webhookSignature":
             for path, _ in body.fields():
@@ -164,6 +170,24 @@ def test_each_is_found_where_it_must_be_so_the_search_works(told):
     for label in ("reference", "description", "metaname", "metavalue", "token", "url", "SD", "key", "requestid"):
         assert found_in_database(here, canary.secret + label), label
     assert canary.secret in str(here.all("select * from events"))
+
+
+def test_every_line_of_web_and_worker_is_json_and_each_kind_was_written(told):
+    here, _ = told
+    lines = [json.loads(line) for line in Path(here.log).read_text().splitlines()]
+    assert all({"at", "level", "message"} <= set(line) for line in lines)
+    assert {"request", "delivery", "provider call", "turned away"} <= {line["message"] for line in lines}
+
+
+def test_a_trace_is_followed_from_the_request_into_the_worker(told):
+    here, canary = told
+    lines = [json.loads(line) for line in Path(here.log).read_text().splitlines()]
+    [request] = [line for line in lines if line.get("trace_id") == TRACE]
+    assert (request["route"], request["status"]) == ("/v1/payments", 201)
+    key_id = canary.gateway.key.split("_")[2]
+    assert (request["merchant_id"], request["key_id"]) == (str(canary.gateway.merchant_id), key_id)
+    followed = {(line["message"], line["handler"]) for line in lines if line.get("correlation_id") == TRACE}
+    assert {("delivery", "submit_payment"), ("provider call", "submit_payment")} <= followed
 
 
 def test_no_log_holds_any_but_the_request_id(told, cluster):

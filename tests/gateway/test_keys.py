@@ -142,7 +142,7 @@ def test_revocation_is_effective_at_once_in_every_process(api, sql, settings):
 # -- where it must never be -------------------------------------------------------------------------------------
 
 
-def test_a_key_is_in_no_log_no_traceback_no_answer_and_no_row(api, app, sql, cluster, database, caplog):
+def test_a_key_is_in_no_log_no_traceback_no_answer_and_no_row(api, app, sql, cluster, database, caplog, lines):
     caplog.set_level(logging.DEBUG)
     sql.execute("alter table payments add constraint payments_test_refuses check (reference <> 'bad')")
     stranger = Api(api.client, api.merchant_id, new_key(livemode=False))
@@ -155,7 +155,8 @@ def test_a_key_is_in_no_log_no_traceback_no_answer_and_no_row(api, app, sql, clu
     dump = [str(cluster.bin_dir / "pg_dump"), "--dbname", database.admin_url]
     rows = subprocess.run(dump, capture_output=True, text=True, check=True).stdout
     assert api.key.id in rows and api.key.hmac(factories.PEPPER).hex() in rows
-    seen = [caplog.text, rows, repr(api.key), repr(app.extensions[EXTENSION].settings)]
+    assert api.key.id in str(lines)
+    seen = [caplog.text, str(lines), rows, repr(api.key), repr(app.extensions[EXTENSION].settings)]
     seen += [answer.text + str(answer.headers) for answer in answers]
     for key in (api.key, stranger.key):
         assert not any(key.secret in text for text in seen)

@@ -69,7 +69,7 @@ def serving(database, tmp_path: Path, **settings: str) -> Iterator[Server]:
         "DATABASE_URL": database.url, "POSTBOX_KEY_PEPPER": KEY_PEPPER, "STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}", "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path), "WEB_CONCURRENCY": "2", "POSTBOX_WEB_THREADS": "4",
-    } | settings  # fmt: skip
+    } | {name: value.replace("{port}", str(port)) for name, value in settings.items()}  # fmt: skip
     env.pop("PROMETHEUS_MULTIPROC_DIR", None)
     command = [sys.executable, "-m", "gunicorn", "app.gateway:create_app()", "--config", "app/gateway/gunicorn_conf.py"]
     with (tmp_path / "log").open("wb") as log:

@@ -95,6 +95,49 @@ class Crowd:
         self._open(kind)
 
 
+class Readers:
+    """`size` clients who ask for the largest file there is and hardly read the answer."""
+
+    PATH = "/docs/assets/swagger-ui-bundle.js"
+
+    def __init__(self, port: int, size: int) -> None:
+        self.clients = [self._ask(port) for _ in range(size)]
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.close()
+
+    def drip(self) -> None:
+        """Take one byte each."""
+        for client in self.clients:
+            client.recv(1)
+        time.sleep(DRIP_SECONDS / 10)
+
+    def let_go(self) -> int:
+        """How many of them were hung up on before their answer ended."""
+        return sum(self._is_reset(client) for client in self.clients)
+
+    def _is_reset(self, client: socket.socket) -> bool:
+        try:
+            while client.recv(65_536):
+                pass
+        except ConnectionResetError:
+            return True
+        return False
+
+    def _ask(self, port: int) -> socket.socket:
+        client = socket.socket()
+        client.settimeout(20)
+        # little room for what is not read, so that the server keeps it
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(f"GET {self.PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        return client
+
+
 def healthy(port: int, key: str, *, seconds: float, every: float = 0.1) -> list[tuple[float, int]]:
     """A client that asks for its payments every so often, each time on a new connection: (seconds, status) of each."""
     answers = []

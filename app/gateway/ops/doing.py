@@ -16,11 +16,13 @@ from app.db.pool import Timeouts
 from app.gateway.context import gateway, operator
 from app.gateway.contract import of_kind
 from app.gateway.idempotency import fingerprint, required_key
+from app.gateway.limits import take_of_operator
 from app.gateway.ops.door import operator_key, refuse_forged, refuse_without, session_token, who_is_in
 from app.gateway.representation import render
 from app.gateway.transaction import Answer, json_body
 from app.model.operator_role import Right
 from app.services import idempotency
+from app.services.sign_in import token_hmac
 
 # Keys of operators are kept beside those of merchants, as the platform's.
 _KEEPER = UUID(PLATFORM_MERCHANT_ID)
@@ -39,7 +41,9 @@ def doing(right: Right, *, once: tuple[str, ...] = ()) -> Callable[[Doing], Call
         @wraps(view)
         def run(**arguments: Any) -> Response:
             edge, token = gateway(), session_token()
-            refuse_forged(token, operator_key(edge))
+            secret = operator_key(edge)
+            refuse_forged(token, secret)
+            take_of_operator(edge, token_hmac(token, secret), "write")
             key = required_key(request.headers.get("Idempotency-Key"))
             given = json_body()
             print_ = fingerprint(request.method, request.path, given)

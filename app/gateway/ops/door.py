@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 
-from flask import request
+from flask import g, request
 
 from app.db import Tx
 from app.errors import NotSignedIn, RoleRefused
@@ -50,6 +50,7 @@ def refuse_forged(token: str, key: str) -> None:
 def who_is_in(tx: Tx, token: str, edge: Gateway, *, reason: str | None = None) -> Person:
     """Who is signed in, for whom the transaction acts from here on. Raises NotSignedIn."""
     person = sign_in.find(tx, sign_in.token_hmac(token, operator_key(edge)), edge.settings.timing)
+    g.operator_id = person.id
     tx.act_as(operator(person.name, reason=reason))
     return person
 

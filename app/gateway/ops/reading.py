@@ -17,12 +17,13 @@ from app.errors import PostboxError
 from app.gateway.context import client_address, gateway, operator
 from app.gateway.contract import of_kind
 from app.gateway.errors import instance
+from app.gateway.limits import take_of_operator
 from app.gateway.ops.door import operator_key, refuse_without, session_token, who_is_in
 from app.gateway.representation import render
 from app.gateway.transaction import Answer
 from app.model.operator_role import Right
 from app.services import access
-from app.services.sign_in import Person
+from app.services.sign_in import Person, token_hmac
 
 # Of what was asked for, the longest we have is a merchant's reference.
 ENTITY_LENGTH = 255
@@ -46,7 +47,7 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
         @wraps(view)
         def run(**arguments: Any) -> Response:
             edge, token = gateway(), session_token()
-            operator_key(edge)
+            take_of_operator(edge, token_hmac(token, operator_key(edge)), "read")
 
             def work(tx: Tx) -> Answer | PostboxError:
                 person = who_is_in(tx, token, edge)

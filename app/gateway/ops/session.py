@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
+import structlog
 from apiflask import APIBlueprint
 from flask import Response, g
 
 from app.db import Tx
-from app.errors import SignInRefused
+from app.errors import SignInBlocked, SignInRefused
 from app.gateway.auth import SESSION_COOKIE
-from app.gateway.context import client_address, gateway, operator, sign_in_door
+from app.gateway.context import Gateway, client_address, gateway, operator, sign_in_door
 from app.gateway.contract import of_kind
+from app.gateway.limits import take_of_address, take_of_operator
 from app.gateway.ops import answers
 from app.gateway.ops.door import operator_key, refuse_forged, refuse_other_origins, session_token, who_is_in
 from app.gateway.ops.passwords import verify
@@ -26,7 +27,7 @@ from app.model import password, second_factor
 from app.model.operator_role import RIGHTS, OperatorRole
 from app.services import sign_in
 
-log = logging.getLogger("postbox.gateway.ops")
+log = structlog.get_logger()
 
 blueprint = APIBlueprint("ops_session", __name__, url_prefix="/ops/v1/session")
 
@@ -41,6 +42,7 @@ def _from_our_page(view: Callable[..., Response]) -> Callable[..., Response]:
     def run(**arguments: Any) -> Response:
         refuse_other_origins()
         json_body()
+        take_of_address(gateway())
         return view(**arguments)
 
     return of_kind("signing_in", run)
@@ -57,12 +59,16 @@ def begin(json_data: dict[str, Any]) -> Response:
     """
     edge, address, name = gateway(), client_address(), json_data["name"].lower()
     key = operator_key(edge)
-    proven = edge.database.transact(sign_in_door(), lambda tx: sign_in.begin(tx, name, address))
+    try:
+        proven = edge.database.transact(sign_in_door(), lambda tx: sign_in.begin(tx, name, address))
+    except SignInBlocked:
+        _note_refused(edge, name, address, blocked=True)
+        raise
     hashed = verify(proven["password_hash"] or password.NOBODYS, json_data["password"])
     secret = second_factor.unseal(proven["totp_secret"] or second_factor.seal(_NOBODYS_SECRET, key), key)
     step = second_factor.step_of(secret or _NOBODYS_SECRET, json_data["code"], time.time())
     if hashed is None or step is None or proven["operator_id"] is None or secret is None:
-        log.warning("request %s: sign-in refused, from %s", g.request_id, address)
+        _note_refused(edge, name, address)
         raise SignInRefused()
     token = sign_in.new_token()
 
@@ -77,7 +83,11 @@ def begin(json_data: dict[str, Any]) -> Response:
             hmac=sign_in.token_hmac(token, key),
         )
 
-    person = edge.database.transact(operator(name), work)
+    try:
+        person = edge.database.transact(operator(name), work)
+    except SignInRefused:
+        _note_refused(edge, name, address)
+        raise
     answer = Answer(200, render(_shown(person["name"], OperatorRole(person["role"]), token, key))).response()
     answer.set_cookie(SESSION_COOKIE, token, secure=True, httponly=True, samesite="Strict", path="/")
     return answer
@@ -90,6 +100,7 @@ def show() -> Response:
     """Who is signed in, what they may do, and the token that their changes must carry."""
     edge, token = gateway(), session_token()
     key = operator_key(edge)
+    take_of_operator(edge, sign_in.token_hmac(token, key), "read")
     person = edge.database.transact(operator("session"), lambda tx: who_is_in(tx, token, edge))
     return Answer(200, render(_shown(person.name, person.role, token, key))).response()
 
@@ -102,6 +113,7 @@ def end() -> Response:
     edge, token = gateway(), session_token()
     key = operator_key(edge)
     refuse_forged(token, key)
+    take_of_operator(edge, sign_in.token_hmac(token, key), "write")
 
     def work(tx: Tx) -> None:
         who_is_in(tx, token, edge)
@@ -111,6 +123,11 @@ def end() -> Response:
     answer = Answer(200, render({"object": "session", "ended": True})).response()
     answer.delete_cookie(SESSION_COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
     return answer
+
+
+def _note_refused(edge: Gateway, name: str, address: str | None, *, blocked: bool = False) -> None:
+    log.warning("sign-in blocked" if blocked else "sign-in refused", request_id=g.request_id)
+    edge.database.transact(sign_in_door(), lambda tx: sign_in.note_refused(tx, name, address, blocked=blocked))
 
 
 def _shown(name: str, role: OperatorRole, token: str, key: str) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""A client's socket that makes no thread wait: what the kernel does not take at once is kept for the loop to send."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+# What the kernel takes of an answer, doubled by it: its own choice may be megabytes for each client that does not read.
+KERNEL_BYTES = 128 * 1024
+
+
+class ClientSocket(socket.socket):
+    """`unsent` is what is still to go out, in order."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        super().__init__(fileno=accepted.detach())
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        self.unsent = bytearray()
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """Send what fits the kernel's buffer and keep the rest."""
+        whole = memoryview(data)
+        sent = 0 if self.unsent else self._take(whole)
+        self.unsent += whole[sent:]
+
+    def send_on(self) -> None:
+        """Send as much of `unsent` as fits now. Raises OSError when the client is gone."""
+        with memoryview(self.unsent) as left:
+            sent = self._take(left)
+        del self.unsent[:sent]
+
+    def drop(self) -> None:
+        """Let the kernel forget what it has taken as well: closing is a reset, and no memory waits for a client."""
+        self.unsent.clear()
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _take(self, data: memoryview) -> int:
+        try:
+            return self.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0

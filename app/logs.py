@@ -1,0 +1,60 @@
+"""What a process says of itself: one line per thing on stderr, JSON or, for people, text; ids and nothing personal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+from structlog.types import Processor
+
+# `event` is a row of the bus here, so what a line is about is its message.
+_MESSAGE = structlog.processors.EventRenamer("message")
+# What is known of every line, ours or a library's.
+_KNOWN: tuple[Processor, ...] = (
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+)
+
+
+def configure(form: str = "", stream: TextIO | None = None) -> None:
+    """Give every line of this process one form: `json`, `text`, or, when it is empty, text on a terminal only.
+
+    Called by the process's entry, before a line is written. Libraries' own lines begin with warnings.
+    """
+    stream = stream or sys.stderr
+    rendered = _text(stream) if form == "text" or (not form and stream.isatty()) else _json()
+    structlog.configure(
+        processors=[*_KNOWN, *rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        # a line is one write, so that those of several processes do not mix on their way through one pipe
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_KNOWN, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+    )
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def _json() -> list[Processor]:
+    return [structlog.processors.format_exc_info, _MESSAGE, structlog.processors.JSONRenderer(serializer=_dumps)]
+
+
+def _dumps(line: Any, **_: Any) -> str:
+    """What is no JSON, such as a UUID, as its text."""
+    return json.dumps(line, separators=(",", ":"), default=str)
+
+
+def _text(stream: TextIO) -> list[Processor]:
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="at", exception_formatter=plain)]

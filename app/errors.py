@@ -62,6 +62,12 @@ class SamePerson(PostboxError):
     code = "same_person"
 
 
+class TakesTwo(PostboxError):
+    """This takes two people: one proposes it at /ops/v1, and another person decides."""
+
+    code = "takes_two"
+
+
 class Invalid(PostboxError):
     """The request is well-formed but its content is refused."""
 

@@ -91,6 +91,7 @@ grant insert (merchant_id, act, payment_id, parameters, parameters_sha256, propo
   update (status, decided_by, decision_reason) on proposals to postbox_operator;
 grant insert, update on idempotency_keys to postbox_operator;
 grant execute on function replay_webhook, adopt_payment to postbox_operator;
+grant execute on function moves_money, refund_takes_two to postbox_operator;
 
 -- postbox_compliance: the reports and nothing else
 grant usage on schema report_v1 to postbox_compliance, postbox_operator;

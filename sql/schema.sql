@@ -246,6 +246,19 @@ end $$;
 
 COMMENT ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) IS 'Refuses an entry of fewer than two lines, or whose lines are not zero in every currency.';
 
+CREATE FUNCTION postbox.assert_operator_may(p_name text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+begin
+  perform from operators where name = p_name and disabled_at is null;
+  if not found then
+    raise exception '% is nobody who operates Postbox today', p_name using errcode = 'PB002';
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.assert_operator_may(p_name text) IS 'PB002 unless this is an operator who was not disabled.';
+
 CREATE FUNCTION postbox.assert_operator_says_why(p_reason text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'postbox', 'pg_temp'
@@ -422,6 +435,24 @@ end $$;
 
 COMMENT ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) IS 'One row: how long to wait, and if that is nothing what the person must prove; nulls for a name that is nobody''s.';
 
+CREATE FUNCTION postbox.carry_out(p_act text, p_merchant_id uuid, p_parameters jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  update proposals p set carried_out_at = clock_timestamp()
+  where p.merchant_id = p_merchant_id and p.id = (
+    select q.id from proposals q
+    where q.merchant_id = p_merchant_id and q.act = p_act and q.parameters = p_parameters
+      and q.status = 'approved' and q.carried_out_at is null and q.expires_at > clock_timestamp()
+    order by q.decided_at limit 1 for no key update);
+  if not found then
+    raise exception 'two people have not agreed to %', p_act using errcode = 'PB005';
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.carry_out(p_act text, p_merchant_id uuid, p_parameters jsonb) IS 'Uses up one approved proposal of exactly this act, or PB005; called by the guards of what takes two people, and granted to nobody.';
+
 CREATE FUNCTION postbox.causations() RETURNS TABLE(payment_id uuid, event_id text)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
@@ -510,8 +541,11 @@ begin
   if assert_actor_allowed() <> 'operator' then
     raise exception 'a dead letter is handled by an operator' using errcode = 'PB002';
   end if;
-  if new.resolution is null or (new.status = 'dead') <> (new.resolution = 'discarded') then
-    raise exception 'a dead letter is replayed or discarded, and nothing else' using errcode = 'PB004';
+  if old.status <> 'dead' or new.resolution is null or (new.status = 'dead') <> (new.resolution = 'discarded') then
+    raise exception 'a dead letter is replayed or discarded, and nothing else is' using errcode = 'PB004';
+  end if;
+  if new.resolution = 'discarded' and moves_money(new.handler) then
+    perform carry_out('discard', new.merchant_id, jsonb_build_object('letter', new.event_id || ':' || new.handler));
   end if;
   perform audit_write(
     new.merchant_id, 'dead_letter.' || new.resolution, 'delivery', new.event_id || ':' || new.handler, new.payment_id, null,
@@ -519,7 +553,23 @@ begin
   return new;
 end $$;
 
-COMMENT ON FUNCTION postbox.deliveries_200_dead_letter() IS 'A dead letter changes only by an operator''s replay or discard, which is audited.';
+COMMENT ON FUNCTION postbox.deliveries_200_dead_letter() IS 'A dead letter changes only by an operator''s replay or discard, which is audited; what moves money is discarded by two.';
+
+CREATE FUNCTION postbox.deliveries_200_sooner() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.deliveries'::regclass then
+    raise exception 'deliveries_200_sooner guards postbox.deliveries and nothing else' using errcode = 'PB002';
+  end if;
+  if acting_role() = 'postbox_operator' then
+    raise exception 'an operator ends a waiting and does not prolong it: that would be to discard in silence' using errcode = 'PB002';
+  end if;
+  return new;
+end $$;
+
+COMMENT ON FUNCTION postbox.deliveries_200_sooner() IS 'Nobody but a worker puts a delivery off.';
 
 CREATE FUNCTION postbox.discrepancies_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1508,6 +1558,12 @@ end $$;
 
 COMMENT ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) IS 'J10: money of a merchant is held back (reserve_held) or available again (reserve_released), of what is there and no more.';
 
+CREATE FUNCTION postbox.moves_money(p_handler text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_handler <> ALL (ARRAY['apply_webhook'::text, 'observe_payment'::text, 'watch_settlement'::text, 'list_changes'::text, 'read_payout'::text, 'prove_balance'::text, 'watch_outcome'::text]));
+
+COMMENT ON FUNCTION postbox.moves_money(p_handler text) IS 'Whether running a handler could move money or write it into the books: such a dead letter is discarded by two people.';
+
 CREATE FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) RETURNS void
     LANGUAGE sql
     SET search_path TO 'postbox', 'pg_temp'
@@ -1687,6 +1743,10 @@ begin
   if new.kind = 'capture' and (new.params -> 'amount_to_capture') is distinct from to_jsonb(new.amount) then
     raise exception 'what is sent is not what is intended'
       using errcode = 'check_violation', constraint = 'operations_capture_sends_its_amount';
+  end if;
+  if new.kind = 'refund' and (new.params -> 'amount') is distinct from to_jsonb(new.amount) then
+    raise exception 'what is sent is not what is intended'
+      using errcode = 'check_violation', constraint = 'operations_refund_sends_its_amount';
   end if;
   return new;
 end $$;
@@ -1974,6 +2034,13 @@ begin
       new.cancel_reason := null;
     end if;
   end if;
+  if new.amount_captured <> old.amount_captured and acting_role() = 'postbox_operator'
+     and edge.event is distinct from 'payment.adopted' then
+    raise exception 'what was captured is the provider''s to say' using errcode = 'PB002';
+  end if;
+  if edge.event = 'payment.adopted' then
+    perform carry_out('adopt', new.merchant_id, jsonb_build_object('payment', new.id, 'amount', new.amount_captured));
+  end if;
   if new.confirmed_at is not null
      and new.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned')
      and new.state <> state_of_facts(new.method, new.amount_captured, new.amount_refunded, new.amount_disputed, new.amount_lost,
@@ -2248,19 +2315,26 @@ begin
     raise exception 'proposals are people''s' using errcode = 'PB002';
   end if;
   if tg_op = 'INSERT' then
-    if new.status <> 'open' or new.proposed_by <> acting then
+    if new.status <> 'open' or new.proposed_by <> acting or new.carried_out_at is not null then
       raise exception 'a proposal begins open, and in one''s own name' using errcode = 'PB002';
     end if;
+    perform assert_operator_may(acting);
     new.proposed_at := clock_timestamp();
     return new;
   end if;
-  if old.status <> 'open' then
+  -- carry_out alone may write this, when what was approved is done
+  if old.status = 'approved' and old.carried_out_at is null and new.carried_out_at is not null
+     and to_jsonb(new) - 'carried_out_at' = to_jsonb(old) - 'carried_out_at' then
+    return new;
+  end if;
+  if old.status <> 'open' or new.carried_out_at is not null then
     raise exception 'a proposal is decided once' using errcode = 'PB004';
   end if;
   if new.decided_by is not null then
     if new.decided_by <> acting then
       raise exception 'one decides in one''s own name' using errcode = 'PB002';
     end if;
+    perform assert_operator_may(acting);
     new.decided_at := clock_timestamp();
   elsif new.status = 'expired' and old.expires_at > clock_timestamp() then
     raise exception 'a proposal expires when its time is over' using errcode = 'PB004';
@@ -2279,7 +2353,8 @@ begin
     raise exception 'proposals_500_audit records postbox.proposals and nothing else' using errcode = 'PB002';
   end if;
   perform audit_write(
-    new.merchant_id, 'proposal.' || case new.status when 'open' then 'made' else new.status end,
+    new.merchant_id,
+    'proposal.' || case when new.carried_out_at is not null then 'carried_out' when new.status = 'open' then 'made' else new.status end,
     'proposal', new.id::text, new.payment_id, null,
     case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', to_jsonb(new))
          else changed_columns(to_jsonb(old), to_jsonb(new)) end,
@@ -2287,7 +2362,7 @@ begin
   return null;
 end $$;
 
-COMMENT ON FUNCTION postbox.proposals_500_audit() IS 'One audit entry per proposal that is made, approved, rejected or expired.';
+COMMENT ON FUNCTION postbox.proposals_500_audit() IS 'One audit entry per proposal that is made, approved, carried out, rejected or expired.';
 
 CREATE FUNCTION postbox.provider_calls_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2859,6 +2934,37 @@ end $$;
 
 COMMENT ON FUNCTION postbox.record_discrepancies(p_merchant_ids uuid[], p_subjects text[], p_types text[], p_found jsonb, p_detected_by text) IS 'Opens what was found, closes what was looked at and found no more. Found twice, it changes nothing.';
 
+CREATE FUNCTION postbox.refund_limits_500_audit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+begin
+  if tg_relid <> 'postbox.refund_limits'::regclass then
+    raise exception 'refund_limits_500_audit records postbox.refund_limits and nothing else' using errcode = 'PB002';
+  end if;
+  perform assert_actor_allowed();
+  perform audit_write(
+    '00000000-0000-0000-0000-000000000000', 'refund_limit.changed', 'refund_limit', coalesce(new.currency, old.currency), null, null,
+    jsonb_build_object('before', case when tg_op <> 'INSERT' then to_jsonb(old) end,
+                       'after', case when tg_op <> 'DELETE' then to_jsonb(new) end));
+  return null;
+end $$;
+
+COMMENT ON FUNCTION postbox.refund_limits_500_audit() IS 'One audit entry per change of what one person may give back.';
+
+CREATE FUNCTION postbox.refund_takes_two(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select p_amount + coalesce((
+      select sum(r.amount) from refunds r
+      where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.state not in ('failed', 'canceled')), 0)
+    > coalesce((select l.amount from refund_limits l where l.currency = p.currency), 0)
+  from payments p where p.merchant_id = p_merchant_id and p.id = p_payment_id
+$$;
+
+COMMENT ON FUNCTION postbox.refund_takes_two(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) IS 'Whether a refund of so many minor units, with those before it, is more than one operator gives back alone.';
+
 CREATE FUNCTION postbox.refunds_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2881,6 +2987,17 @@ begin
       raise exception '% does not make a refund of origin %', actor, new.origin using errcode = 'PB002';
     end if;
     perform assert_child_of_payment(new.merchant_id, new.payment_id, new.currency, new.provider, new.provider_account);
+    if new.origin = 'api' and new.operation_id is not null and not exists (
+      select from operations o
+      where o.merchant_id = new.merchant_id and o.id = new.operation_id and o.payment_id = new.payment_id
+        and o.kind = 'refund' and o.amount = new.amount
+    ) then
+      raise exception 'a refund is what its operation sends' using errcode = 'PB004';
+    end if;
+    if actor = 'operator' and refund_takes_two(new.merchant_id, new.payment_id, new.amount) then
+      perform carry_out('refund', new.merchant_id,
+        jsonb_build_object('payment', new.payment_id, 'amount', new.amount, 'cause', new.reason));
+    end if;
     new.version := 1;
     new.created_at := clock_timestamp();
     new.updated_at := new.created_at;
@@ -3960,7 +4077,7 @@ CREATE TABLE postbox.proposals (
     proposed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     decided_at timestamp with time zone,
-    CONSTRAINT proposals_act_is_known CHECK ((act = ANY (ARRAY['adopt'::text, 'discard'::text]))),
+    carried_out_at timestamp with time zone,
     CONSTRAINT proposals_approved_in_time CHECK (((status <> 'approved'::text) OR (decided_at <= expires_at))),
     CONSTRAINT proposals_decided_by_somebody_for_a_reason CHECK ((((status = ANY (ARRAY['approved'::text, 'rejected'::text])) = (decided_by IS NOT NULL)) AND ((decided_by IS NULL) = (decided_at IS NULL)) AND ((decided_by IS NULL) = (decision_reason IS NULL)))),
     CONSTRAINT proposals_expire_within_a_day CHECK ((expires_at <= (proposed_at + '24:00:00'::interval))),
@@ -3970,6 +4087,8 @@ CREATE TABLE postbox.proposals (
 );
 
 COMMENT ON TABLE postbox.proposals IS 'One row per act that needs two people: who proposed exactly what, who decided, and until when one may. Never changed after it was decided; a proposal is carried out in the transaction that approves it.';
+
+COMMENT ON COLUMN postbox.proposals.carried_out_at IS 'When what was approved was done: once, and no later than the proposal lasts.';
 
 CREATE TABLE postbox.provider_accounts (
     merchant_id uuid NOT NULL,
@@ -4095,6 +4214,14 @@ CREATE TABLE postbox.refund_deadlines (
 );
 
 COMMENT ON TABLE postbox.refund_deadlines IS 'How long a refund may rest in a state without a word: after that, silence itself is a discrepancy. In production''s time.';
+
+CREATE TABLE postbox.refund_limits (
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    CONSTRAINT refund_limits_amount_is_not_negative CHECK ((amount >= 0))
+);
+
+COMMENT ON TABLE postbox.refund_limits IS 'Up to how much of one payment, in minor units, one operator gives back alone; beyond it, and in a currency without a row, it takes two. The owner of the schema sets it: who is held by a limit does not move it.';
 
 CREATE TABLE postbox.refund_transitions (
     from_state text NOT NULL,
@@ -5311,6 +5438,12 @@ ALTER TABLE postbox.payments
 ALTER TABLE ONLY postbox.payouts
     ADD CONSTRAINT payouts_pkey PRIMARY KEY (merchant_id, provider, account, ref);
 
+ALTER TABLE postbox.proposals
+    ADD CONSTRAINT proposals_act_is_known CHECK ((act = ANY (ARRAY['adopt'::text, 'discard'::text, 'refund'::text]))) NOT VALID;
+
+ALTER TABLE postbox.proposals
+    ADD CONSTRAINT proposals_carried_out_once_approved CHECK (((carried_out_at IS NULL) OR ((status = 'approved'::text) AND ((carried_out_at >= decided_at) AND (carried_out_at <= expires_at))))) NOT VALID;
+
 ALTER TABLE ONLY postbox.proposals
     ADD CONSTRAINT proposals_pkey PRIMARY KEY (merchant_id, id);
 
@@ -5361,6 +5494,9 @@ ALTER TABLE ONLY postbox.reconciliation_runs
 
 ALTER TABLE ONLY postbox.refund_deadlines
     ADD CONSTRAINT refund_deadlines_pkey PRIMARY KEY (state, method);
+
+ALTER TABLE ONLY postbox.refund_limits
+    ADD CONSTRAINT refund_limits_pkey PRIMARY KEY (currency);
 
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_pkey PRIMARY KEY (from_state, to_state);
@@ -5560,7 +5696,7 @@ CREATE TRIGGER audit_log_200_no_truncate BEFORE TRUNCATE ON postbox.audit_log FO
 
 ALTER TABLE postbox.audit_log ENABLE ALWAYS TRIGGER audit_log_200_no_truncate;
 
-CREATE TRIGGER deliveries_200_dead_letter BEFORE UPDATE ON postbox.deliveries FOR EACH ROW WHEN ((old.status = 'dead'::text)) EXECUTE FUNCTION postbox.deliveries_200_dead_letter();
+CREATE TRIGGER deliveries_200_dead_letter BEFORE UPDATE ON postbox.deliveries FOR EACH ROW WHEN (((old.status = 'dead'::text) OR (new.resolution IS DISTINCT FROM old.resolution))) EXECUTE FUNCTION postbox.deliveries_200_dead_letter();
 
 ALTER TABLE postbox.deliveries ENABLE ALWAYS TRIGGER deliveries_200_dead_letter;
 
@@ -5571,6 +5707,10 @@ ALTER TABLE postbox.deliveries ENABLE ALWAYS TRIGGER deliveries_200_no_delete;
 CREATE TRIGGER deliveries_200_no_truncate BEFORE TRUNCATE ON postbox.deliveries FOR EACH STATEMENT EXECUTE FUNCTION postbox.refuse_change();
 
 ALTER TABLE postbox.deliveries ENABLE ALWAYS TRIGGER deliveries_200_no_truncate;
+
+CREATE TRIGGER deliveries_200_sooner BEFORE UPDATE ON postbox.deliveries FOR EACH ROW WHEN (((old.status = 'pending'::text) AND (new.due_at > old.due_at))) EXECUTE FUNCTION postbox.deliveries_200_sooner();
+
+ALTER TABLE postbox.deliveries ENABLE ALWAYS TRIGGER deliveries_200_sooner;
 
 CREATE TRIGGER delivery_failures_200_append_only BEFORE DELETE OR UPDATE ON postbox.delivery_failures FOR EACH ROW EXECUTE FUNCTION postbox.refuse_change();
 
@@ -5868,6 +6008,10 @@ CREATE TRIGGER reconciliation_runs_700_event AFTER INSERT ON postbox.reconciliat
 
 ALTER TABLE postbox.reconciliation_runs ENABLE ALWAYS TRIGGER reconciliation_runs_700_event;
 
+CREATE TRIGGER refund_limits_500_audit AFTER INSERT OR DELETE OR UPDATE ON postbox.refund_limits FOR EACH ROW EXECUTE FUNCTION postbox.refund_limits_500_audit();
+
+ALTER TABLE postbox.refund_limits ENABLE ALWAYS TRIGGER refund_limits_500_audit;
+
 CREATE TRIGGER refunds_200_check BEFORE INSERT OR DELETE OR UPDATE ON postbox.refunds FOR EACH ROW EXECUTE FUNCTION postbox.refunds_200_check();
 
 ALTER TABLE postbox.refunds ENABLE ALWAYS TRIGGER refunds_200_check;
@@ -6107,6 +6251,9 @@ ALTER TABLE ONLY postbox.reconciliation_runs
 
 ALTER TABLE ONLY postbox.refund_deadlines
     ADD CONSTRAINT refund_deadlines_type_fkey FOREIGN KEY (type) REFERENCES postbox.discrepancy_types(type) ON DELETE RESTRICT;
+
+ALTER TABLE ONLY postbox.refund_limits
+    ADD CONSTRAINT refund_limits_currency_fkey FOREIGN KEY (currency) REFERENCES postbox.currencies(code) ON DELETE RESTRICT;
 
 ALTER TABLE ONLY postbox.refund_transitions
     ADD CONSTRAINT refund_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
@@ -6483,6 +6630,8 @@ REVOKE ALL ON FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_pay
 
 REVOKE ALL ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.assert_operator_may(p_name text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.assert_operator_says_why(p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.assert_spendable(p_merchant_id uuid, p_code text, p_currency text, p_amount bigint) FROM PUBLIC;
@@ -6511,6 +6660,8 @@ GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO pos
 REVOKE ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) TO postbox_api;
 
+REVOKE ALL ON FUNCTION postbox.carry_out(p_act text, p_merchant_id uuid, p_parameters jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.causations() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.changed_columns(p_before jsonb, p_after jsonb) FROM PUBLIC;
@@ -6525,6 +6676,8 @@ REVOKE ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id 
 GRANT ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.deliveries_200_sooner() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.discrepancies_200_check() FROM PUBLIC;
 
@@ -6715,6 +6868,9 @@ REVOKE ALL ON FUNCTION postbox.merchant_payouts_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.move_reserve(p_merchant_id uuid, p_kind text, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.moves_money(p_handler text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.moves_money(p_handler text) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, p_how text) FROM PUBLIC;
@@ -6818,6 +6974,11 @@ GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_en
 GRANT ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.record_discrepancies(p_merchant_ids uuid[], p_subjects text[], p_types text[], p_found jsonb, p_detected_by text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.refund_limits_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.refund_takes_two(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.refund_takes_two(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.refunds_200_check() FROM PUBLIC;
 
@@ -7156,6 +7317,9 @@ GRANT UPDATE(found) ON TABLE postbox.reconciliation_runs TO postbox_worker;
 
 GRANT SELECT ON TABLE postbox.refund_deadlines TO postbox_worker;
 GRANT SELECT ON TABLE postbox.refund_deadlines TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.refund_limits TO postbox_worker;
+GRANT SELECT ON TABLE postbox.refund_limits TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_operator;

@@ -92,7 +92,9 @@ create or replace trigger events_900_reconcile_of_group after insert on events
 create or replace trigger deliveries_200_no_delete before delete on deliveries
   for each row execute function refuse_change();
 create or replace trigger deliveries_200_dead_letter before update on deliveries
-  for each row when (old.status = 'dead') execute function deliveries_200_dead_letter();
+  for each row when (old.status = 'dead' or new.resolution is distinct from old.resolution) execute function deliveries_200_dead_letter();
+create or replace trigger deliveries_200_sooner before update on deliveries
+  for each row when (old.status = 'pending' and new.due_at > old.due_at) execute function deliveries_200_sooner();
 create or replace trigger deliveries_200_no_truncate before truncate on deliveries
   for each statement execute function refuse_change();
 create or replace trigger delivery_failures_200_append_only before update or delete on delivery_failures
@@ -123,6 +125,10 @@ create or replace trigger proposals_200_no_truncate before truncate on proposals
   for each statement execute function refuse_change();
 create or replace trigger proposals_500_audit after insert or update on proposals
   for each row execute function proposals_500_audit();
+
+-- refund_limits: what one person may give back
+create or replace trigger refund_limits_500_audit after insert or update or delete on refund_limits
+  for each row execute function refund_limits_500_audit();
 
 -- access_log: append-only
 create or replace trigger access_log_200_append_only before update or delete on access_log

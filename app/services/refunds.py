@@ -1,4 +1,4 @@
-"""A merchant's refunds: asked for, carried out by an operation, read; what the provider says of them is children.py."""
+"""Refunds: asked for by merchant or operator, carried out by an operation; what the provider says is children.py."""
 
 from __future__ import annotations
 
@@ -32,20 +32,26 @@ def request(tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | No
     )
     if not payment:
         raise NotFound()
-    if payment["state"] not in REFUNDABLE:
-        state = payment["state"]
-        raise IllegalTransition(f"A payment that is {state} cannot be refunded.", state=state)
-    left = payment["amount_captured"] - payment["amount_refunded"] - payment["amount_refund_pending"]
+    left = _refundable(payment)
     wanted = left if amount is None else amount
-    if left <= 0:
-        detail = "All that was captured is refunded, or about to be."
-        raise IllegalTransition(detail, state=payment["state"])
     if wanted % payment["multiple"]:
         raise _wrong_amount(AmountRefused, AmountRefused.code, f"Must be a multiple of {payment['multiple']}.")
     ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["id"]}
     if tx.one("payments.reserve_refund", **ids, amount=wanted) is None:
-        raise _wrong_amount(Invalid, "invalid", f"At most {left} is left to refund, in minor units.")
+        raise _too_much(left)
     return _write_down(tx, payment, amount=wanted, reason=reason)
+
+
+def _refundable(payment: Row) -> int:
+    """How much is left to refund, in minor units; more than nothing. Raises IllegalTransition."""
+    if payment["state"] not in REFUNDABLE:
+        state = payment["state"]
+        raise IllegalTransition(f"A payment that is {state} cannot be refunded.", state=state)
+    left = int(payment["amount_captured"] - payment["amount_refunded"] - payment["amount_refund_pending"])
+    if left <= 0:
+        detail = "All that was captured is refunded, or about to be."
+        raise IllegalTransition(detail, state=payment["state"])
+    return left
 
 
 def _write_down(tx: Tx, payment: Row, *, amount: int, reason: str) -> Row:
@@ -81,6 +87,10 @@ def _write_down(tx: Tx, payment: Row, *, amount: int, reason: str) -> Row:
     return row
 
 
+def _too_much(left: int) -> Invalid:
+    return _wrong_amount(Invalid, "invalid", f"At most {left} is left to refund, in minor units.")
+
+
 def _wrong_amount(kind: type[Invalid], code: str, detail: str) -> Invalid:
     return kind(errors=[{"pointer": "/amount", "code": code, "detail": detail}])
 
@@ -108,8 +118,21 @@ def newest_of(tx: Tx, caller: Caller, payments: Sequence[UUID]) -> dict[UUID, li
 # -- for operators ---------------------------------------------------------------------------------------------
 
 
+def for_operator(tx: Tx, payment_id: UUID | None, *, amount: int) -> tuple[Row, bool]:
+    """Any merchant's payment, locked, of which so many minor units can go back, and whether that takes two people.
+
+    Raises NotFound, IllegalTransition, Invalid.
+    """
+    payment = payment_id and tx.one("payments.lock_to_refund", payment_id=payment_id, amount=amount)
+    if not payment:
+        raise NotFound()
+    if amount > (left := _refundable(payment)):
+        raise _too_much(left)
+    return payment, payment["takes_two"]
+
+
 def request_by_operator(tx: Tx, payment_id: UUID, *, amount: int | None, reason: str) -> Row:
-    """The same for an operator, of any merchant's payment. Raises as `request`."""
+    """The same as `request` for an operator, of any merchant's payment. Raises as that, and TakesTwo."""
     payment = tx.one("refunds.payment_of_operator", payment_id=payment_id)
     if payment is None:
         raise NotFound(f"there is no payment {payment_id}")

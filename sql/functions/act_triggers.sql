@@ -69,12 +69,31 @@ begin
   if assert_actor_allowed() <> 'operator' then
     raise exception 'a dead letter is handled by an operator' using errcode = 'PB002';
   end if;
-  if new.resolution is null or (new.status = 'dead') <> (new.resolution = 'discarded') then
-    raise exception 'a dead letter is replayed or discarded, and nothing else' using errcode = 'PB004';
+  if old.status <> 'dead' or new.resolution is null or (new.status = 'dead') <> (new.resolution = 'discarded') then
+    raise exception 'a dead letter is replayed or discarded, and nothing else is' using errcode = 'PB004';
+  end if;
+  if new.resolution = 'discarded' and moves_money(new.handler) then
+    perform carry_out('discard', new.merchant_id, jsonb_build_object('letter', new.event_id || ':' || new.handler));
   end if;
   perform audit_write(
     new.merchant_id, 'dead_letter.' || new.resolution, 'delivery', new.event_id || ':' || new.handler, new.payment_id, null,
     changed_columns(to_jsonb(old), to_jsonb(new)), null, new.resolved_reason);
   return new;
 end $$;
-comment on function deliveries_200_dead_letter is 'A dead letter changes only by an operator''s replay or discard, which is audited.';
+comment on function deliveries_200_dead_letter is
+  'A dead letter changes only by an operator''s replay or discard, which is audited; what moves money is discarded by two.';
+
+create or replace function deliveries_200_sooner() returns trigger
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+begin
+  if tg_relid <> 'postbox.deliveries'::regclass then
+    raise exception 'deliveries_200_sooner guards postbox.deliveries and nothing else' using errcode = 'PB002';
+  end if;
+  if acting_role() = 'postbox_operator' then
+    raise exception 'an operator ends a waiting and does not prolong it: that would be to discard in silence' using errcode = 'PB002';
+  end if;
+  return new;
+end $$;
+comment on function deliveries_200_sooner is 'Nobody but a worker puts a delivery off.';

@@ -39,6 +39,10 @@ begin
     raise exception 'what is sent is not what is intended'
       using errcode = 'check_violation', constraint = 'operations_capture_sends_its_amount';
   end if;
+  if new.kind = 'refund' and (new.params -> 'amount') is distinct from to_jsonb(new.amount) then
+    raise exception 'what is sent is not what is intended'
+      using errcode = 'check_violation', constraint = 'operations_refund_sends_its_amount';
+  end if;
   return new;
 end $$;
 comment on function operations_200_intent is

@@ -113,6 +113,13 @@ begin
       new.cancel_reason := null;
     end if;
   end if;
+  if new.amount_captured <> old.amount_captured and acting_role() = 'postbox_operator'
+     and edge.event is distinct from 'payment.adopted' then
+    raise exception 'what was captured is the provider''s to say' using errcode = 'PB002';
+  end if;
+  if edge.event = 'payment.adopted' then
+    perform carry_out('adopt', new.merchant_id, jsonb_build_object('payment', new.id, 'amount', new.amount_captured));
+  end if;
   if new.confirmed_at is not null
      and new.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned')
      and new.state <> state_of_facts(new.method, new.amount_captured, new.amount_refunded, new.amount_disputed, new.amount_lost,

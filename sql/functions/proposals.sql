@@ -1,5 +1,17 @@
 -- What needs two people, guarded and audited: nobody proposes or decides in another's name.
 
+create or replace function assert_operator_may(p_name text) returns void
+  language plpgsql stable
+  set search_path = postbox, pg_temp
+as $$
+begin
+  perform from operators where name = p_name and disabled_at is null;
+  if not found then
+    raise exception '% is nobody who operates Postbox today', p_name using errcode = 'PB002';
+  end if;
+end $$;
+comment on function assert_operator_may is 'PB002 unless this is an operator who was not disabled.';
+
 create or replace function proposals_200_check() returns trigger
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp
@@ -17,19 +29,26 @@ begin
     raise exception 'proposals are people''s' using errcode = 'PB002';
   end if;
   if tg_op = 'INSERT' then
-    if new.status <> 'open' or new.proposed_by <> acting then
+    if new.status <> 'open' or new.proposed_by <> acting or new.carried_out_at is not null then
       raise exception 'a proposal begins open, and in one''s own name' using errcode = 'PB002';
     end if;
+    perform assert_operator_may(acting);
     new.proposed_at := clock_timestamp();
     return new;
   end if;
-  if old.status <> 'open' then
+  -- carry_out alone may write this, when what was approved is done
+  if old.status = 'approved' and old.carried_out_at is null and new.carried_out_at is not null
+     and to_jsonb(new) - 'carried_out_at' = to_jsonb(old) - 'carried_out_at' then
+    return new;
+  end if;
+  if old.status <> 'open' or new.carried_out_at is not null then
     raise exception 'a proposal is decided once' using errcode = 'PB004';
   end if;
   if new.decided_by is not null then
     if new.decided_by <> acting then
       raise exception 'one decides in one''s own name' using errcode = 'PB002';
     end if;
+    perform assert_operator_may(acting);
     new.decided_at := clock_timestamp();
   elsif new.status = 'expired' and old.expires_at > clock_timestamp() then
     raise exception 'a proposal expires when its time is over' using errcode = 'PB004';
@@ -47,14 +66,15 @@ begin
     raise exception 'proposals_500_audit records postbox.proposals and nothing else' using errcode = 'PB002';
   end if;
   perform audit_write(
-    new.merchant_id, 'proposal.' || case new.status when 'open' then 'made' else new.status end,
+    new.merchant_id,
+    'proposal.' || case when new.carried_out_at is not null then 'carried_out' when new.status = 'open' then 'made' else new.status end,
     'proposal', new.id::text, new.payment_id, null,
     case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', to_jsonb(new))
          else changed_columns(to_jsonb(old), to_jsonb(new)) end,
     new.parameters_sha256, coalesce(new.decision_reason, new.reason));
   return null;
 end $$;
-comment on function proposals_500_audit is 'One audit entry per proposal that is made, approved, rejected or expired.';
+comment on function proposals_500_audit is 'One audit entry per proposal that is made, approved, carried out, rejected or expired.';
 
 -- A look at one provider event again: nothing moves by it that the provider does not say, so it may be done twice.
 create or replace function replay_webhook(p_merchant_id uuid, p_webhook_id uuid) returns boolean

@@ -22,6 +22,17 @@ begin
       raise exception '% does not make a refund of origin %', actor, new.origin using errcode = 'PB002';
     end if;
     perform assert_child_of_payment(new.merchant_id, new.payment_id, new.currency, new.provider, new.provider_account);
+    if new.origin = 'api' and new.operation_id is not null and not exists (
+      select from operations o
+      where o.merchant_id = new.merchant_id and o.id = new.operation_id and o.payment_id = new.payment_id
+        and o.kind = 'refund' and o.amount = new.amount
+    ) then
+      raise exception 'a refund is what its operation sends' using errcode = 'PB004';
+    end if;
+    if actor = 'operator' and refund_takes_two(new.merchant_id, new.payment_id, new.amount) then
+      perform carry_out('refund', new.merchant_id,
+        jsonb_build_object('payment', new.payment_id, 'amount', new.amount, 'cause', new.reason));
+    end if;
     new.version := 1;
     new.created_at := clock_timestamp();
     new.updated_at := new.created_at;

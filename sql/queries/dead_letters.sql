@@ -2,7 +2,7 @@
 -- Dead deliveries by filter, oldest first; `letter` is a short name made from the delivery's own key, so it never moves.
 select * from (
   select left(encode(sha256(convert_to(d.event_id || ':' || d.handler, 'UTF8')), 'hex'), 8) as letter,
-    d.event_id || ':' || d.handler as id, d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d.status,
+    d.event_id || ':' || d.handler as id, d.merchant_id, d.event_id, d.handler, moves_money(d.handler) as moves_money, d.topic, d.lane, d.payment_id, d.status,
     d.dead_at, d.dead_reason, d.failures, d.rescues, d.deferrals, d.resolution, d.resolved_by, d.resolved_at, d.resolved_reason,
     last_failure.error_class, last_failure.message, p.state as payment_state, p.amount, p.currency, c.exponent
   from deliveries d

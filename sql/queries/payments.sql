@@ -241,6 +241,11 @@ where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s and p.provider_r
 -- A payment that was over, held while two people's decision is carried out.
 select merchant_id, id, state, amount, provider_ref from payments where id = %(payment_id)s for no key update;
 
+-- name: lock_to_refund
+-- Any merchant's payment under its lock, and whether so much of it is given back by two operators and not by one.
+select p.*, refund_takes_two(p.merchant_id, p.id, %(amount)s::bigint) as takes_two
+from payments p where p.id = %(payment_id)s for no key update;
+
 -- name: adopt
 -- It was paid after all: two people saw the provider's evidence. The clock looks at the provider at once.
 select merchant_id, id, state, version from adopt_payment(%(merchant_id)s, %(payment_id)s, %(amount)s);

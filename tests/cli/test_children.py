@@ -40,6 +40,10 @@ def test_an_operator_refunds_for_a_reason_and_never_more_than_is_left(postbox: P
     too_much = postbox("refunds", "create", p["id"], "--amount", 601, "--reason", "goodwill")
     assert (too_much.code, len(too_much.err.strip().splitlines())) == (1, 1)
     assert postbox("refunds", "create", p["id"], "--as", "duplicate", "--reason", "twice").code == 0
+    limit = conn.execute("select amount from refund_limits where currency = 'usd'").fetchone()["amount"]
+    large = factories.payment(conn, "settled", amount=limit + 1)
+    alone = postbox("refunds", "create", large["id"], "--reason", "goodwill")
+    assert alone.code == 1 and "takes two people" in alone.err
     rows = conn.execute(
         "select actor_id, reason from audit_log where action = 'refund.created' order by recorded_at"
     ).fetchall()

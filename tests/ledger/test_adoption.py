@@ -35,12 +35,13 @@ def disputed(conn: Connection, p: Row, amount: int, state: str = "open") -> None
 
 
 def adopt(conn: Connection, p: Row) -> Row:
-    """By an operator, after everything the children told was handled and posted nothing."""
+    """By two operators, after everything the children told was handled and posted nothing."""
     with factories.acting(conn, "worker"):
         Tx(conn).one("payments.follow_facts", merchant_id=p["merchant_id"], payment_id=p["id"], settles=False)
     handle_children(conn, p)
     handle_facts(conn)
     assert not {"merchant:pending", "refunds_in_flight"} & set(books(conn, payment_id=p["id"]))
+    factories.agree_to_adopt(conn, p)
     with factories.acting(conn, "operator"):
         return adoption.adopt(Tx(conn), p["id"], amount=p["amount"])
 

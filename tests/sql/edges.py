@@ -135,10 +135,20 @@ ACCEPTED = "accepted"
 AGAINST_THE_FACTS = "23514"
 
 
-def verdict(role: str, actor: str, start: str, to: str, columns: frozenset[str], *, settled: bool = False) -> str:
+def verdict(
+    role: str,
+    actor: str,
+    start: str,
+    to: str,
+    columns: frozenset[str],
+    *,
+    settled: bool = False,
+    captures: bool = False,
+) -> str:
     """What an update of `columns` from state `start` to `to` comes to: accepted, or the SQLSTATE that refuses it.
 
-    `settled`: the payment's money is available, so it is no longer just confirmed, whatever its state.
+    `settled`: the payment's money is available, so it is no longer just confirmed, whatever its state. `captures`: the
+    update changes what was captured. That an adoption takes two people is told elsewhere: here two have agreed.
     """
     granted = UPDATES[role]
     if granted is not None and not columns <= granted:
@@ -150,6 +160,8 @@ def verdict(role: str, actor: str, start: str, to: str, columns: frozenset[str],
     if (start, to) not in EDGES:
         return "PB001"
     if actor not in EDGES[start, to][2]:
+        return "PB002"
+    if captures and role == "postbox_operator" and EDGES[start, to][0] != "payment.adopted":
         return "PB002"
     return AGAINST_THE_FACTS if to == "confirmed" and settled else ACCEPTED
 

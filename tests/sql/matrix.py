@@ -18,7 +18,7 @@ _ATTEMPT_ALL = """
 create function pg_temp.attempt_all(p_merchant_id uuid, p_id uuid, p_roles text[], p_actors text[], p_statements jsonb)
   returns table (role text, actor text, statement text, result text, evidence jsonb) language plpgsql as $$
 declare
-  audits bigint := (select count(*) from postbox.audit_log a where a.payment_id = p_id);
+  audits bigint := (select count(*) from postbox.audit_log a where a.payment_id = p_id and a.entity_type = 'payment');
   wanted jsonb;
   told text;
 begin
@@ -49,7 +49,7 @@ _EVIDENCE = """
 create function pg_temp.evidence(p_id uuid, p_audits bigint) returns text language sql as $$
   select jsonb_build_object(
     'state', p.state, 'version', p.version,
-    'audits', (select count(*) from postbox.audit_log where payment_id = p_id) - p_audits,
+    'audits', (select count(*) from postbox.audit_log where payment_id = p_id and entity_type = 'payment') - p_audits,
     'topics', (select coalesce(jsonb_agg(e.topic order by e.id), '[]') from postbox.events e
                where e.payment_id = p_id and e.payment_version = p.version),
     'deliveries', (select count(*) from postbox.deliveries d join postbox.events e on e.id = d.event_id

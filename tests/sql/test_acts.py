@@ -51,6 +51,7 @@ def test_a_pause_that_is_set_and_lifted_in_psql_leaves_two_entries(conn: Connect
 
 def test_a_dead_letter_is_replayed_or_discarded_by_an_operator_and_audited_either_way(conn: Connection) -> None:
     letter = dead_delivery(conn)
+    factories.agreed(conn, "discard", letter["merchant_id"], {"letter": f"{letter['event_id']}:{letter['handler']}"})
     with factories.acting(conn, "operator"):
         conn.execute(
             "update deliveries set resolution = 'discarded', resolved_by = 'ann', resolved_at = clock_timestamp(),"
@@ -71,3 +72,5 @@ def test_a_dead_letter_cannot_be_armed_without_saying_that_it_is_a_replay(conn: 
     letter = dead_delivery(conn)
     arm = "update deliveries set status = 'pending', dead_at = null, dead_reason = null where event_id = %(event_id)s"
     assert answer(conn, arm, letter, actor="operator") == "PB004"
+    unsigned = arm.replace(" where", ", resolution = 'replayed' where")
+    assert answer(conn, unsigned, letter, actor="operator") == "deliveries_resolution_is_whole"

@@ -94,7 +94,6 @@ def test_the_columns_of_an_operation_agree(conn: Connection, change: str, senten
         ("status = 'done', done_at = now()", "deliveries_job_only_while_pending"),
         ("status = 'dead', job_id = null, dead_at = now()", "deliveries_dead_at_iff_dead"),
         ("status = 'dead', job_id = null, dead_at = now(), dead_reason = 'x'", "deliveries_dead_reason_is_known"),
-        ("resolution = 'replayed'", "deliveries_resolution_is_whole"),
         ("status = 'lost', job_id = null", "deliveries_status_is_known"),
     ],
 )

@@ -26,7 +26,10 @@ WRITES = {"update": matrix.update, "update from": matrix.update_from, "merge": m
 
 def start(conn: Connection, name: str) -> Row:
     state, how = STARTS[name]
-    return factories.payment(conn, state, **how)
+    p = factories.payment(conn, state, **how)
+    if state in ("failed", "canceled"):
+        factories.agree_to_adopt(conn, p)
+    return p
 
 
 def columns_to(p: Row, state: str) -> Row:
@@ -68,7 +71,8 @@ def test_a_step_is_accepted_exactly_where_the_tables_say(conn: Connection, name:
 
 def expected_of(p: Row, a: Attempt, columns: dict[str, Any]) -> str:
     settled = p["settled_at"] is not None
-    return verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns), settled=settled)
+    captures = columns.get("amount_captured", p["amount_captured"]) != p["amount_captured"]
+    return verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns), settled=settled, captures=captures)
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -119,7 +123,9 @@ def test_a_step_without_its_facts_is_refused_no_later(conn: Connection, name: st
 
 def is_refused_or_incomplete(a: Attempt, state: str) -> bool:
     expected = verdict(a.role, a.actor, state, a.statement, frozenset({"state"}))
-    return a.result == expected or (expected == ACCEPTED and a.result == "23514")
+    # two people agreed to an amount, and none is here
+    missing = "PB005" if EDGES.get((state, a.statement), ("",))[0] == "payment.adopted" else "23514"
+    return a.result == expected or (expected == ACCEPTED and a.result == missing)
 
 
 @pytest.mark.parametrize("name", STARTS)

@@ -29,10 +29,16 @@ def chains(p: Row) -> dict[str, tuple[Row, Row]]:
 def expected(role: str, actor: str, p: Row, steps: tuple[Row, Row]) -> str:
     first, second = steps
     settled = p["settled_at"] is not None
-    judged = verdict(role, actor, p["state"], first["state"], frozenset(first), settled=settled)
+    before, between = p["amount_captured"], first.get("amount_captured", p["amount_captured"])
+    judged = verdict(
+        role, actor, p["state"], first["state"], frozenset(first), settled=settled, captures=before != between
+    )
     if judged == ACCEPTED:
         settled = settled or first["state"] == "settled"
-        judged = verdict(role, actor, first["state"], second["state"], frozenset(second), settled=settled)
+        captures = second.get("amount_captured", between) != between
+        judged = verdict(
+            role, actor, first["state"], second["state"], frozenset(second), settled=settled, captures=captures
+        )
     if judged == ACCEPTED and first["state"] in ("failed", "canceled") and p["provider_ref"] is None:
         return "23514"  # nobody adopts what no provider has ever seen
     if judged == ACCEPTED and second["state"] == "charged_back" and p["method"] != "card":
@@ -43,6 +49,7 @@ def expected(role: str, actor: str, p: Row, steps: tuple[Row, Row]) -> str:
 @pytest.mark.parametrize("state", STATES)
 def test_both_steps_are_judged_and_both_leave_their_evidence(conn: Connection, state: str) -> None:
     p = factories.payment(conn, state)
+    factories.agree_to_adopt(conn, p)
     steps = chains(p)
     statements = {
         name: sql.SQL("; ").join([matrix.update(p, first), matrix.update(p, second)])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from apiflask import Schema
 from marshmallow import fields
 
-from app.gateway.answers import Answer, identity, minor_units, moment, one_of, text
+from app.gateway.answers import Answer, currency, identity, minor_units, moment, one_of, text
 from app.model import public_id
+from app.model.operation import REFUND_REASONS
 from app.model.operator_role import OperatorRole, Right
 from app.model.scope import ALL_SCOPES
 from app.model.states import State
@@ -383,7 +384,7 @@ class Proposed(Answer):
     object = one_of("proposal")
     id = uuid()
     merchant_id = uuid()
-    act = one_of("adopt", "discard")
+    act = one_of("adopt", "discard", "refund")
     status = one_of("open", "approved", "rejected", "expired")
     payment = payment_id(null=True)
     parameters = fields.Dict(keys=fields.String(), metadata={"examples": [{"letter": f"{_UUID}:submit_payment"}]})
@@ -398,6 +399,19 @@ class Proposed(Answer):
 
 class Proposal(Proposed):
     """The same of one."""
+
+
+class RequestedRefund(Answer):
+    """A refund that one person gave: a worker asks the provider after the commit."""
+
+    object = one_of("requested_refund")
+    id = identity(public_id.REFUND)
+    payment = payment_id()
+    merchant_id = uuid()
+    amount = minor_units(600)
+    currency = currency()
+    cause = one_of(*REFUND_REASONS)
+    created_at = moment()
 
 
 class HandledLetter(Answer):

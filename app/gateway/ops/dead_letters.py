@@ -82,7 +82,7 @@ def replay(tx: Tx, person: Person, letter: str, json_data: dict[str, Any]) -> tu
 def discard(tx: Tx, person: Person, letter: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Leave one dead letter for good: at once what moves nothing (200), else as a proposal to another person (202)."""
     row, reason = named(tx, letter), json_data["reason"]
-    if dead_letters.moves_money(row):
+    if row["moves_money"]:
         timing = gateway().settings.timing
         made = proposals.propose_discard(tx, row, by=person.name, reason=reason, timing=timing)
         return show(answers.Proposal, made), 202

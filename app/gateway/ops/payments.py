@@ -9,18 +9,20 @@ from marshmallow import RAISE
 
 from app.db import Tx
 from app.errors import NotFound
+from app.gateway.answers import beside
 from app.gateway.context import gateway
 from app.gateway.contract import problems
 from app.gateway.cursor import row_position
 from app.gateway.ops import answers
 from app.gateway.ops.doing import doing
 from app.gateway.ops.reading import Shown, looking
-from app.gateway.ops.schemas import Adopt, ListPayments
+from app.gateway.ops.schemas import Adopt, ListPayments, Refund
 from app.gateway.ops.showing import page, show, shown
 from app.gateway.representation import listing
+from app.model import public_id
 from app.model.operator_role import Right
 from app.model.public_id import PAYMENT, parse
-from app.services import operator_pages, proposals, registers, trace
+from app.services import operator_pages, proposals, refunds, registers, trace
 from app.services.sign_in import Person
 
 blueprint = APIBlueprint("ops_payments", __name__, url_prefix="/ops/v1/payments")
@@ -91,3 +93,29 @@ def adopt(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) ->
         timing=gateway().settings.timing,
     )
     return show(answers.Proposal, made), 202
+
+
+@blueprint.post("/<payment_id>/refunds")
+@blueprint.output(answers.RequestedRefund, 201)
+@blueprint.doc(responses=beside(202, answers.Proposal))
+@problems("state_conflict", "amount_refused")
+@doing(Right.PROPOSE)
+@blueprint.input(Refund)
+def refund(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Give money back: at once up to the limit of one person (201), else as a proposal to another person (202)."""
+    amount, cause = json_data["amount"], json_data["cause"]
+    payment, takes_two = refunds.for_operator(tx, parse(PAYMENT, payment_id), amount=amount)
+    if takes_two:
+        made = proposals.propose_refund(
+            tx,
+            payment,
+            amount=amount,
+            cause=cause,
+            by=person.name,
+            reason=json_data["reason"],
+            timing=gateway().settings.timing,
+        )
+        return show(answers.Proposal, made), 202
+    row = refunds.request_by_operator(tx, payment["id"], amount=amount, reason=cause)
+    shown_as = {"id": public_id.show(public_id.REFUND, row["id"]), "cause": row["reason"]}
+    return show(answers.RequestedRefund, row | shown_as), 201

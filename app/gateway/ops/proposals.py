@@ -24,7 +24,7 @@ blueprint = APIBlueprint("ops_proposals", __name__, url_prefix="/ops/v1/proposal
 
 @blueprint.post("/<proposal_id>/approve")
 @blueprint.output(answers.Proposal)
-@problems("state_conflict", "same_person")
+@problems("state_conflict", "same_person", "takes_two", "amount_refused")
 @doing(Right.DECIDE)
 @blueprint.input(Reasoned)
 def approve(tx: Tx, person: Person, proposal_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from app.gateway.schemas import MinorUnits, Page, Strict, Text, one_of
+from app.gateway.schemas import Matches, MinorUnits, Page, Strict, Text, one_of
+from app.model.operation import REFUND_REASONS
 from app.model.password import LONGEST
 from app.model.scope import ALL_SCOPES
 from app.model.states import State
@@ -20,16 +21,8 @@ EXAMPLE_ID = "019abc3e-5f7a-7c41-b2f0-9d8e6a1b2c3d"
 
 class SignIn(Strict):
     # What is no name of ours is answered like a name that is nobody's: a shape would tell which names there can be.
-    name = fields.String(
-        required=True,
-        validate=validate.Regexp(r"[!-~]{1,64}\Z", error="Must be a name."),
-        metadata={"pattern": "^[!-~]{1,64}$", "examples": ["ann"]},
-    )
-    password = fields.String(
-        required=True,
-        validate=validate.Length(min=1, max=LONGEST),
-        metadata={"examples": ["correct horse battery staple"]},
-    )
+    name = Text(64, example="ann", like=Matches("[!-~]+", "Must be a name."), required=True)
+    password = Text(LONGEST, example="correct horse battery staple", required=True)
     code = fields.String(
         required=True,
         validate=validate.Regexp(r"[0-9]{6}\Z", error="Must be six digits."),
@@ -85,6 +78,11 @@ class Reasoned(Strict):
 
 class Adopt(Reasoned):
     amount = MinorUnits(required=True)
+
+
+class Refund(Reasoned):
+    amount = MinorUnits(required=True)
+    cause = one_of(*REFUND_REASONS, load_default="requested")
 
 
 class CreateMerchant(Reasoned):

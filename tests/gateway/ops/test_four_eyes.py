@@ -113,6 +113,40 @@ def test_more_than_was_asked_for_is_not_adopted(desk, sql):
     assert answer.status_code == 422
 
 
+def refund_limit(sql):
+    return sql.execute("select amount from refund_limits where currency = 'usd'").fetchone()["amount"]
+
+
+def test_a_refund_up_to_the_limit_takes_one_person_and_beyond_it_two(desk, sql):
+    maker, checker, limit = desk("operator"), desk("approver"), refund_limit(sql)
+    p = factories.payment(sql, "confirmed", amount=2 * limit)
+    path = f"/ops/v1/payments/pay_{p['id'].hex}"
+    small = maker.post(f"{path}/refunds", REASON | {"amount": limit})
+    assert (small.status_code, small.get_json()["amount"]) == (201, limit)
+    rest = maker.post(f"{path}/refunds", REASON | {"amount": limit, "cause": "fraudulent"})
+    assert (rest.status_code, rest.get_json()["act"]) == (202, "refund")
+    assert refunds(sql) == [("requested", limit)]
+    decision = checker.post(f"/ops/v1/proposals/{rest.get_json()['id']}/approve", REASON)
+    assert decision.status_code == 200, decision.text
+    assert refunds(sql) == [("requested", limit), ("fraudulent", limit)]
+    assert sql.execute("select kind from operations where kind = 'refund'").rowcount == 2
+    assert maker.post(f"{path}/refunds", REASON | {"amount": 1}).get_json()["code"] == "state_conflict"
+
+
+def refunds(sql):
+    return [(row["reason"], row["amount"]) for row in sql.execute("select * from refunds order by created_at")]
+
+
+def test_more_than_is_left_is_neither_given_back_nor_proposed(desk, sql):
+    p = factories.payment(sql, "confirmed", amount=2 * refund_limit(sql))
+    for amount, state in ((p["amount"] + 1, "confirmed"), (1, "authorized")):
+        of = p if state == "confirmed" else factories.payment(sql, state)
+        answer = desk("operator").post(f"/ops/v1/payments/pay_{of['id'].hex}/refunds", REASON | {"amount": amount})
+        assert answer.get_json()["code"] == ("invalid" if state == "confirmed" else "state_conflict")
+    assert desk("operator").post("/ops/v1/payments/pay_0/refunds", REASON | {"amount": 1}).status_code == 404
+    assert refunds(sql) == []
+
+
 # -- and the database itself ------------------------------------------------------------------------------------
 
 PROPOSE = (

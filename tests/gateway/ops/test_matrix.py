@@ -52,6 +52,7 @@ MATRIX: dict[str, set[str]] = {
     "GET /ops/v1/payments/{payment_id}": SIGNED_IN,
     "GET /ops/v1/payments/{payment_id}/trace": SIGNED_IN,
     "POST /ops/v1/payments/{payment_id}/adopt": HANDLERS,
+    "POST /ops/v1/payments/{payment_id}/refunds": HANDLERS,
     "GET /ops/v1/dead-letters": SIGNED_IN,
     "GET /ops/v1/dead-letters/{letter}": SIGNED_IN,
     "POST /ops/v1/dead-letters/{letter}/replay": HANDLERS,

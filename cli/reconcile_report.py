@@ -31,6 +31,7 @@ def read_report(tx: Tx, *, since: datetime, until: datetime, provider: str | Non
     return {
         "since": since, "until": until, "provider": provider,
         "days": service.days(tx, since=since, until=until, provider=provider),
+        "nobodys": service.nobodys_days(tx, since=since, until=until, provider=provider),
         "ages": service.ages(tx), "open": rows,
     }  # fmt: skip
 
@@ -46,6 +47,8 @@ def write_report(path: Path, told: dict[str, Any]) -> None:
         made_at=datetime.now(UTC),
         charts=[_chart(*group) for group in _by_book(told["days"])],
         totals=[_total(*group) for group in _by_book(told["days"])],
+        per_day=[_in_money(row, "captured", "matched", "unmatched") for row in told["days"]],
+        lines=[_in_money(row, "unmatched") for row in told["nobodys"]],
         table=_ages(told["ages"]),
         buckets=BUCKETS,
         rows=[_shown(row) for row in told["open"]],
@@ -68,6 +71,10 @@ def _total(provider: str, currency: str, rows: Sequence[Row]) -> Row:
         name: money(sum(row[name] for row in rows), currency, exponent) for name in ("captured", "matched", "unmatched")
     }
     return {"provider": provider, "currency": currency} | sums | amounts
+
+
+def _in_money(row: Row, *names: str) -> Row:
+    return row | {name: money(row[name], row["currency"], row["exponent"]) for name in names}
 
 
 def _chart(provider: str, currency: str, rows: Sequence[Row]) -> dict[str, Any]:

@@ -157,6 +157,11 @@ def days(tx: Tx, *, since: datetime, until: datetime, provider: str | None) -> l
     return tx.all("discrepancies.days", since=since, until=until, provider=provider)
 
 
+def nobodys_days(tx: Tx, *, since: datetime, until: datetime, provider: str | None) -> list[Row]:
+    """Sums of the provider's lines that are about no payment of ours, by their day, provider and currency."""
+    return tx.all("discrepancies.nobodys_days", since=since, until=until, provider=provider)
+
+
 def ages(tx: Tx) -> list[Row]:
     """How many are open by severity and age."""
     return tx.all("discrepancies.ages")

@@ -105,6 +105,18 @@ where p.confirmed_at >= %(since)s and p.confirmed_at < %(until)s and (%(provider
 group by 1, p.provider, p.currency, c.exponent
 order by 1, p.provider, p.currency;
 
+-- name: nobodys_days
+-- What is in the provider's book and in nobody's of ours, per day, provider and currency: lines about no payment we know.
+select (x.created_at_provider at time zone 'UTC')::date as day, x.provider, x.currency, c.exponent, count(*) as lines,
+       sum(x.gross)::bigint as unmatched
+from provider_transactions x
+join currencies c on c.code = x.currency
+where x.payment_id is null and x.created_at_provider >= %(since)s and x.created_at_provider < %(until)s
+  and (%(provider)s::text is null or x.provider = %(provider)s)
+  and not exists (select from ledger_counters k where k.provider = x.provider and k.fact_kind = x.kind)
+group by 1, x.provider, x.currency, c.exponent
+order by 1, x.provider, x.currency;
+
 -- name: ages
 -- Open discrepancies by severity and age.
 select severity, discrepancy_bucket(clock_timestamp() - first_seen_at) as bucket, count(*) as open,

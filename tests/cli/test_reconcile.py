@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,7 @@ def test_the_report_is_one_page_that_loads_nothing_and_escapes_everything(
     damaged(conn)
     p = met(conn, amount=900, reference="<b>order</b>")
     line(conn, p, "charge", 50)
+    books.fact(conn, None, gross=770)
     page = tmp_path / "report.html"
     assert postbox("reconcile", "run", "--html", str(page)).code == 3
     text = page.read_text()
@@ -145,7 +147,8 @@ def test_the_report_is_one_page_that_loads_nothing_and_escapes_everything(
     parser.feed(text)
     assert parser.found == [] and "url(" not in text and "@import" not in text
     assert "&lt;b&gt;order&lt;/b&gt;" in text and "<b>order" not in text
-    for told in ("42.00 usd", "9.00 usd", "duplicate_charge", "money_after_final", "51.00 usd"):
+    assert f'<td class="when">{datetime.now(UTC).date()}</td><td>stripe</td><td class="n">2</td>' in text
+    for told in ("7.70 usd", "42.00 usd", "9.00 usd", "duplicate_charge", "money_after_final", "51.00 usd"):
         assert told in text, told
 
 

@@ -15,8 +15,8 @@ grant execute on function authenticate, admit_request, take_token, webhook_owner
   outcomes_unknown, oldest_runnable, discrepancies_open to postbox_api;
 grant execute on function begin_sign_in, take_sign_in_token, note_refused_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
-  webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions
-  to postbox_api;
+  webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions,
+  subscriptions to postbox_api;
 grant select on refunds, disputes to postbox_api;
 grant select on ledger_accounts, ledger_entries, ledger_lines, ledger_balances to postbox_api;
 grant insert (merchant_id, id, state, currency, amount, provider, provider_account, method, method_token, capture_method, return_url,

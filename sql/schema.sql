@@ -7334,6 +7334,7 @@ GRANT SELECT ON TABLE postbox.schema_migrations TO postbox_operator;
 GRANT SELECT ON TABLE postbox.state_deadlines TO postbox_worker;
 GRANT SELECT ON TABLE postbox.state_deadlines TO postbox_operator;
 
+GRANT SELECT ON TABLE postbox.subscriptions TO postbox_api;
 GRANT SELECT ON TABLE postbox.subscriptions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.subscriptions TO postbox_operator;
 

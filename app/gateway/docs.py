@@ -35,6 +35,7 @@ ASSETS = {
 ASSET_SECONDS = 3_600
 
 _CODE = re.compile(r"`([^`]+)`")
+_WEIGHT = re.compile(r"\*\*([^*]+)\*\*")
 _ROW = re.compile(r"^\| [0-9, ]+ \| `([a-z_]+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -63,8 +64,9 @@ def _catalogue() -> str:
 
 
 def _prose(text: str) -> Markup:
-    """What stands between backticks is code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped in the same breath)
+    """What stands between backticks is code, and between two stars is said with weight."""
+    told = _CODE.sub(r"<code>\1</code>", str(escape(text)))
+    return Markup(_WEIGHT.sub(r"<strong>\1</strong>", told))  # noqa: S704 (escaped before)
 
 
 @blueprint.get("/docs/assets/<name>")

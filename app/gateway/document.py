@@ -19,8 +19,8 @@ from app.gateway.examples import example_of
 DESCRIPTION = """Payments on Postgres and nothing else.
 
 Amounts are JSON integers in minor units, moments are RFC 3339 in UTC, ids are opaque. Every error is a problem of
-RFC 9457 with a `code`; `/docs/problems` says what each means and what to do. Lists are pages: `next_cursor` leads
-to the next.
+RFC 9457 with a `code`; [the catalogue](/docs/problems) says what each means and what to do.
+Lists are pages: `next_cursor` leads to the next.
 """
 
 SECURITY_SCHEMES = {

@@ -44,7 +44,10 @@ def create(tx: Tx, caller: Caller, json_data: dict[str, Any]) -> tuple[dict[str,
 @reading(Scope.PAYMENTS_READ)
 @blueprint.input(ListPayments, location="query", unknown=RAISE)
 def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
-    """Payments, newest first; `expand=refunds,disputes` tells the newest ten of each along with every payment."""
+    """Payments, newest first.
+
+    `expand=refunds,disputes` tells the newest ten of each along with every payment.
+    """
     before, names = cursors.payment_position(query_data.pop("cursor", None)), query_data.pop("expand")
     rows = payments.page(tx, caller, Filter(before=before, **query_data))
     last = rows[-1] if len(rows) == query_data["limit"] else None
@@ -59,7 +62,10 @@ def page(tx: Tx, caller: Caller, query_data: dict[str, Any]) -> dict[str, Any]:
 @reading(Scope.PAYMENTS_READ)
 @blueprint.input(Expand, location="query", unknown=RAISE)
 def show(tx: Tx, caller: Caller, payment_id: str, query_data: dict[str, Any]) -> dict[str, Any]:
-    """One payment as it is now; `expand` tells its newest refunds and disputes as well, or what happened to it."""
+    """One payment as it is now.
+
+    `expand` tells the newest ten of its `refunds` and `disputes` as well, and its whole `history`.
+    """
     named, names = parse(PAYMENT, payment_id), query_data["expand"]
     [told] = expanding.payments(tx, caller, [payments.get(tx, caller, named)], names)
     if "history" in names:

@@ -1,6 +1,8 @@
 -- name: backlog
--- Pending and dead deliveries by handler, over all merchants, bounded.
-select handler, pending, dead, oldest from queue_backlog(%(most)s) order by handler;
+-- Pending and dead deliveries by handler and its lane, over all merchants, bounded; a handler of another release has none.
+select b.handler, b.pending, b.dead, b.oldest,
+       coalesce((select min(s.lane) from subscriptions s where s.handler = b.handler), 'none') as lane
+from queue_backlog(%(most)s) b order by b.handler;
 
 -- name: unknown_outcomes
 -- Payments whose outcome is unknown, over all merchants, bounded.

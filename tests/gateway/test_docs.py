@@ -53,7 +53,7 @@ def test_the_page_of_problems_tells_each_at_its_name_and_escapes_what_it_tells(a
     page = app.test_client().get("/docs/problems").text
     assert set(re.findall(r'<tr id="([a-z-]+)">', page)) == {code.replace("_", "-") for code in errors.catalogue()}
     assert "the same request again after <code>Retry-After</code>" in page
-    assert _prose("<b> `<i>`") == "&lt;b&gt; <code>&lt;i&gt;</code>"
+    assert _prose("<b> `<i>` **x**") == "&lt;b&gt; <code>&lt;i&gt;</code> <strong>x</strong>"
 
 
 def test_the_page_of_problems_names_no_code_that_there_is_not():

@@ -1,5 +1,6 @@
 """Health, readiness and metrics."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -61,8 +62,9 @@ def test_metrics_tell_requests_and_the_queue(app, api, payment_in, sql):
     assert 'postbox_http_requests_total{method="POST",route="/v1/payments",status="422"}' in text
     assert 'postbox_http_request_seconds_bucket{le="0.1",method="POST",route="/v1/payments"}' in text
     assert "postbox_database_up 1.0" in text
-    assert 'postbox_deliveries_pending{handler="submit_payment"} 1.0' in text
-    assert 'postbox_deliveries_dead{handler="submit_payment"} 1.0' in text
+    assert 'postbox_deliveries_pending{handler="submit_payment",lane="remote"} 1.0' in text
+    assert 'postbox_deliveries_dead{handler="submit_payment",lane="remote"} 1.0' in text
+    assert re.search(r'oldest_seconds\{handler="submit_payment",lane="remote"\} [0-9.e-]+\n', text)
     assert "postbox_payments_outcome_unknown 1.0" in text
 
 

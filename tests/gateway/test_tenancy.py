@@ -100,4 +100,4 @@ def test_metrics_count_what_no_merchant_may_see(app, sql, login):
     factories.payment(sql, "outcome_unknown")
     text = app.test_client().get("/metrics").text
     assert "postbox_payments_outcome_unknown 2.0" in text
-    assert 'postbox_deliveries_pending{handler="submit_payment"} 2.0' in text
+    assert 'postbox_deliveries_pending{handler="submit_payment",lane="remote"} 2.0' in text

@@ -8,6 +8,7 @@ import pytest
 
 from app.db import Tx
 from app.model.snapshot import Fact
+from app.model.states import State
 from app.services import facts
 from tests import factories
 from tests.factories import Connection, Row
@@ -15,6 +16,7 @@ from tests.ledger import books
 from tests.reconciliation.comparing import compare, flagged, line, met, next_look, opened
 
 AT_ONCE = 0.0
+METHODS = ("card", "us_bank_account", "ach")
 LINE = ("ref", "kind", "source_ref", "currency", "gross", "fee", "net", "status", "available_on")
 
 Damage = Callable[[Connection], Row]
@@ -31,8 +33,9 @@ def test_books_that_meet_are_left_alone_however_long(conn: Connection, state: st
         assert flagged(conn, p) == []
         assert flagged(conn, p, scale=AT_ONCE) == []
     else:
-        # until children post their journals the ledger alone is behind, and nothing else is
-        assert set(flagged(conn, p, scale=AT_ONCE)) <= {"clearing_nonzero"}
+        # until children post their journals the ledger alone is behind; and an open dispute waits for the bank
+        waits = {"stale_state"} if state == "disputed" else set()
+        assert set(flagged(conn, p, scale=AT_ONCE)) <= {"clearing_nonzero"} | waits
 
 
 @pytest.mark.parametrize("state", ["initiated", "submitting", "submitted", "requires_action", "authorized"])
@@ -42,6 +45,28 @@ def test_silence_in_an_open_state_is_flagged_after_its_deadline_and_not_before(c
     assert next_look(conn, p) > 30
     if state in ("requires_action", "authorized"):
         return  # counted from a day that is still ahead
+    assert flagged(conn, p, scale=AT_ONCE) == ["stale_state"]
+
+
+def test_every_state_in_which_something_is_still_to_come_has_a_deadline_for_every_method(conn: Connection) -> None:
+    rows = conn.execute(
+        "select state, method from state_deadlines where type in ('stale_state', 'outcome_unknown_aged')"
+    )
+    at_rest = {"confirmed", "settled", "refunded", "charged_back", "returned", "failed", "canceled"}
+    waits = {State(row["state"]) for row in rows}
+    assert {state.value for state in State} - waits == at_rest
+    assert {(row["state"], row["method"]) for row in conn.execute("select state, method from state_deadlines")} == {
+        (state.value, method) for state in set(State) - {State.FAILED, State.CANCELED} for method in METHODS
+    }
+
+
+def test_a_dispute_that_nobody_decides_is_flagged_after_120_days(conn: Connection) -> None:
+    p = met(conn, "disputed", settled=True)
+    d = factories.dispute(conn, p)
+    line(conn, p, "dispute", -p["amount"], dispute_id=d["id"])
+    books.handle_children(conn, p)
+    assert flagged(conn, p) == []
+    assert (next_look(conn, p) or 0) > 100 * 86_400
     assert flagged(conn, p, scale=AT_ONCE) == ["stale_state"]
 
 

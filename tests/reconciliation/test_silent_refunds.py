@@ -8,6 +8,7 @@ import pytest
 
 from tests import factories
 from tests.factories import Connection, Row
+from tests.fixtures.shop import Shop
 from tests.ledger.books import handle_children
 from tests.reconciliation.comparing import compare, flagged, line, met, next_look, opened
 
@@ -66,3 +67,17 @@ def test_a_banks_refund_may_take_longer_than_a_cards(conn: Connection) -> None:
         compare(conn, p)
         looks[method] = next_look(conn, p) or 0
     assert looks["card"] < looks["us_bank_account"]
+
+
+def test_a_refund_whose_only_wake_up_is_lost_is_flagged_by_the_clock_and_closes_when_it_is_made(shop: Shop) -> None:
+    p = shop.pay()
+    shop.refund(p, 400)
+    conn = shop.hand.connection
+    conn.execute("delete from procrastinate_jobs")
+    conn.execute("update deliveries set job_id = null, due_at = 'tomorrow' where status = 'pending'")
+    while not (found := opened(conn, p)):
+        shop.hand.sweep()
+    assert [(row["type"], row["detected_by"]) for row in found] == [("stale_state", "realtime")]
+    conn.execute("update deliveries set due_at = clock_timestamp() where status = 'pending'")
+    shop.hand.until(lambda: not opened(conn, p))
+    assert shop.quiet(p)["amount_refunded"] == 400

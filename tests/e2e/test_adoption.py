@@ -34,6 +34,7 @@ def paid_after_it_failed(shop: Shop) -> Row:
 
 
 def adopt(shop: Shop, p: Row) -> Row:
+    factories.agree_to_adopt(shop.hand.connection, p)
     shop.hand.runtime.database.transact(OPERATOR, lambda tx: adoption.adopt(tx, p["id"], amount=1_000))
     shop.hand.until(lambda: shop.hand.payment(p["id"])["settled_at"])
     return shop.quiet(p)

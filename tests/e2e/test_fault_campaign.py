@@ -91,7 +91,7 @@ def test_three_hundred_payments_survive_faults_on_a_third_of_all_calls(here: Wor
     until_all_is_over(here, people, seed)
     # a late webhook may still come and make work at any moment, and so may the clock: no more, and what came is done
     here.sandbox.control("POST", "webhooks/pause")
-    here.without_runs_of_the_clock()
+    here.without_further_runs_of_the_clock()
     until(
         lambda: not here.sandbox.control("GET", "webhooks")["in_flight"] and not here.pending(),
         lambda: f"POSTBOX_SEED={seed}: {here.unfinished()}",

@@ -133,6 +133,10 @@ class World:
         """Nothing is asked of the provider by the hour and the day: only what payments lead to is done."""
         self.connection.execute("delete from subscriptions where handler in ('list_changes', 'prove_balance')")
 
+    def without_further_runs_of_the_clock(self) -> None:
+        """Those that were asked for come to their end; who asks for more needs the lock that is held here."""
+        self.connection.execute("select pg_advisory_lock(hashtextextended('postbox sweep runs', 0))")
+
     def pending(self) -> list[dict[str, Any]]:
         return self.all(
             "select handler, due_at, job_id, runs, failures, deferrals, rescues, deferred_for from deliveries"

@@ -102,6 +102,10 @@ class BooksOutOfBalance(IllegalTransition):
     """Nothing is paid out while a ledger_imbalance is open."""
 
 
+class OverDebt(IllegalTransition):
+    """The merchant does not owe so much."""
+
+
 class BankLineUsed(IllegalTransition):
     """This line of the bank has paid another of the merchant's payouts."""
 

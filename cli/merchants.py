@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import click
 
+from app.services import merchant_payouts, proposals
 from app.services import merchants as service
-from cli.render import print_facts, print_json, print_rows
-from cli.session import Session, json_option, with_session
+from cli.merchant_payouts import amount_options
+from cli.render import money, print_facts, print_json, print_rows, text
+from cli.session import Session, json_option, reason_option, with_session
+
+OWING = {"merchant_id": "Id", "merchant": "Merchant", "owes": "Owes", "updated_at": "Since (UTC)"}
 
 
 @click.group()
 def merchants() -> None:
-    """Create and list merchants."""
+    """Create and list merchants, and those who owe us."""
 
 
 @merchants.command()
@@ -39,3 +45,37 @@ def list_(session: Session, limit: int, as_json: bool) -> None:
     else:
         columns = {"id": "Merchant", "name": "Name", "active": "Active", "usable_keys": "Keys", "created_at": "Created"}
         print_rows(rows, columns, empty="no merchants yet: postbox merchants create NAME")
+
+
+@merchants.command()
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+@with_session
+def owing(session: Session, limit: int, as_json: bool) -> None:
+    """List merchants who have less than nothing available: what they owe us, the most first."""
+    rows = session.read(lambda tx: merchant_payouts.debts(tx, limit=limit))
+    if as_json:
+        print_json(rows)
+    else:
+        rows = [row | {"owes": money(row["owes"], row["currency"], row["exponent"])} for row in rows]
+        print_rows(rows, OWING, empty="no merchant owes us anything")
+
+
+@merchants.command("write-off")
+@amount_options
+@reason_option
+@json_option
+@with_session
+def write_off(session: Session, merchant: UUID, amount: int, currency: str, reason: str, as_json: bool) -> None:
+    """Propose to take what MERCHANT owes us as lost (J11); another person approves it: postbox proposals approve."""
+    timing = session.settings.timing
+    row = session.act(
+        lambda tx: proposals.propose_write_off(
+            tx, merchant, amount=amount, currency=currency, by=session.operator, reason=reason, timing=timing
+        ),
+        reason=reason,
+    )
+    if as_json:
+        print_json(row)
+    else:
+        click.echo(f"proposed as {row['id']}: another person approves it until {text(row['expires_at'])}")

@@ -3492,6 +3492,34 @@ end $$;
 
 COMMENT ON FUNCTION postbox.webhooks_700_event() IS 'A stored provider event is queued in the transaction that stored it.';
 
+CREATE FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  entry uuid;
+begin
+  perform assert_operator_says_why(p_reason);
+  perform carry_out('write_off', p_merchant_id, jsonb_build_object('currency', p_currency, 'amount', p_amount));
+  perform from ledger_balances where merchant_id = p_merchant_id and currency = p_currency order by account_id for no key update;
+  -- never more than is owed: a merchant is given nothing by it
+  update ledger_balances b set updated_at = clock_timestamp()
+  from ledger_accounts a
+  where a.merchant_id = p_merchant_id and a.code = 'merchant:available' and b.merchant_id = a.merchant_id and b.account_id = a.id
+    and b.currency = p_currency and p_amount > 0 and b.amount >= p_amount;
+  if not found then
+    raise exception 'the merchant does not owe so much'
+      using errcode = 'check_violation', constraint = 'ledger_balances_are_not_written_off_beyond_the_debt';
+  end if;
+  entry := ledger_post(p_merchant_id, 'written_off', 'merchant_debt', uuidv7()::text, null, jsonb_build_array(
+    jsonb_build_object('account', 'losses', 'currency', p_currency, 'amount', p_amount),
+    jsonb_build_object('account', 'merchant:available', 'currency', p_currency, 'amount', -p_amount)));
+  perform ledger_close();
+  return entry;
+end $$;
+
+COMMENT ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) IS 'J11 of a merchant who owes us: so much of the debt is a loss. Uses up an approved proposal of exactly this.';
+
 CREATE TABLE postbox.discrepancies (
     merchant_id uuid NOT NULL,
     id uuid DEFAULT uuidv7() NOT NULL,
@@ -5439,7 +5467,7 @@ ALTER TABLE ONLY postbox.payouts
     ADD CONSTRAINT payouts_pkey PRIMARY KEY (merchant_id, provider, account, ref);
 
 ALTER TABLE postbox.proposals
-    ADD CONSTRAINT proposals_act_is_known CHECK ((act = ANY (ARRAY['adopt'::text, 'discard'::text, 'refund'::text]))) NOT VALID;
+    ADD CONSTRAINT proposals_act_is_known CHECK ((act = ANY (ARRAY['adopt'::text, 'discard'::text, 'refund'::text, 'write_off'::text]))) NOT VALID;
 
 ALTER TABLE postbox.proposals
     ADD CONSTRAINT proposals_carried_out_once_approved CHECK (((carried_out_at IS NULL) OR ((status = 'approved'::text) AND ((carried_out_at >= decided_at) AND (carried_out_at <= expires_at))))) NOT VALID;
@@ -7042,6 +7070,9 @@ REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.webhooks_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.webhooks_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.discrepancies TO postbox_worker;
 GRANT SELECT ON TABLE postbox.discrepancies TO postbox_operator;

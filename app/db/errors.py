@@ -30,6 +30,7 @@ _BY_CONSTRAINT: dict[str, type[errors.PostboxError]] = {
     "payments_retry_of_is_the_merchants_own": errors.NotFound,
     "discrepancies_write_off_moves_something": errors.NothingToWriteOff,
     "ledger_balances_spend_what_is_there": errors.NotEnough,
+    "ledger_balances_are_not_written_off_beyond_the_debt": errors.OverDebt,
     "merchant_payouts_wait_for_balanced_books": errors.BooksOutOfBalance,
     "merchant_payouts_bank_line_pays_once": errors.BankLineUsed,
 }

@@ -13,6 +13,8 @@ from app.services import merchants
 STATUSES = ("requested", "paid", "returned")
 # Every amount that JSON can carry as an integer.
 _LARGEST = 2**53 - 1
+# More than there are.
+_CURRENCIES = 1_000
 
 
 def request(tx: Tx, merchant_id: UUID, *, amount: int, currency: str, reason: str) -> Row:
@@ -71,6 +73,27 @@ def _reserve(tx: Tx, merchant_id: UUID, kind: str, amount: int, currency: str, r
     moved = _sum(merchant_id, amount, currency)
     row = tx.one("merchant_payouts.move_reserve", **moved, kind=kind, reason=reason)
     assert row is not None, "a reserve is moved or an error"
+    return UUID(str(row["entry_id"]))
+
+
+def debts(tx: Tx, *, limit: int) -> list[Row]:
+    """Who has less than nothing available, because refunds and disputes took more than there was; the most first."""
+    return tx.all("merchant_payouts.debts", merchant_id=None, limit=limit)
+
+
+def debts_of(tx: Tx, merchant_id: UUID) -> list[Row]:
+    """What one merchant owes us, by currency. Raises NotFound."""
+    merchants.get(tx, merchant_id)
+    return tx.all("merchant_payouts.debts", merchant_id=merchant_id, limit=_CURRENCIES)
+
+
+def write_off_debt(tx: Tx, merchant_id: UUID, *, amount: int, currency: str, reason: str) -> UUID:
+    """So much of what a merchant owes us is a loss (J11); returns the entry.
+
+    Raises OverDebt, and TakesTwo unless two people have agreed to exactly this.
+    """
+    row = tx.one("merchant_payouts.write_off_debt", **_sum(merchant_id, amount, currency), reason=reason)
+    assert row is not None, "a debt is written off or an error"
     return UUID(str(row["entry_id"]))
 
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from app.config import Timing
 from app.db.pool import Row, Tx
-from app.errors import IllegalTransition, Invalid, NotFound
+from app.errors import IllegalTransition, Invalid, NotFound, OverDebt
 from app.model.operation import params_sha256
-from app.services import adoption, dead_letters, refunds
+from app.services import adoption, dead_letters, merchant_payouts, refunds
 from app.services.dead_letters import Filter
 from app.services.operator_pages import Before
 
@@ -41,6 +41,18 @@ def propose_refund(tx: Tx, payment: Row, *, amount: int, cause: str, by: str, re
     parameters = {"payment": str(payment["id"]), "amount": amount, "cause": cause}
     merchant_id, payment_id = payment["merchant_id"], payment["id"]
     return _propose(tx, "refund", merchant_id, payment_id, parameters, by=by, reason=reason, timing=timing)
+
+
+def propose_write_off(
+    tx: Tx, merchant_id: UUID, *, amount: int, currency: str, by: str, reason: str, timing: Timing
+) -> Row:
+    """Taking what a merchant owes us as lost. Raises NotFound, OverDebt, Invalid."""
+    currency = currency.lower()
+    owed = {row["currency"]: row["owes"] for row in merchant_payouts.debts_of(tx, merchant_id)}
+    if not 0 < amount <= owed.get(currency, 0):
+        raise OverDebt()
+    parameters = {"currency": currency, "amount": amount}
+    return _propose(tx, "write_off", merchant_id, None, parameters, by=by, reason=reason, timing=timing)
 
 
 def _propose(
@@ -137,5 +149,17 @@ def _refund(tx: Tx, proposal: Row) -> None:
     refunds.request_by_operator(tx, proposal["payment_id"], amount=wanted["amount"], reason=wanted["cause"])
 
 
+def _write_off(tx: Tx, proposal: Row) -> None:
+    wanted = proposal["parameters"]
+    merchant_payouts.write_off_debt(
+        tx, proposal["merchant_id"], amount=wanted["amount"], currency=wanted["currency"], reason=proposal["reason"]
+    )
+
+
 # Each uses up the proposal that was approved: the guards in the database see to it, whoever writes.
-_ACTS: dict[str, Callable[[Tx, Row], None]] = {"discard": _discard, "adopt": _adopt, "refund": _refund}
+_ACTS: dict[str, Callable[[Tx, Row], None]] = {
+    "discard": _discard,
+    "adopt": _adopt,
+    "refund": _refund,
+    "write_off": _write_off,
+}

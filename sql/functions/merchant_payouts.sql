@@ -162,3 +162,31 @@ begin
 end $$;
 comment on function move_reserve is
   'J10: money of a merchant is held back (reserve_held) or available again (reserve_released), of what is there and no more.';
+
+create or replace function write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) returns uuid
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+declare
+  entry uuid;
+begin
+  perform assert_operator_says_why(p_reason);
+  perform carry_out('write_off', p_merchant_id, jsonb_build_object('currency', p_currency, 'amount', p_amount));
+  perform from ledger_balances where merchant_id = p_merchant_id and currency = p_currency order by account_id for no key update;
+  -- never more than is owed: a merchant is given nothing by it
+  update ledger_balances b set updated_at = clock_timestamp()
+  from ledger_accounts a
+  where a.merchant_id = p_merchant_id and a.code = 'merchant:available' and b.merchant_id = a.merchant_id and b.account_id = a.id
+    and b.currency = p_currency and p_amount > 0 and b.amount >= p_amount;
+  if not found then
+    raise exception 'the merchant does not owe so much'
+      using errcode = 'check_violation', constraint = 'ledger_balances_are_not_written_off_beyond_the_debt';
+  end if;
+  entry := ledger_post(p_merchant_id, 'written_off', 'merchant_debt', uuidv7()::text, null, jsonb_build_array(
+    jsonb_build_object('account', 'losses', 'currency', p_currency, 'amount', p_amount),
+    jsonb_build_object('account', 'merchant:available', 'currency', p_currency, 'amount', -p_amount)));
+  perform ledger_close();
+  return entry;
+end $$;
+comment on function write_off_debt is
+  'J11 of a merchant who owes us: so much of the debt is a loss. Uses up an approved proposal of exactly this.';

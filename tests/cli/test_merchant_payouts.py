@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests import factories
 from tests.cli import story
 from tests.cli.conftest import Postbox
 from tests.fixtures.database import Clone
+from tests.ledger import books
 
 USD = ("--currency", "USD", "--reason", "weekly")
 
@@ -54,3 +56,20 @@ def test_a_reserve_is_held_and_released(postbox: Postbox, merchant: Any) -> None
     entry = postbox("reserve", "release", merchant, "--amount", 300, *USD, "--json").json["entry"]
     assert postbox("ledger", "entry", entry, "--json").json["kind"] == "reserve_released"
     assert held(postbox)["merchant:*:reserve"] == 0
+
+
+def test_a_debt_is_listed_proposed_by_one_and_written_off_by_another(postbox: Postbox, database: Clone) -> None:
+    conn = database.connect(admin=True)
+    merchant = factories.merchant(conn)["id"]
+    books.post(conn, merchant, *books.credit(merchant, -700))
+    for name in ("ann", "bob"):
+        assert postbox("operators", "create", name, "--role", "approver").code == 0
+    [row] = postbox("merchants", "owing", "--json").json
+    assert (row["merchant_id"], row["owes"]) == (str(merchant), 700)
+    why = ("--currency", "USD", "--reason", "closed its shop")
+    assert postbox("merchants", "write-off", merchant, "--amount", 701, *why).code == 1
+    made = postbox("merchants", "write-off", merchant, "--amount", 700, *why, "--json").json
+    assert postbox("proposals", "approve", made["id"], "--reason", "my own").code == 1
+    assert postbox("proposals", "approve", made["id"], "--reason", "agreed", "--operator", "bob").code == 0
+    assert postbox("merchants", "owing").out == "no merchant owes us anything\n"
+    assert held(postbox)["losses"] == 700

@@ -192,3 +192,28 @@ def test_holding_and_releasing_at_once_never_deadlocks(database: Clone, admin: C
 
     assert race(database, move("reserve_held"), move("reserve_released"), actor="operator") == [None, None]
     assert balances(admin, merchant_id)[("merchant:reserve", "usd")] == -500
+
+
+def owing(conn: Connection, amount: int) -> Any:
+    """A merchant whose refunds took more than there was."""
+    merchant_id = owed(conn, 10)
+    post(conn, merchant_id, *credit(merchant_id, -10 - amount))
+    return merchant_id
+
+
+WRITE_OFF = "select write_off_debt(%s, 'usd', %s, 'closed its shop')"
+
+
+def test_a_debt_is_written_off_by_two_once_and_never_beyond_it(conn: Connection) -> None:
+    merchant_id = owing(conn, 700)
+    beyond, part = ({"currency": "usd", "amount": amount} for amount in (701, 400))
+    assert answer(conn, WRITE_OFF, [merchant_id, 400], actor="operator") == "PB005"
+    for agreed in (beyond, part):
+        factories.agreed(conn, "write_off", merchant_id, agreed)
+    refused = answer(conn, WRITE_OFF, [merchant_id, 701], actor="operator")
+    assert refused == "ledger_balances_are_not_written_off_beyond_the_debt"
+    act(conn, lambda tx: service.write_off_debt(tx, merchant_id, amount=400, currency="USD", reason="closed its shop"))
+    assert balances(conn, merchant_id) == {("merchant:available", "usd"): 300}
+    assert books(conn)["losses"] == {"usd": 400}
+    assert answer(conn, WRITE_OFF, [merchant_id, 400], actor="operator") == "PB005", "the proposal is used up"
+    assert drift(conn) == []

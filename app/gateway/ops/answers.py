@@ -384,7 +384,7 @@ class Proposed(Answer):
     object = one_of("proposal")
     id = uuid()
     merchant_id = uuid()
-    act = one_of("adopt", "discard", "refund")
+    act = one_of("adopt", "discard", "refund", "write_off")
     status = one_of("open", "approved", "rejected", "expired")
     payment = payment_id(null=True)
     parameters = fields.Dict(keys=fields.String(), metadata={"examples": [{"letter": f"{_UUID}:submit_payment"}]})

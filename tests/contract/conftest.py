@@ -1,12 +1,20 @@
 """The gateway's fixtures, and somebody whom each security scheme lets in."""
 
 import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
 
 from tests.contract.fields import Callers, bearer, signature
 from tests.gateway.conftest import api, app, login, sql
 from tests.gateway.ops.conftest import ORIGIN, desk, edge
 
 __all__ = ["api", "app", "desk", "edge", "login", "sql"]
+
+
+@pytest.fixture
+def client(app: APIFlask) -> FlaskClient:
+    """Sends the cookies it is given and keeps none."""
+    return app.test_client(use_cookies=False)
 
 
 @pytest.fixture

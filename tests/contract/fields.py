@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tests.gateway.documented import document
 _numbers = itertools.count()
 # Stands where a fragment of raw JSON will stand.
 HOLE = "\u25a1"
+# Stands for whatever item an array holds.
+ITEM = "[]"
 
 Path = tuple[str, ...]
 
@@ -38,7 +41,8 @@ class Body:
     @property
     def url(self) -> str:
         """The route with an id in every place of one; `default` is the account there is."""
-        return self.route.replace("{account}", "default").replace("{payment_id}", "pay_" + "0" * 32)
+        named = self.route.replace("{account}", "default").replace("{payment_id}", "pay_" + "0" * 32)
+        return re.sub(r"\{[^}]+\}", "nothing", named)
 
     def fields(self) -> list[tuple[Path, dict[str, Any]]]:
         """Every string and number of the body, with its schema."""
@@ -49,24 +53,26 @@ class Body:
         return [(), *_objects(self.schema, ())]
 
     def with_raw(self, path: Path, fragment: str) -> bytes:
-        """The example as JSON, with `fragment` as the value of one member."""
+        """The example as JSON, with `fragment` as the value of one member, or of an array's only item."""
         body = copy.deepcopy(self.example)
         at: Any = body
         for name in path[:-1]:
             at = at.setdefault(name, {})
-        at[path[-1]] = HOLE
+        if path[-1] == ITEM:
+            at[:] = [HOLE]
+        else:
+            at[path[-1]] = HOLE
         # surrogatepass: a fragment may hold what UTF-8 cannot
         return json.dumps(body).replace(json.dumps(HOLE), fragment).encode("utf-8", "surrogatepass")
 
 
 def bodies() -> list[Body]:
-    """Every operation that takes a JSON body from a merchant or a provider."""
+    """Every operation that takes a JSON body, whoever sends it."""
     found = []
     for route, methods in document()["paths"].items():
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-            schemes = {name for names in operation["security"] for name in names}
-            if content and schemes & {"apiKey", "webhookSignature"}:
+            if content:
                 schema, example = resolved(content["schema"]), content["examples"]["complete"]["value"]
                 found.append(Body(method.upper(), route, operation, schema, example))
     return found
@@ -82,6 +88,8 @@ def _leaves(schema: dict[str, Any], path: Path) -> Iterator[tuple[Path, dict[str
         yield path, schema
     for name, member in schema.get("properties", {}).items():
         yield from _leaves(member, (*path, name))
+    if "items" in schema:
+        yield from _leaves(schema["items"], (*path, ITEM))
     if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
         yield from _leaves(schema["additionalProperties"], (*path, "anything"))
 

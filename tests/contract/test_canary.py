@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from psycopg import sql as names
+from psycopg.types.string import TextLoader
 
-from tests.contract.fields import bodies, scheme_of, signature
+from app.db import Database
+from app.gateway.auth import SESSION_COOKIE
+from app.services.sign_in import csrf_token
+from tests.contract.fields import ITEM, bodies, scheme_of, signature
+from tests.contract.fuzz import UNLIMITED
+from tests.contract.seed import seed
 from tests.e2e.gateway_process import GatewayProcess, start_gateway
-from tests.jobs.processes import World, until, world
+from tests.fixtures.database import OPERATOR_KEY
+from tests.gateway.documented import document
+from tests.gateway.ops.conftest import open_session
+from tests.jobs.processes import DRAIN_SECONDS, World, until, world
 
 # Where what a merchant says about a payment must be: the payment, the audit, the stored answer, the events that tell of
 # it; and what the provider has to know, in the operation and in the record of every call.
@@ -31,6 +42,14 @@ ALLOWED: dict[str, set[str]] = {
               "provider_calls.response", "provider_calls.error_detail"},
     "key": {"idempotency_keys.key"},
     "requestid": {"audit_log.request_id"},
+    # Why a person did something is told where it was done, and what they made has its name.
+    "opsreason": {"audit_log.reason", _AUDIT, _ANSWER, "proposals.reason", "proposals.decision_reason", "pauses.reason",
+                  "deliveries.resolved_reason", "discrepancies.resolution_note"},
+    "opscode": {"discrepancies.resolution_code", "events.payload", _AUDIT, _ANSWER},
+    "opsname": {"merchants.name", _AUDIT, _ANSWER},
+    "opslabel": {"api_keys.label", _AUDIT, _ANSWER},
+    # What they looked for is noted.
+    "opsquery": {"access_log.entity"},
 }  # fmt: skip
 
 
@@ -125,13 +144,56 @@ def webhooks(canary: Canary) -> None:
     canary.send("POST", f"/webhooks/stripe/{canary('account')}", raw)
 
 
+def operators(canary: Canary, here: World) -> None:
+    """Every text of every body and every query that an operator sends, beside one who tries to sign in."""
+    existing = seed(here.connection, canary.gateway.merchant_id)
+    with Database(here.database.url, size=1, application="canary") as database:
+        token = open_session(database, "admin")
+    mine = {
+        "Cookie": f"{SESSION_COOKIE}={token}",
+        "Origin": canary.gateway.url,
+        "X_CSRF_Token": csrf_token(token, OPERATOR_KEY),
+        "Authorization": "",
+    }
+    for body in bodies():
+        if scheme_of(body) not in ("session", "nobody"):
+            continue
+        known = {"merchant": existing["merchant"][0]} if "merchant" in body.example else {}
+        body = replace(body, example=body.example | known)
+        for path, schema in body.fields():
+            if schema["type"] == "string":
+                raw = body.with_raw(path, json.dumps(canary(f"ops{path[-1] if path[-1] != ITEM else path[-2]}")))
+                canary.send(body.method, filled(body.route, existing), raw.decode(), **mine)
+    for route, name in texts_of_queries("session"):
+        canary.send("GET", f"{filled(route, existing)}?{name}={canary('opsquery')}", **mine)
+        canary.send("GET", f"{route.partition('{')[0]}{canary('opsid')}", **mine)
+
+
+def filled(route: str, existing: dict[str, list[str]]) -> str:
+    """The route with an id that exists in every place of one; each is named once, for it may be used up."""
+    return re.sub(r"\{(\w+)\}", lambda found: existing[found[1]].pop(), route)
+
+
+def texts_of_queries(scheme: str) -> list[tuple[str, str]]:
+    """Every text in a query of whom this scheme lets in, as (route, name)."""
+    return [
+        (route, parameter["name"])
+        for route, methods in document()["paths"].items()
+        if any(scheme in names for names in methods.get("get", {}).get("security", []))
+        for parameter in methods["get"].get("parameters", [])
+        if parameter.get("in") == "query" and parameter["schema"]["type"] == "string"
+    ]
+
+
 def found_in_database(here: World, needle: str) -> set[str]:
     """Every column, of every table of ours and of the queue, where some row holds the text, in bytes or JSON too."""
     found = set()
     for table in here.all("select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
                           " where c.relkind = 'r' and n.nspname in ('postbox', 'procrastinate')"):  # fmt: skip
         query = names.SQL("select * from {}").format(names.Identifier(table["nspname"], table["relname"]))
-        for row in here.connection.execute(query):
+        cursor = here.connection.cursor()
+        cursor.adapters.register_loader("timestamptz", TextLoader)  # -infinity is no moment of Python's
+        for row in cursor.execute(query):
             found |= {f"{table['relname']}.{column}" for column, value in row.items() if needle in as_text(value)}
     return found
 
@@ -145,11 +207,15 @@ def told(cluster, template, tmp_path_factory):
     """A gateway and a worker that have seen every canary, and are done with it; their world and the canary."""
     with world(cluster, template, tmp_path_factory.mktemp("canary")) as here:
         before = cluster.log_file.stat().st_size
+        here.env |= {"POSTBOX_OPERATOR_KEY": OPERATOR_KEY, "POSTBOX_RATE_OPERATOR_WRITE": UNLIMITED}
         canary = Canary(start_gateway(here))
-        here.worker()
+        worker = here.worker()
         for part in (accepted, refused, webhooks):
             part(canary)
         until(lambda: not here.pending(), here.pending, seconds=120)
+        worker.terminate()  # what operators act upon is seeded, and not the worker's
+        worker.wait(DRAIN_SECONDS)
+        operators(canary, here)
         canary.postgres_log = cluster.log_file.read_bytes()[before:].decode(errors="replace")
         canary.metrics = requests.get(canary.gateway.url + "/metrics", timeout=30).text
         yield here, canary
@@ -167,7 +233,7 @@ def test_the_database_holds_each_only_in_its_columns(told):
 
 def test_each_is_found_where_it_must_be_so_the_search_works(told):
     here, canary = told
-    for label in ("reference", "description", "metaname", "metavalue", "token", "url", "SD", "key", "requestid"):
+    for label in ALLOWED:
         assert found_in_database(here, canary.secret + label), label
     assert canary.secret in str(here.all("select * from events"))
 
@@ -201,7 +267,8 @@ def test_no_problem_and_no_metric_tells_one_back(told):
     answers = "\n".join(canary.answers)
     assert len(canary.answers) > 25, "refused() provokes one problem or more for each way to be refused"
     # A pointer names the member that it refuses; the caller made the name.
-    assert {label for label in canary.labels if canary.secret + label in answers} <= {"queryname"}
+    # And an operator is told what it is that there is not.
+    assert {label for label in canary.labels if canary.secret + label in answers} <= {"queryname", "opsname"}
     assert canary.secret not in canary.metrics
 
 

@@ -1,4 +1,4 @@
-"""What a merchant may read but not set is refused wherever it is put, once or twice, and nothing is written."""
+"""What may be read but not set is refused wherever it is put, once or twice, by whomever; nothing is written."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def with_members(body: Body, place: tuple[str, ...], members: list[str]) -> byte
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
-def test_each_is_named_as_unknown_in_every_object(api, callers, sql, body):
+def test_each_is_named_as_unknown_in_every_object(client, callers, sql, body):
     before = counts(sql)
     for place in body.objects():
         names = sorted((read_only() | columns(sql)) - accepted(body, place))
-        answer = send(api.client, callers, body, with_members(body, place, names))
+        answer = send(client, callers, body, with_members(body, place, names))
         assert answer.status_code == 422
         unknown = {e["pointer"] for e in answer.get_json()["errors"] if e["code"] == "unknown_member"}
         assert unknown == {"/" + "/".join((*place, name)) for name in names}
@@ -57,13 +57,12 @@ def test_each_is_named_as_unknown_in_every_object(api, callers, sql, body):
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
-def test_each_is_refused_alone_and_twice(api, callers, sql, body):
+def test_each_is_refused_when_it_is_there_twice(client, callers, sql, body):
     before = counts(sql)
     for place in body.objects():
         for name in sorted(read_only() - accepted(body, place)):
-            for members, status in ([name], 422), ([name, name], 400):
-                answer = send(api.client, callers, body, with_members(body, place, members))
-                assert answer.status_code == status, (place, members)
+            answer = send(client, callers, body, with_members(body, place, [name, name]))
+            assert answer.status_code == 400, (place, name)
     assert counts(sql) == before
 
 

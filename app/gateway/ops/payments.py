@@ -16,7 +16,7 @@ from app.gateway.cursor import row_position
 from app.gateway.ops import answers
 from app.gateway.ops.doing import doing
 from app.gateway.ops.reading import Shown, looking
-from app.gateway.ops.schemas import Adopt, ListPayments, Refund
+from app.gateway.ops.schemas import Adopt, ListPayments, RefundPayment
 from app.gateway.ops.showing import page, show, shown
 from app.gateway.representation import listing
 from app.model import public_id
@@ -100,7 +100,7 @@ def adopt(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) ->
 @blueprint.doc(responses=beside(202, answers.Proposal))
 @problems("state_conflict", "amount_refused")
 @doing(Right.PROPOSE)
-@blueprint.input(Refund)
+@blueprint.input(RefundPayment)
 def refund(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Give money back: at once up to the limit of one person (201), else as a proposal to another person (202)."""
     amount, cause = json_data["amount"], json_data["cause"]

@@ -80,7 +80,7 @@ class Adopt(Reasoned):
     amount = MinorUnits(required=True)
 
 
-class Refund(Reasoned):
+class RefundPayment(Reasoned):
     amount = MinorUnits(required=True)
     cause = one_of(*REFUND_REASONS, load_default="requested")
 

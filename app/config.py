@@ -106,9 +106,9 @@ class Rates:
     key_write: Rate = Rate(100, 200)
     merchant_read: Rate = Rate(200, 400)
     merchant_write: Rate = Rate(100, 200)
-    # a person at the console: a page of figures asks for ten things at once, and again every few seconds
-    operator_read: Rate = Rate(20, 100)
-    operator_write: Rate = Rate(5, 20)
+    # a person at the console: a page of figures asks for ten things at once, a page of letters is replayed one by one
+    operator_read: Rate = Rate(20, 200)
+    operator_write: Rate = Rate(10, 100)
     # of one address: an office of sixty that comes in at nine
     sign_in: Rate = Rate(1, 60)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from app.config import Timing
 from app.db import Tx
 from app.db.pool import Row
-from app.errors import IllegalTransition, NotFound
+from app.errors import IllegalTransition, NotFound, SamePerson
 from app.services.reconciliation import Compared, compare
 
 _FIRST = UUID(int=0)
@@ -101,6 +101,26 @@ def write_off(tx: Tx, identity: UUID, *, reason: str) -> Row:
     found = get(tx, identity)
     row = tx.one("discrepancies.write_off", merchant_id=found["merchant_id"], id=identity, reason=reason)
     assert row is not None, "a write-off is asked for or posted"
+    return row
+
+
+def ask_to_write_off(tx: Tx, identity: UUID, *, reason: str) -> Row:
+    """The first half alone. Raises as `write_off`, and IllegalTransition where another asked: approve that."""
+    row = write_off(tx, identity, reason=reason)
+    if row["status"] == "written_off":
+        # with this transaction what was posted is taken back
+        raise IllegalTransition(f"{row['resolved_by']} asked for this within the last day: it waits to be approved.")
+    return row
+
+
+def approve_write_off(tx: Tx, identity: UUID, *, by: str, reason: str) -> Row:
+    """The second half alone. Raises as `write_off`, SamePerson, and IllegalTransition where nobody asked for it."""
+    asked_by = get(tx, identity)["write_off_asked_by"]
+    if asked_by == by:
+        raise SamePerson()
+    row = write_off(tx, identity, reason=reason)
+    if row["status"] != "written_off":
+        raise IllegalTransition("Nobody has asked for this within the last day.")
     return row
 
 

@@ -272,6 +272,22 @@ class Discrepancy(Answer):
     resolution_note = text(None, null=True)
 
 
+class Deed(Answer):
+    recorded_at = moment()
+    action = text("discrepancy.acknowledged")
+    actor_type = text("operator")
+    actor_id = text("ann")
+    on_behalf_of = text(None, null=True)
+    reason = text("the provider corrects it tomorrow", null=True)
+
+
+class DiscrepancySheet(Discrepancy):
+    object = one_of("discrepancy_sheet")
+    write_off_asked_by = text(None, null=True)
+    write_off_asked_at = moment(null=True)
+    history = fields.List(fields.Nested(Deed))
+
+
 class Circuit(Answer):
     provider = text("stripe")
     account = text("default")
@@ -466,6 +482,19 @@ class LiftedPause(Pause):
 
     object = one_of("pause_lifted")
     released = whole(0)
+
+
+class WriteOff(Answer):
+    """Asked for by one person; once another approved it, `status` says so and the entry is in the books."""
+
+    object = one_of("write_off")
+    id = uuid()
+    merchant_id = uuid()
+    status = one_of("open", "acknowledged", "written_off")
+    write_off_asked_by = text("ann")
+    write_off_asked_at = moment()
+    approved_by = text(None, null=True)
+    resolution_note = text("too small to be worth a day", null=True)
 
 
 class HandledDiscrepancy(Answer):

@@ -76,6 +76,9 @@ MATRIX: dict[str, set[str]] = {
     "GET /ops/v1/discrepancies": SIGNED_IN,
     "POST /ops/v1/discrepancies/{discrepancy_id}/acknowledge": HANDLERS,
     "POST /ops/v1/discrepancies/{discrepancy_id}/resolve": HANDLERS,
+    "GET /ops/v1/discrepancies/{discrepancy_id}": SIGNED_IN,
+    "POST /ops/v1/discrepancies/{discrepancy_id}/write-off": HANDLERS,
+    "POST /ops/v1/discrepancies/{discrepancy_id}/write-off/approve": DECIDERS,
     "GET /ops/v1/operators": SIGNED_IN,
     "GET /ops/v1/access-log": {ADMIN, COMPLIANCE},
 }

@@ -12,7 +12,7 @@ grant execute on function ledger_account_name to postbox_worker, postbox_operato
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
 grant execute on function authenticate, admit_request, take_token, webhook_owner, store_webhook, payment_webhooks, queue_backlog,
-  outcomes_unknown, oldest_runnable, discrepancies_open to postbox_api;
+  outcomes_unknown, oldest_runnable, discrepancies_open, debts_of_merchants to postbox_api;
 grant execute on function begin_sign_in, take_sign_in_token, note_refused_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions,

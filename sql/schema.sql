@@ -530,6 +530,21 @@ $$;
 
 COMMENT ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) IS 'J1: the merchant is credited what was captured, less our fee. ledger_close() follows.';
 
+CREATE FUNCTION postbox.debts_of_merchants(p_most integer) RETURNS TABLE(currency text, merchants bigint, owed numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select owing.currency, count(*), sum(owing.amount)
+  from (
+    select b.currency, b.amount from ledger_accounts a
+    join ledger_balances b on b.merchant_id = a.merchant_id and b.account_id = a.id
+    where a.code = 'merchant:available' and b.amount > 0 limit p_most
+  ) as owing
+  group by owing.currency
+$$;
+
+COMMENT ON FUNCTION postbox.debts_of_merchants(p_most integer) IS 'How many merchants have less than nothing available, bounded, and what that comes to in minor units, by currency.';
+
 CREATE FUNCTION postbox.deliveries_200_dead_letter() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -6702,6 +6717,9 @@ REVOKE ALL ON FUNCTION postbox.count_sign_in(p_scope text, p_of text, p_free int
 
 REVOKE ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.credit_merchant(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.debts_of_merchants(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.debts_of_merchants(p_most integer) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.deliveries_200_dead_letter() FROM PUBLIC;
 

@@ -91,6 +91,10 @@ class _Queue(Collector):
                 ("overdue", "overdue", "Of these, past their deadline."),
             ):
                 yield _labelled(f"postbox_discrepancies_{name}", about, seen.discrepancies, column, "type", "severity")
+            yield _labelled(
+                "postbox_merchants_owing", "Who has less than nothing.", seen.debts, "merchants", "currency"
+            )
+            yield _labelled("postbox_merchants_owed_minor_units", "What they owe.", seen.debts, "owed", "currency")
 
 
 def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:

@@ -35,6 +35,11 @@ def open_discrepancies(tx: Tx) -> list[Row]:
     return tx.all("health.discrepancies", most=COUNTED_ROWS)
 
 
+def debts(tx: Tx) -> list[Row]:
+    """By currency: how many merchants have less than nothing available, and what they owe us, in minor units."""
+    return tx.all("health.debts", most=COUNTED_ROWS)
+
+
 def oldest_runnable(tx: Tx) -> float:
     """Seconds for which some delivery could have run and did not; 0.0 when none waits."""
     row = tx.one("health.oldest_runnable", most=COUNTED_MERCHANTS)

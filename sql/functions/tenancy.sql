@@ -91,3 +91,17 @@ as $$
   group by counted.type, counted.severity
 $$;
 comment on function discrepancies_open is 'Books of all merchants that do not meet, by type and severity, bounded, and how many past their deadline.';
+
+create or replace function debts_of_merchants(p_most integer) returns table (currency text, merchants bigint, owed numeric)
+  language sql stable security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  select owing.currency, count(*), sum(owing.amount)
+  from (
+    select b.currency, b.amount from ledger_accounts a
+    join ledger_balances b on b.merchant_id = a.merchant_id and b.account_id = a.id
+    where a.code = 'merchant:available' and b.amount > 0 limit p_most
+  ) as owing
+  group by owing.currency
+$$;
+comment on function debts_of_merchants is 'How many merchants have less than nothing available, bounded, and what that comes to in minor units, by currency.';

@@ -12,6 +12,10 @@ select payments, oldest from outcomes_unknown(%(most)s);
 -- Books that do not meet by type and severity, over all merchants, bounded.
 select type, severity, discrepancies, overdue from discrepancies_open(%(most)s) order by type, severity;
 
+-- name: debts
+-- What merchants owe us by currency, over all merchants, bounded.
+select currency, merchants, owed from debts_of_merchants(%(most)s) order by currency;
+
 -- name: oldest_runnable
 -- For how many seconds the oldest delivery that could run has been waiting for a worker, over all merchants, bounded.
 select oldest_runnable(%(most)s) as seconds;

@@ -77,6 +77,17 @@ def test_metrics_tell_what_does_not_meet_by_type_and_severity(app, sql):
     assert 'postbox_discrepancies_overdue{severity="critical",type="money_after_final"} 0.0' in text
 
 
+def test_metrics_tell_what_merchants_owe_us(app, sql):
+    for amount in (700, 5):
+        merchant_id = factories.merchant(sql)["id"]
+        books.post(sql, merchant_id, *books.credit(merchant_id, -amount))
+    well = factories.merchant(sql)["id"]
+    books.post(sql, well, *books.credit(well, 10))
+    text = app.test_client().get("/metrics").text
+    assert 'postbox_merchants_owing{currency="usd"} 2.0' in text
+    assert 'postbox_merchants_owed_minor_units{currency="usd"} 705.0' in text
+
+
 def test_the_queue_is_asked_at_most_every_few_seconds(app, api):
     text = app.test_client().get("/metrics").text
     api.create()

@@ -84,6 +84,7 @@ BEYOND = {
     "outcomes_unknown": "sums over all merchants",
     "oldest_runnable": "one age over all merchants",
     "discrepancies_open": "sums over all merchants, by kind",
+    "debts_of_merchants": "sums over all merchants, by currency",
 }
 
 

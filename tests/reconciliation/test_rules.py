@@ -51,10 +51,11 @@ def test_silence_in_an_open_state_is_flagged_after_its_deadline_and_not_before(c
 def test_every_state_in_which_something_is_still_to_come_has_a_deadline_for_every_method(conn: Connection) -> None:
     rows = conn.execute(
         "select state, method from state_deadlines where type in ('stale_state', 'outcome_unknown_aged')"
-    )
+    ).fetchall()
     at_rest = {"confirmed", "settled", "refunded", "charged_back", "returned", "failed", "canceled"}
     waits = {State(row["state"]) for row in rows}
     assert {state.value for state in State} - waits == at_rest
+    assert {(row["state"], row["method"]) for row in rows} == {(s.value, method) for s in waits for method in METHODS}
     assert {(row["state"], row["method"]) for row in conn.execute("select state, method from state_deadlines")} == {
         (state.value, method) for state in set(State) - {State.FAILED, State.CANCELED} for method in METHODS
     }

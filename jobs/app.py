@@ -15,7 +15,7 @@ from app.services.deliveries import DeliveryKey
 from jobs.local import run_local
 from jobs.queue import LOCAL, REMOTE, DeafConnector, worker_conninfo
 from jobs.remote import run_remote
-from jobs.runtime import Runtime, open_runtime
+from jobs.runtime import LOCAL_GROUPS, Runtime, open_runtime
 from jobs.turn import Turn
 
 LANES = (REMOTE, LOCAL)
@@ -23,9 +23,6 @@ CLOCK_QUEUE = "clock"
 QUEUES = (*LANES, CLOCK_QUEUE)
 # As often as the sweeps of our own worker look at the clock; the sixth field is seconds.
 EVERY_FIVE_SECONDS = "* * * * * */5"
-# More local groups at once than this only wait for each other's locks. Our own worker fetches no more local jobs than
-# that, so only one that is not ours ever waits here.
-LOCAL_GROUPS = 2
 
 _local_slots = threading.BoundedSemaphore(LOCAL_GROUPS)
 _turn = Turn()

@@ -68,7 +68,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
 
 
 def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> Group:
-    with runtime.database.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
+    with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
         own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
         if own is None:
             return Group()
@@ -102,7 +102,7 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> 
 
 def _run_half(runtime: Runtime, half: list[Row], turn: Turn) -> int:
     try:
-        with runtime.database.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
+        with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
             again = tx.all(
                 "deliveries.lock_again",
                 merchant_ids=[row["merchant_id"] for row in half],

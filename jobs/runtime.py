@@ -12,16 +12,21 @@ from app.providers.protocol import Provider
 from app.providers.stripe import StripeProvider
 from jobs.flight import Flight
 
-# Calls in flight wait for the provider without a connection, so many of them share these; beside them the local groups,
-# the sweeper, and room for failures to be recorded.
+# Calls in flight wait for the provider without a connection, so many of them share these; beside them the sweepers, and
+# room for failures to be recorded.
 SHARED_CONNECTIONS = 16
-SPARE_CONNECTIONS = 6
+SPARE_CONNECTIONS = 4
+# More local groups at once than this only wait for each other's locks. Our own worker fetches no more local jobs than
+# that, so only one that is not ours ever waits here. They have connections of their own, because a connection that all
+# take in turns plans every statement of a group anew.
+LOCAL_GROUPS = 2
 
 
 @dataclass(frozen=True)
 class Runtime:
     settings: Settings
     database: Database
+    groups: Database
     provider: Provider
     waker: Waker
     flight: Flight
@@ -34,6 +39,7 @@ class Runtime:
 
     def close(self) -> None:
         self.waker.close()
+        self.groups.close()
         self.database.close()
 
 
@@ -44,9 +50,13 @@ def open_runtime(settings: Settings) -> Runtime:
         size=min(settings.worker_concurrency, SHARED_CONNECTIONS) + SPARE_CONNECTIONS,
         application="postbox worker",
     ).open()
+    groups = database
+    if settings.carrying:
+        groups = Database(settings.database_url, size=LOCAL_GROUPS, application="postbox worker groups").open()
     return Runtime(
         settings=settings,
         database=database,
+        groups=groups,
         provider=stripe_provider(settings),
         waker=Waker(database, every=settings.timing.wake_every),
         flight=Flight(settings.worker_concurrency, patience=settings.timing.provider_read),

@@ -18,7 +18,7 @@ from app.config import Settings, Timing
 from app.db.durability import UnsafeDatabase, refuse_unsafe
 from jobs import app as jobs_app
 from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
-from jobs.runtime import Runtime
+from jobs.runtime import LOCAL_GROUPS, Runtime
 from jobs.sweeper import Sweeper, comparing_passes, moving_passes
 
 log = structlog.get_logger()
@@ -124,7 +124,7 @@ def _lanes(settings: Settings) -> dict[tuple[str, ...], int]:
     one_by_one = min(settings.worker_concurrency, SINGLES)
     return {
         (REMOTE, jobs_app.CLOCK_QUEUE): settings.worker_concurrency,
-        (LOCAL,): jobs_app.LOCAL_GROUPS if settings.carrying else one_by_one,
+        (LOCAL,): LOCAL_GROUPS if settings.carrying else one_by_one,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -80,6 +80,17 @@ def _actor_params(actor: Actor) -> dict[str, object]:
         "request_id": actor.request_id or "",
         "correlation_id": actor.correlation_id or "",
         "causation_id": actor.causation_id or "",
+    }
+
+
+def _begin_params(actor: Actor, merchant_id: str, limits: Timeouts) -> dict[str, object]:
+    return {
+        "role": actor.role.value,
+        "merchant_id": merchant_id,
+        "statement_timeout": f"{limits.statement}ms",
+        "lock_timeout": f"{limits.lock}ms",
+        "idle_timeout": f"{limits.idle}ms",
+        **_actor_params(actor),
     }
 
 
@@ -195,26 +206,22 @@ class Database:
         self, connection: psycopg.Connection[Row], actor: Actor, merchant_id: str, limits: Timeouts
     ) -> Iterator[Tx]:
         tx = Tx(connection)
-        with ExitStack() as transaction:
-            # BEGIN and who acts are one round trip, and so are what runs last and the COMMIT; connection.transaction()
-            # would keep the pipeline for all that is between them
-            with connection.pipeline():
-                transaction.enter_context(psycopg.Transaction(connection))
-                tx.run(
-                    "transactions.begin_as",
-                    role=actor.role.value,
-                    merchant_id=merchant_id,
-                    statement_timeout=f"{limits.statement}ms",
-                    lock_timeout=f"{limits.lock}ms",
-                    idle_timeout=f"{limits.idle}ms",
-                    **_actor_params(actor),
-                )
+        # bound here and sent in one piece: two statements in a pipeline cost this process more than parsing them costs
+        # the server
+        psycopg.ClientCursor(connection).execute(
+            QUERIES["transactions.begin_as"], _begin_params(actor, merchant_id, limits)
+        )
+        try:
             yield tx
-            if tx.last:
-                with connection.pipeline():
-                    for query, params in tx.last:
-                        connection.execute(query, params)
-                    transaction.close()
+            # what runs last and the COMMIT are one round trip
+            with connection.pipeline() if tx.last else nullcontext():
+                for query, params in tx.last:
+                    connection.execute(query, params)
+                connection.commit()
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()
+            raise
 
     def statement(self, actor: Actor, query: str, /, **params: object) -> list[Row]:
         """Every row of one named query in a transaction of its own, all of it one round trip; not rerun on a conflict.
@@ -223,11 +230,21 @@ class Database:
         connection that broke unseen is replaced, so it may run twice: for what does no harm then.
         """
         pool = self._of(actor)
+        about = _begin_params(actor, "", self.timeouts)
+        assert not about.keys() & params.keys(), "the query's parameters have names of their own"
+        whole = ";".join(QUERIES[name] for name in ("transactions.begin_as", query, "transactions.commit"))
         for is_second in (False, True):
             try:
                 with pool.connection() as connection:
-                    with connection.pipeline(), self._begin_on(connection, actor, "", self.timeouts) as tx:
-                        answer = tx.connection.execute(QUERIES[query], _adapted(params))
+                    try:
+                        answer = psycopg.ClientCursor(connection).execute(whole, about | _adapted(params))
+                    except BaseException:
+                        if not connection.closed:
+                            connection.rollback()
+                        raise
+                    # BEGIN and who acts come before it
+                    answer.nextset()
+                    answer.nextset()
                     return answer.fetchall()
             except psycopg.Error as error:
                 if is_second or not connection.closed:

@@ -1,5 +1,6 @@
 -- name: begin_as
--- Role, actor, tenant and timeouts of one transaction, in one round trip; all local to it.
+-- Role, actor, tenant and timeouts of one transaction, in one round trip with its beginning; all local to it.
+begin;
 select set_config('role', %(role)s, true),
        set_config('postbox.merchant_id', %(merchant_id)s, true),
        set_config('statement_timeout', %(statement_timeout)s, true),
@@ -12,6 +13,10 @@ select set_config('role', %(role)s, true),
        set_config('postbox.request_id', %(request_id)s, true),
        set_config('postbox.correlation_id', %(correlation_id)s, true),
        set_config('postbox.causation_id', %(causation_id)s, true);
+
+-- name: commit
+-- The end of a transaction that was sent in one piece.
+commit;
 
 -- name: act_as
 -- Another actor for the statements that follow in this transaction.

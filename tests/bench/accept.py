@@ -109,13 +109,11 @@ def script_of_one_post(key: ApiKey) -> str:
         [
             "\\set key random(1, 9000000000000000000)",
             "\\startpipeline",
-            "begin;",
             acting("transactions.begin_as", api) + ";",
             statement("rate_limits.take", **token) + ";",
             "commit;",
             "\\endpipeline",
             "\\startpipeline",
-            "begin;",
             acting("transactions.begin_as", api) + ";",
             "\\endpipeline",
             statement("idempotency_keys.admit", **admit) + " \\gset",

@@ -134,18 +134,18 @@ def _drain_by_workers(arena: Arena, database: Clone, name: str, *, longest: floa
     conn = database.connect(admin=True)
     with ExitStack() as running:
         with _held_back(database):
-            pids = running.enter_context(_working(arena, database, name))
+            pids = running.enter_context(working(arena, database, name))
             before = used(arena.cluster, pids)
         deadline = time.monotonic() + longest
-        while _is_pending(conn) and time.monotonic() < deadline:
+        while is_pending(conn) and time.monotonic() < deadline:
             time.sleep(0.05)
         cost = used(arena.cluster, pids).since(before)
-    assert longest < PATIENCE_SECONDS or not _is_pending(conn), f"{name} did not drain:\n{arena.log(name)}"
+    assert longest < PATIENCE_SECONDS or not is_pending(conn), f"{name} did not drain:\n{arena.log(name)}"
     return cost
 
 
 @contextmanager
-def _working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
+def working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
     """The worker processes of a variant, registered; their ids."""
     conn = database.connect(admin=True)
     argv, carrying = WORKER_OF[name]
@@ -159,7 +159,7 @@ def _working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
 
 
 def _paced(arena: Arena, database: Clone, name: str, count: int, rate: float) -> list[float]:
-    with _working(arena, database, name):
+    with working(arena, database, name):
         return pace(database, count=count, rate=rate, wake_every=Timing().wake_every)
 
 
@@ -178,7 +178,8 @@ def _workers(conn: Connection) -> int:
     return int(row["n"])
 
 
-def _is_pending(conn: Connection) -> bool:
+def is_pending(conn: Connection) -> bool:
+    """Whether anything is left to deliver."""
     return conn.execute("select 1 from deliveries where status = 'pending' limit 1").fetchone() is not None
 
 
@@ -217,7 +218,6 @@ def script_of_one_delivery() -> str:
             "reset role;",
             # an empty queue answers with a row of nulls
             "\\if :job_id > 0",
-            "begin;",
             acting("transactions.begin_as", local) + ";",
             statement("deliveries.lock_one", **key, job_id=":job_id") + " \\gset",
             statement("payments.lock_group", **one) + ";",

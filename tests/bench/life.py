@@ -31,7 +31,6 @@ def _claim() -> list[str]:
         "set role postbox_worker;",
         "select event_id, job_id from deliveries where merchant_id = :p_merchant_id and payment_id = :p_id"
         f" and status <> 'done' and handler = {literal(HANDLER)} \\gset",
-        "begin;",
         acting("transactions.begin_as", WORKER) + ";",
         statement("deliveries.claim", **DELIVERY, job_id=":job_id", provider="'stripe'") + ";",
         acting("transactions.act_as", WORKER) + ";",
@@ -51,7 +50,6 @@ def _claim() -> list[str]:
 
 def _created() -> list[str]:
     return [
-        "begin;",
         acting("transactions.begin_as", WORKER) + ";",
         *_complete_call("create"),
         statement("payments.set_provider_ref", **PAYMENT, provider_ref=REF) + ";",
@@ -83,7 +81,6 @@ def _confirmed() -> list[str]:
         "look": "'in'", "wait": "172800.0::float8",
     }  # fmt: skip
     return [
-        "begin;",
         acting("transactions.begin_as", WORKER) + ";",
         *_complete_call("confirm"),
         statement("payments.lock", **PAYMENT) + ";",

@@ -107,7 +107,6 @@ def script_of_one_webhook() -> str:
         [
             "\\set key random(1, 9000000000000000000)",
             "\\startpipeline",
-            "begin;",
             acting("transactions.begin_as", api) + ";",
             "\\endpipeline",
             statement("webhooks.store", provider="'stripe'", account="'default'", event=event) + ";",

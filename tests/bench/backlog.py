@@ -8,37 +8,53 @@ from tests.fixtures.database import Clone, Connection
 
 HANDLER = "watch_outcome"
 MERCHANTS = 20
+# The triggers speak once for all rows, each without a cause: it is how the local lane changes many.
+AS_A_GROUP = "select set_config('postbox.causations', '{}', true)"
 
 
 def prepare(
-    database: Clone, payments: int, handler: str = HANDLER, *, reference: str = "order ", clean: bool = True
+    database: Clone,
+    payments: int,
+    handler: str = HANDLER,
+    *,
+    merchants: int = MERCHANTS,
+    reference: str = "order ",
+    clean: bool = True,
 ) -> None:
     """Payments that were just submitted, each with a local delivery to run; remote deliveries are done.
 
     `clean`: the tables are as a vacuum leaves them, which takes its time in a large database.
     """
-    conn = _submitting(database, payments, reference)
+    conn = _submitting(database, payments, reference, _merchants(database, merchants))
     with factories.acting(conn, "worker"):
-        conn.execute("update payments set state = 'submitted', provider_rank = 30 where state = 'submitting'")
+        conn.execute(AS_A_GROUP)
+        conn.execute(
+            "update payments set state = 'submitted', provider_rank = 30"
+            " where state = 'submitting' and starts_with(reference, %s)",
+            [reference],
+        )
     _settle_down(conn, handler, clean=clean)
     row = conn.execute("select count(*) as n from deliveries where status = 'pending'").fetchone()
     assert row == {"n": payments}, "every payment has its local delivery"
 
 
-def prepare_submitting(database: Clone, payments: int) -> None:
+def prepare_submitting(
+    database: Clone, payments: int, *, merchants: int = MERCHANTS, reference: str = "order "
+) -> None:
     """Payments whose submission is about to be recorded: the next step makes the event."""
-    _settle_down(_submitting(database, payments, "order "), HANDLER, clean=True)
+    conn = _submitting(database, payments, reference, _merchants(database, merchants))
+    _settle_down(conn, HANDLER, clean=True)
 
 
-def _submitting(database: Clone, payments: int, reference: str) -> Connection:
+def _submitting(database: Clone, payments: int, reference: str, merchants: list[object]) -> Connection:
     conn = database.connect(admin=True)
-    for place, merchant_id in enumerate(_merchants(conn)):
+    for place, merchant_id in enumerate(merchants):
         with factories.acting(conn, "api", merchant_id=str(merchant_id)):
             conn.execute(
                 "insert into payments (merchant_id, amount, currency, provider, provider_account, method, method_token,"
                 " reference) select %s, 1000 + n %% 500, 'usd', 'stripe', 'default', 'card', 'pm_card_visa', %s || n"
                 " from generate_series(1, %s) n where n %% %s = %s",
-                [merchant_id, reference, payments, MERCHANTS, place],
+                [merchant_id, reference, payments, len(merchants), place],
             )
     with factories.acting(conn, "worker"):
         conn.execute(
@@ -46,6 +62,7 @@ def _submitting(database: Clone, payments: int, reference: str) -> Connection:
             " select merchant_id, id, 'submit', 'create', '{}', %s from payments where state = 'initiated'",
             [params_sha256({})],
         )
+        conn.execute(AS_A_GROUP)
         conn.execute("update payments set state = 'submitting' where state = 'initiated'")
     with factories.acting(conn, "worker"):
         conn.execute(
@@ -56,16 +73,19 @@ def _submitting(database: Clone, payments: int, reference: str) -> Connection:
             "update operations set status = 'succeeded', outcome = 'ok', finished_at = clock_timestamp(),"
             " lease_token = null, lease_expires_at = null where status = 'in_flight'"
         )
+        conn.execute(AS_A_GROUP)
         conn.execute(
             "update payments set provider_ref = 'pi_' || replace(id::text, '-', '') where state = 'submitting'"
         )
     return conn
 
 
-def _merchants(conn: Connection) -> list[object]:
-    """The same ones for every batch."""
-    known = conn.execute("select id from merchants where name ~ '^M[0-9]+$' order by name").fetchall()
-    return [row["id"] for row in known] or [factories.merchant(conn, f"M{n}")["id"] for n in range(MERCHANTS)]
+def _merchants(database: Clone, count: int) -> list[object]:
+    """The same ones for every batch of as many."""
+    conn = database.connect(admin=True)
+    named = f"^M[0-9]+ of {count}$"
+    known = conn.execute("select id from merchants where name ~ %s order by name", [named]).fetchall()
+    return [row["id"] for row in known] or [factories.merchant(conn, f"M{n} of {count}")["id"] for n in range(count)]
 
 
 def _settle_down(conn: Connection, handler: str, *, clean: bool) -> None:

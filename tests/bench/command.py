@@ -17,9 +17,23 @@ from rich.console import Console
 from rich.table import Table
 
 from app.config import ROOT
-from tests.bench import accept, compare, deliver, e2e, growth, machine, overload, reconcile, trace, webhook
+from tests.bench import (
+    accept,
+    compare,
+    deliver,
+    e2e,
+    fairness,
+    flight,
+    growth,
+    machine,
+    overload,
+    reconcile,
+    trace,
+    webhook,
+)
 from tests.bench.arena import Arena, arena
 from tests.bench.page import page
+from tests.bench.readme import write as write_readme
 
 RESULTS = ROOT / "bench-results"
 
@@ -35,7 +49,12 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "trace": (trace.measure, 20_000),
     "growth": (growth.measure, 40_000),
     "overload": (overload.measure, 2_000),
+    "fairness": (fairness.measure, 100_000),
+    "flight": (flight.measure, 400),
 }
+
+# What the README tells, in about a quarter of an hour.
+FOR_README = ("accept", "webhook", "deliver", "peers", "growth")
 
 # What a table shows of a variant, and to how many places.
 COLUMNS = {
@@ -50,7 +69,7 @@ console = Console() if sys.stdout.isatty() else Console(width=180)
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, type=click.Choice(list(BENCHES)), metavar="|".join(BENCHES))
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)), metavar="|".join(BENCHES))
 @click.option(
     "--payments", type=click.IntRange(min=20), help="Payments of one repeat; each benchmark has its own default."
 )
@@ -61,17 +80,27 @@ console = Console() if sys.stdout.isatty() else Console(width=180)
 @click.option(
     "--time-scale", default=1.0, show_default=True, help="Multiplies every wait; other than 1 only tries it out."
 )
+@click.option("--readme", is_flag=True, help=f"Write the README's table and docs/bench.svg: {' '.join(FOR_README)}.")
 @click.option("--keep", is_flag=True, help="Leave the PostgreSQL of this run up, with its URL, and its logs.")
 def bench(
-    names: tuple[str, ...], payments: int | None, repeats: int, to: Path | None, keep: bool, time_scale: float
+    names: tuple[str, ...],
+    payments: int | None,
+    repeats: int,
+    to: Path | None,
+    readme: bool,
+    keep: bool,
+    time_scale: float,
 ) -> None:
     """Measure on this machine, on a durable PostgreSQL of its own; what is compared runs in turns within one run."""
+    names = names or (FOR_README if readme else ())
+    if not names:
+        raise click.UsageError(f"Name what to measure: {' '.join(BENCHES)}.")
     # PostgreSQL outlives us unless we end in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     to = to or RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     with console.status("starting PostgreSQL") as status, arena(keep=keep, time_scale=time_scale) as here:
         found: dict[str, Any] = {
-            "command": _command(names, payments, repeats),
+            "command": _command(names, payments, repeats, readme=readme),
             "machine": _describe(here),
             "time_scale": time_scale,
             "results": {},
@@ -90,10 +119,13 @@ def bench(
         found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
         if keep:
             console.print(f"kept until the next run: {here.cluster.url()} and {here.directory}", highlight=False)
-    _write(to, found)
+    latest = _write(to, found)
+    if readme:
+        write_readme(latest, found["command"], machine.told(found["machine"]))
+        console.print("[dim]README.md and docs/bench.svg[/]", highlight=False)
 
 
-def _write(to: Path, found: dict[str, Any]) -> None:
+def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
     """The run as JSON and as a page, and in latest.json beside them the newest value of every ratio there is."""
     found["ratios"] = {name: value for result in found["results"].values() for name, value in result["ratios"].items()}
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +144,7 @@ def _write(to: Path, found: dict[str, Any]) -> None:
     }
     newest.write_text(json.dumps(merged, indent=1) + "\n")
     console.print(f"[dim]{to}, its page {to.with_suffix('.html').name}, and {newest.name}[/]", highlight=False)
+    return merged
 
 
 def _describe(here: Arena) -> dict[str, Any]:
@@ -119,10 +152,9 @@ def _describe(here: Arena) -> dict[str, Any]:
         return machine.describe(database.connect(admin=True))
 
 
-def _command(names: tuple[str, ...], payments: int | None, repeats: int) -> str:
-    return " ".join(
-        ["bin/bench", *names, *(["--payments", str(payments)] if payments else []), "--repeats", str(repeats)]
-    )
+def _command(names: tuple[str, ...], payments: int | None, repeats: int, *, readme: bool) -> str:
+    size = ["--payments", str(payments)] if payments else []
+    return " ".join(["bin/bench", *names, *size, "--repeats", str(repeats), *(["--readme"] if readme else [])])
 
 
 def _show(name: str, result: dict[str, Any]) -> None:

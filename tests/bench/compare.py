@@ -99,10 +99,10 @@ def _by_pgbench(arena: Arena, database: Clone, name: str, payments: int) -> None
         script, clients, count = f"select bench_group({GROUP});", 2, payments // GROUP + 4
     else:
         script, clients, count = ONE_DELIVERY, 4, payments
-    pgbench.run(arena, database, script, clients=clients, transactions=count, name=name)
+    pgbench.run(arena, database, script, clients=clients, transactions=count, name=name, role="postbox_worker")
 
 
-ONE_DELIVERY = """set role postbox_worker;
+ONE_DELIVERY = """
 select coalesce(id, 0) as job_id, args ->> 'merchant_id' as merchant_id, args ->> 'event_id' as event_id
 from procrastinate_fetch_job_v2(array['local'], null) \\gset
 \\if :job_id > 0

@@ -57,13 +57,14 @@ def pace(database: Clone, *, count: int, rate: float, wake_every: float) -> list
             thread.join()
         if errors:
             raise errors[0]
-        until(lambda: not _is_pending(conn), "the last delivery", seconds=PATIENCE_SECONDS)
+        until(lambda: not _is_pending(conn, told), "the last delivery", seconds=PATIENCE_SECONDS)
         waker.close()
     return _waited(conn, told)
 
 
-def _is_pending(conn: Connection) -> bool:
-    return conn.execute("select from deliveries where status = 'pending' limit 1").fetchone() is not None
+def _is_pending(conn: Connection, told: dict[str, float]) -> bool:
+    query = "select from deliveries where status = 'pending' and payment_id = any(%s::uuid[]) limit 1"
+    return conn.execute(query, [list(told)]).fetchone() is not None
 
 
 def _waited(conn: Connection, told: dict[str, float]) -> list[float]:

@@ -13,6 +13,7 @@ import pytest
 from app.config import ROOT
 from tests.bench.arena import HOME
 from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.readme import PROMISED, section
 
 PAYMENTS = 20
 
@@ -90,6 +91,21 @@ def test_nothing_is_left_running(found: dict[str, Any]) -> None:
     assert not home.exists()
     processes = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
     assert [line for path in processes if str(home) in (line := _command_line(path))] == []
+
+
+def test_the_readme_tells_every_promise_and_which_is_missed() -> None:
+    ratios = {key: aim for _, key, _, aim, _ in PROMISED} | {"ack_p99_ms": 26, "web_mb": 121}
+    del ratios["growth_trace"]
+    rows = [
+        row for row in section({"ratios": ratios, "results": {}}, "bin/bench", "a machine").splitlines() if "|" in row
+    ]
+    assert len(rows) == 2 + len(PROMISED)
+    told = {what: next(row for row in rows if row.startswith(f"| {what} |")) for what, *_ in PROMISED}
+    missed = [what for what, row in told.items() if "missed" in row]
+    assert missed == ["webhook acknowledgement, p99 at 200/s, ms", "memory of one web process, MB"]
+    assert [what for what, row in told.items() if "not measured" in row] == [
+        "trace in a large database against a small one"
+    ]
 
 
 def test_percentiles_are_measured_values() -> None:

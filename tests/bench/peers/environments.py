@@ -17,14 +17,14 @@ OURS, STOCK, PGQUEUER, GRAPHILE = "ours", "stock", "pgqueuer", "graphile"
 STOCK_CONCURRENCY = 10
 # What a queue's own enqueue is, in place of ours; as the superuser's, because the fan-out runs as the owner of postbox.
 ENQUEUE = {
-    PGQUEUER: "insert into pgqueuer (priority, status, entrypoint, payload) values (0, 'queued', {lane},"
+    PGQUEUER: "insert into public.pgqueuer (priority, status, entrypoint, payload) values (0, 'queued', {lane},"
     " convert_to(jsonb_build_object('merchant_id', {merchant}, 'event_id', {event})::text, 'UTF8')) returning id",
     GRAPHILE: "select (graphile_worker.add_job({lane},"
     " json_build_object('merchant_id', {merchant}, 'event_id', {event}))).id",
 }
 # Where its jobs are: locked, nobody fetches any.
 TABLE = {
-    OURS: "procrastinate_jobs", STOCK: "procrastinate_jobs", PGQUEUER: "pgqueuer",
+    OURS: "procrastinate_jobs", STOCK: "procrastinate_jobs", PGQUEUER: "public.pgqueuer",
     GRAPHILE: "graphile_worker._private_jobs",
 }  # fmt: skip
 

@@ -4,7 +4,7 @@
 create function bench_step(p_merchant_ids uuid[], p_payment_ids uuid[]) returns void
   language sql volatile
 as $$
-  update payments p set state = 'confirmed', amount_captured = p.amount, provider_rank = 60
+  update payments p set state = 'authorized', amount_authorized = p.amount, provider_rank = 50
   from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
   where p.merchant_id = w.merchant_id and p.id = w.payment_id and p.state = 'submitted'
 $$;
@@ -78,4 +78,4 @@ end $$;
 
 delete from subscriptions;
 insert into subscriptions (topic, handler, lane)
-values ('payment.provider_submitted', 'bench_step', 'local'), ('payment.confirmed', 'bench_next', 'remote');
+values ('payment.provider_submitted', 'bench_step', 'local'), ('payment.authorized', 'bench_next', 'remote');

@@ -14,7 +14,7 @@ BATCH = 100
 
 
 async def main() -> None:
-    settings = {"search_path": "postbox,procrastinate,public"}
+    settings = {"search_path": "public,postbox,procrastinate"}
     queue_pool = await asyncpg.create_pool(os.environ["PEER_URL"], min_size=4, max_size=4, server_settings=settings)
     work_pool = await asyncpg.create_pool(
         os.environ["PEER_URL"], min_size=CONNECTIONS, max_size=CONNECTIONS, server_settings=settings

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.errors import Invalid
+from app.model.children import plan_dispute
 from app.model.snapshot import DisputeStatus, RefundStatus
 from app.providers.protocol import Step
 from app.providers.stripe.children import DISPUTE_STATUS, read_dispute, read_refund
@@ -92,6 +93,16 @@ def test_a_dispute_is_read_with_its_lines_oldest_first() -> None:
     assert (seen.status, seen.amount, [fact.gross for fact in seen.facts]) == (DisputeStatus.OPEN, 600, [-600, 600])
     assert seen.evidence_due_at == datetime.fromtimestamp(THEN + 9, UTC)
     assert not seen.appealed
+
+
+@pytest.mark.parametrize("taken, back", [("txn_1", "txn_2"), ("txn_2", "txn_1")])
+def test_what_is_withdrawn_and_brought_back_in_one_second_is_withdrawn_first(taken: str, back: str) -> None:
+    """Their references say nothing about which came first."""
+    seen = read_dispute(
+        dispute(status="won", balance_transactions=[line(back, 600), line(taken, -600)]), payment_ref="pi_1"
+    )
+    assert [fact.gross for fact in seen.facts] == [-600, 600]
+    assert plan_dispute(None, seen, known=frozenset())[-1].withdrawn == 0
 
 
 @pytest.mark.parametrize("status", [*DISPUTE_STATUS, "teleported"])

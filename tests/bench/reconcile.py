@@ -1,10 +1,11 @@
-"""The nightly three-way: payments compared per second, and what ten times as many payments change about it."""
+"""The nightly three-way: payments compared per second, and what a hundred times as many payments change about it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,8 @@ from tests.fixtures.database import Clone
 from tests.reconciliation.comparing import met
 
 MERCHANTS = 10
-# Each size is so many times the last; the last is the one whose growth is told.
-GROWTH = (1, 10)
+# So many times the payments asked for: 10,000, 100,000 and 1,000,000 unless told.
+GROWTH = (1, 10, 100)
 LONGEST_SECONDS = 3_600.0
 FILLED = ("payments", "events", "provider_transactions", "ledger_entries", "ledger_lines")
 
@@ -68,27 +69,37 @@ FILL = (
 
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Compare every payment of a night, for this many payments and for ten times as many."""
+    """Compare every payment of a night, for this many payments, ten times and a hundred times as many."""
     series = {size: Series(f"a night of {payments * size:,} payments", "payments/s") for size in GROWTH}
     for size, one in series.items():
         with arena.database() as filled:
-            progress(f"filling {payments * size:,} payments")
+            began = time.monotonic()
             fill(filled, payments * size)
             filled.close()
+            progress(f"filled {payments * size:,} payments in {time.monotonic() - began:.0f} s")
             for repeat in range(1, repeats + 1):
                 with arena.database(filled.name) as database:
                     told = night(arena, database)
                 one.rates.append(payments * size / told["seconds"])
                 one.note("memory_mb", told["memory_mb"])
                 progress(f"repeat {repeat} of {repeats}: {one.rates[-1]:,.0f} payments/s, {told['memory_mb']} MB")
-    smallest, largest = series[GROWTH[0]], series[GROWTH[-1]]
+    least, ten, hundred = (series[size] for size in GROWTH)
     return {
         "payments": payments,
         "variants": [one.summary() for one in series.values()],
-        "ratios": {"reconcile_at_ten_times": ratio(largest, smallest)},
+        "ratios": {
+            "reconcile_at_ten_times": ratio(ten, least),
+            "reconcile_at_a_hundred_times": ratio(hundred, least),
+            "night_memory_at_a_hundred_times": round(_memory(hundred) / _memory(least), 2),
+        },
         "violations": 0,
         "note": "settled payments, filled in by plain INSERT; a night flags nothing; at a ratio of 1 it grows linearly",
     }
+
+
+def _memory(series: Series) -> float:
+    """What the process that compared held at most."""
+    return max(series.samples["memory_mb"])
 
 
 def fill(database: Clone, payments: int) -> None:

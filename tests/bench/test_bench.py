@@ -55,7 +55,7 @@ def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
         ("deliver", 4, {"start_p95_ms", "deliver_vs_stock", "deliver_vs_pgbench", "stock_vs_pgbench",
                         "deliver_vs_stock_by_cpu", "deliver_vs_pgbench_by_cpu"}),
         ("e2e", 9, {"e2e_vs_stock", "e2e_vs_pgbench"}),
-        ("reconcile", 2, {"reconcile_at_ten_times"}),
+        ("reconcile", 3, {"reconcile_at_ten_times", "reconcile_at_a_hundred_times", "night_memory_at_a_hundred_times"}),
     ],
 )  # fmt: skip
 def test_every_variant_has_its_numbers_and_the_check_is_clean(

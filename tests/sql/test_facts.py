@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.db import Tx
 from tests import factories
 from tests.factories import Connection
 from tests.sql.edges import EDGES
@@ -87,6 +88,76 @@ def test_a_state_that_the_facts_do_not_say_is_refused(conn: Connection, way: str
     with pytest.raises(factories.psycopg.Error) as refused, factories.acting(conn, "worker"), conn.transaction():
         factories.update_payment(conn, p, state=wrong)
     assert refused.value.diag.constraint_name == "payments_state_follows_the_facts"
+
+
+# What becomes of a refund of so much, of a dispute that took so much, and of the charge's own money.
+REFUND_WAYS = (("pending",), ("pending", "succeeded"), ("pending", "failed"), ("pending", "succeeded", "failed"))
+DISPUTE_WAYS = (("taken",), ("taken", "lost"), ("taken", "won", "back"), ("taken", "lost", "won", "back"))
+CHILDREN = st.lists(
+    st.tuples(st.just("refund"), st.sampled_from(REFUND_WAYS), st.sampled_from([300, 400, 1_000]))
+    | st.tuples(st.just("dispute"), st.sampled_from(DISPUTE_WAYS), st.sampled_from([500, 1_000])),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+class Child:
+    """One refund or dispute, on the way that was drawn for it."""
+
+    def __init__(self, conn: Connection, p: dict[str, Any], kind: str, way: tuple[str, ...], amount: int) -> None:
+        self.conn, self.kind, self.way, self.amount = conn, kind, list(way), amount
+        self.state, self.held = "", 0
+        make = factories.refund if kind == "refund" else factories.dispute
+        self.row = make(conn, p, **({"amount": amount} if kind == "refund" else {}))
+
+    def go(self) -> None:
+        """One step, in the database and in plain Python."""
+        step = self.way.pop(0)
+        if self.kind == "refund":
+            self.state, self.row = step, factories.advance_refund(self.conn, self.row, step)
+            return
+        self.state = step if step in ("won", "lost") else self.state
+        self.held = {"taken": self.amount, "back": 0}.get(step, self.held)
+        with factories.acting(self.conn, "worker"):
+            self.conn.execute(
+                "update disputes set state = %s, amount_withdrawn = %s where id = %s",
+                [self.state or "open", self.held, self.row["id"]],
+            )
+
+
+def sums(children: list[Child], *, settled: bool) -> Facts:
+    refunded = sum(c.amount for c in children if c.kind == "refund" and c.state == "succeeded")
+    lost = sum(c.held for c in children if c.state == "lost")
+    disputed = sum(c.held for c in children) - lost
+    of = {"method": "card", "captured": CAPTURED, "settled": settled, "returned": False}
+    return of | {"refunded": refunded, "disputed": disputed, "lost": lost}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=CHILDREN, data=st.data())
+def test_children_that_change_in_any_order_and_are_told_again_leave_the_state_of_their_sums(
+    conn: Connection, drawn: list[Any], data: st.DataObject
+) -> None:
+    with conn.transaction(force_rollback=True):
+        p = factories.payment(conn, "confirmed", amount=CAPTURED)
+        children = [Child(conn, p, *each) for each in drawn]
+        steps: list[Child | None] = [child for child in children for _ in child.way]
+        settled = False
+        # None: the charge's money becomes available
+        for step in data.draw(st.permutations([*steps, None])):
+            settled = settled or step is None
+            if step is not None:
+                step.go()
+            for _ in range(data.draw(st.integers(1, 2))):
+                assert followed(conn, p, settles=step is None) == plain_state(sums(children, settled=settled))
+
+
+def followed(conn: Connection, p: dict[str, Any], *, settles: bool) -> str:
+    """The state of the payment once it follows its children."""
+    with factories.acting(conn, "worker"):
+        Tx(conn).one("payments.follow_facts", merchant_id=p["merchant_id"], payment_id=p["id"], settles=settles)
+    row = conn.execute("select state from payments where id = %(id)s", p).fetchone()
+    assert row is not None
+    return str(row["state"])
 
 
 def test_the_children_of_a_payment_add_up_to_its_facts(conn: Connection) -> None:

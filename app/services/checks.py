@@ -80,16 +80,16 @@ def violations(
     """
     found = []
     timing = timing or Timing()
-    for name in INVARIANTS:
-        rows = tx.all(
-            f"checks.{name}",
-            payment_id=payment_id,
-            quiesced=quiesced,
-            grace=0.0 if quiesced else grace(timing),
-            clearing_grace=clearing_grace(timing),
-            silence=timing.silence,
-            limit=ROWS_PER_INVARIANT,
-        )
+    answers = tx.each(
+        [f"checks.{name}" for name in INVARIANTS],
+        payment_id=payment_id,
+        quiesced=quiesced,
+        grace=0.0 if quiesced else grace(timing),
+        clearing_grace=clearing_grace(timing),
+        silence=timing.silence,
+        limit=ROWS_PER_INVARIANT,
+    )
+    for name, rows in zip(INVARIANTS, answers, strict=True):
         found += [
             Violation(name, str(r["merchant_id"]), r["payment_id"] and str(r["payment_id"]), r["detail"]) for r in rows
         ]

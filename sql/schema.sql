@@ -112,6 +112,7 @@ CREATE TABLE postbox.payments (
     statement_descriptor text,
     retry_of uuid,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    method_last4 text,
     CONSTRAINT payments_amount_is_positive CHECK (((amount > 0) AND (amount <= '9007199254740991'::bigint))),
     CONSTRAINT payments_authorizes_something CHECK ((amount_authorized > 0)),
     CONSTRAINT payments_cancel_reason_iff_canceled CHECK (((state = 'canceled'::text) = (cancel_reason IS NOT NULL))),
@@ -155,6 +156,8 @@ COMMENT ON COLUMN postbox.payments.money_after_final_at IS 'Set once when captur
 COMMENT ON COLUMN postbox.payments.provider_rank IS 'The highest rank of a provider snapshot applied so far; lower ones are stale.';
 
 COMMENT ON COLUMN postbox.payments.observed_version IS 'Rises with every applied snapshot; a fetch that started before the last one is repeated.';
+
+COMMENT ON COLUMN postbox.payments.method_last4 IS 'The last four digits of the card or account, once the provider has told them; never more of it.';
 
 CREATE FUNCTION postbox.adopt_payment(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) RETURNS postbox.payments
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1963,7 +1966,7 @@ begin
     if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
          new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
          new.next_action_type, new.next_action_url, new.action_expires_at,
-         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee) > 0
+         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee, new.method_last4) > 0
        or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
            new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then
       raise exception 'a payment begins without facts' using errcode = 'PB001';
@@ -2000,6 +2003,7 @@ begin
      or (old.confirmed_at is not null and new.confirmed_at is distinct from old.confirmed_at)
      or (old.settled_at is not null and new.settled_at is distinct from old.settled_at)
      or (old.fee is not null and new.fee is distinct from old.fee)
+     or (old.method_last4 is not null and new.method_last4 is distinct from old.method_last4)
      or (old.money_after_final_at is not null and new.money_after_final_at is distinct from old.money_after_final_at) then
     raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
   end if;
@@ -5471,6 +5475,9 @@ ALTER TABLE postbox.payments
 
 ALTER TABLE postbox.payments
     ADD CONSTRAINT payments_fee_only_once_confirmed CHECK (((fee IS NULL) OR (confirmed_at IS NOT NULL))) NOT VALID;
+
+ALTER TABLE postbox.payments
+    ADD CONSTRAINT payments_last4_is_four_digits CHECK ((method_last4 ~ '^[0-9]{4}$'::text)) NOT VALID;
 
 ALTER TABLE ONLY postbox.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (merchant_id, id);

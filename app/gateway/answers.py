@@ -72,6 +72,8 @@ def count(example: int) -> fields.Integer:
 
 class PaymentMethod(Answer):
     type = one_of("card", "us_bank_account", "ach")
+    # once the provider has told it
+    last4 = text("4242", null=True)
 
 
 class NextAction(Answer):
@@ -101,6 +103,8 @@ class Payment(Answer):
     amount_refunded = minor_units(0)
     amount_disputed = minor_units(0)
     amount_lost = minor_units(0)
+    # ours, once it is confirmed
+    fee = minor_units(None, null=True)
     method = fields.Nested(PaymentMethod)
     capture_method = one_of("automatic", "manual")
     reference = text("order-1", null=True)

@@ -123,6 +123,7 @@ class Snapshot:
     amount_captured: int = 0
     amount_authorized: int | None = None
     charge_ref: str | None = None
+    method_last4: str | None = None  # four digits
     capture_before: datetime | None = None
     next_action: NextAction | None = None
     action_taken: bool = False  # the payer was challenged, even if we never saw it pending

@@ -122,6 +122,7 @@ def _close(tx: Tx, payment: dict[str, Any], state: State, snapshot: Snapshot, ti
         settles=settles,
         provider_ref=snapshot.ref,
         latest_charge_ref=snapshot.charge_ref,
+        method_last4=snapshot.method_last4,
         rank=snapshot.rank,
         look=look,
         wait=wait,

@@ -27,7 +27,7 @@ begin
     if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
          new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
          new.next_action_type, new.next_action_url, new.action_expires_at,
-         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee) > 0
+         new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee, new.method_last4) > 0
        or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
            new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then
       raise exception 'a payment begins without facts' using errcode = 'PB001';
@@ -64,6 +64,7 @@ begin
      or (old.confirmed_at is not null and new.confirmed_at is distinct from old.confirmed_at)
      or (old.settled_at is not null and new.settled_at is distinct from old.settled_at)
      or (old.fee is not null and new.fee is distinct from old.fee)
+     or (old.method_last4 is not null and new.method_last4 is distinct from old.method_last4)
      or (old.money_after_final_at is not null and new.money_after_final_at is distinct from old.money_after_final_at) then
     raise exception 'a fact that is set stays as it is' using errcode = 'PB004';
   end if;

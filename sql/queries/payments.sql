@@ -50,6 +50,7 @@ update payments set
   settled_at = case when %(settles)s then coalesce(settled_at, clock_timestamp()) else settled_at end,
   provider_ref = coalesce(provider_ref, %(provider_ref)s),
   latest_charge_ref = coalesce(%(latest_charge_ref)s, latest_charge_ref),
+  method_last4 = coalesce(method_last4, %(method_last4)s),
   provider_rank = greatest(provider_rank, %(rank)s),
   observed_version = observed_version + 1,
   observe_at = case %(look)s

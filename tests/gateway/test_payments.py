@@ -22,6 +22,19 @@ def test_a_payment_is_accepted_and_shown_as_accepted(api):
     assert api.get(f"/v1/payments/{made['id']}").get_json() == made
 
 
+def test_what_a_payment_costs_and_what_it_was_paid_with_are_shown_once_they_are_known(api, sql, payment_in):
+    with factories.acting(sql, "operator"):
+        sql.execute("insert into fee_schedules (name, version, bps, effective_at) values ('one', 1, 100, '2020-01-01')")
+        sql.execute("update merchants set fee_schedule = 'one' where id = %s", [api.merchant_id])
+    row, name = payment_in("confirmed")
+    shown = api.get(f"/v1/payments/{name}").get_json()
+    assert (shown["fee"], shown["method"]) == (None, {"type": "card", "last4": None})
+    with factories.acting(sql, "worker"):
+        factories.update_payment(sql, row, fee=10, method_last4="4242")
+    shown = api.get(f"/v1/payments/{name}").get_json()
+    assert (shown["fee"], shown["method"]) == (10, {"type": "card", "last4": "4242"})
+
+
 def test_key_payment_audit_event_delivery_and_job_are_one_transaction(api, sql):
     api.create()
     xids = sql.execute("""

@@ -22,7 +22,7 @@ def make(hand: Hand, **columns: object) -> dict:
 def test_a_card_payment_is_settled_and_tells_the_four_events_of_the_spine(hand: Hand, sandbox) -> None:
     payment = make(hand)
     settled = hand.settle(payment["id"])
-    assert settled["state"] == "settled"
+    assert (settled["state"], settled["method_last4"]) == ("settled", "4242")
     assert hand.topics(payment["id"]) == SPINE
     assert sandbox.ledger(payment_id=str(payment["id"]))["summary"]["captured"] == {"usd": payment["amount"]}
     assert [row["step"] for row in hand.calls()][:2] == ["create", "confirm"]

@@ -161,6 +161,22 @@ def test_an_authorization_tells_how_much_is_held_and_until_when(intent, charge):
     assert snapshot.facts == ()
 
 
+@pytest.mark.parametrize(
+    "details, last4",
+    [
+        ({"type": "card", "card": {"last4": "4242"}}, "4242"),
+        ({"type": "us_bank_account", "us_bank_account": {"last4": "6789", "bank_name": "STRIPE TEST BANK"}}, "6789"),
+        ({"type": "card", "card": {"last4": "4242424242424242"}}, None),
+        ({"type": "card", "card": {"last4": None}}, None),
+        ({"type": "link", "link": None}, None),
+        (None, None),
+    ],
+)
+def test_of_a_card_or_account_no_more_is_read_than_its_last_four_digits(intent, charge, details, last4):
+    read = read_payment_intent(intent(latest_charge=charge(payment_method_details=details)), account="default")
+    assert read.method_last4 == last4
+
+
 def test_a_declined_charge_authorized_nothing(intent, charge):
     declined = charge(status="failed", balance_transaction=None)
     snapshot = read(intent(status="requires_payment_method", last_payment_error=DECLINE, latest_charge=declined))

@@ -40,7 +40,7 @@ def test_a_payment_begins_as_initiated(conn: Connection, owner_may_be_anyone: No
         ("provider_rank", 50), ("observed_version", 7), ("capture_before", "now"), ("action_expires_at", "now"),
         ("failure_code", "x"), ("cancel_reason", "requested"), ("next_action_type", "x"), ("next_action_url", "x"),
         ("failure_message", "x"), ("failure_retryable", True), ("observe_at", "now"),
-        ("return_window_ends_on", "today"),
+        ("return_window_ends_on", "today"), ("method_last4", "4242"),
     ],
 )  # fmt: skip
 def test_a_payment_begins_without_facts(conn: Connection, owner_may_be_anyone: None, column: str, value: Any) -> None:
@@ -106,7 +106,7 @@ def test_what_a_payment_is_never_changes(conn: Connection, column: str, role: st
 
 SET_ONCE: dict[str, Any] = {
     "provider_ref": "pi_other", "amount_authorized": 1, "submitted_at": "yesterday", "confirmed_at": "yesterday",
-    "settled_at": "yesterday", "money_after_final_at": "yesterday",
+    "settled_at": "yesterday", "money_after_final_at": "yesterday", "method_last4": "0000",
 }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def payment_with_every_fact(conn: Connection) -> Row:
     for state in ("confirmed", "settled"):
         p = factories.advance(conn, p, state)
     with factories.acting(conn, "worker"):
-        return factories.update_payment(conn, p, money_after_final_at="now")
+        return factories.update_payment(conn, p, money_after_final_at="now", method_last4="4242")
 
 
 @pytest.mark.parametrize("column", SET_ONCE)

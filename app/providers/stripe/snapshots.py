@@ -43,6 +43,7 @@ NEXT_ACTION = {
 }
 PAYER_WAS_CHALLENGED = frozenset({"payment_intent_authentication_failure"})
 
+_FOUR_DIGITS = re.compile(r"[0-9]{4}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -72,6 +73,7 @@ def read_payment_intent(intent: object, *, account: str) -> Snapshot:
         # a declined charge authorized nothing
         amount_authorized=amount_of(charge, "amount", currency) if charge.get("status") == "succeeded" else None,
         charge_ref=charge_ref,
+        method_last4=_last4(charge),
         capture_before=time_of(card, "capture_before"),
         next_action=_next_action(body) if status is ProviderStatus.ACTION_REQUIRED else None,
         action_taken=(optional(card, "three_d_secure") or {}).get("authentication_flow") == "challenge"
@@ -156,6 +158,14 @@ def _cancel_reason(body: Json) -> str:
 def _message(error: Json) -> str | None:
     message = error.get("message")
     return redact_text(message) if isinstance(message, str) else None
+
+
+def _last4(charge: Json) -> str | None:
+    """Of the card or account that was charged, whatever kind it is."""
+    details = optional(charge, "payment_method_details") or {}
+    kind = details.get("type")
+    last4 = (optional(details, kind) or {}).get("last4") if isinstance(kind, str) else None
+    return last4 if isinstance(last4, str) and _FOUR_DIGITS.fullmatch(last4) else None
 
 
 def _card_of(charge: Json) -> Json:

@@ -6,9 +6,9 @@ from flask.testing import FlaskClient
 
 from tests.contract.fields import Callers, bearer, signature
 from tests.gateway.conftest import api, app, login, sql
-from tests.gateway.ops.conftest import ORIGIN, desk, edge
+from tests.gateway.ops.conftest import ORIGIN, desk, edge, settings
 
-__all__ = ["api", "app", "desk", "edge", "login", "sql"]
+__all__ = ["api", "app", "desk", "edge", "login", "settings", "sql"]
 
 
 @pytest.fixture

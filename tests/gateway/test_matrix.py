@@ -19,7 +19,7 @@ from tests import factories
 from tests.contract.seed import seed
 from tests.gateway.conftest import Api
 from tests.gateway.documented import document
-from tests.gateway.ops.conftest import desk, edge  # noqa: F401 (fixtures)
+from tests.gateway.ops.conftest import desk, edge, settings  # noqa: F401 (fixtures)
 
 # How a merchant gets an object of the kind that a path parameter names, as the id that the API shows. A parameter that
 # is new has to say so here.
@@ -177,9 +177,8 @@ OPS = [(method, path, operation) for method, path, operation in operations("/ops
 
 @pytest.mark.parametrize("role", [role.value for role in OperatorRole])
 def test_an_operator_without_the_right_learns_nothing_of_any_id(sql, desk, merchants, role):  # noqa: F811
-    person = desk(role)
-    rights = {right.value for right in RIGHTS[OperatorRole(role)]}
     existing = [seed(sql, api.merchant_id) for api in merchants]
+    person, rights = desk(role), {right.value for right in RIGHTS[OperatorRole(role)]}
     for method, path, operation in OPS:
         (name,) = named(operation, "path")
         (needed,) = (scopes for scheme in operation["security"] for scopes in scheme.values())

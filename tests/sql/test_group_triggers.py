@@ -62,3 +62,37 @@ def left_by(conn: Connection, step: str, groups: list[list[Row]]) -> dict[str, A
             conn.execute(f"update payments p set {step} where id = any(%s)", [[p["id"] for p in group]])
         conn.execute("select set_config('postbox.causations', '', true), set_config('role', 'none', true)")
         return {row["what"]: row["rows"] for row in conn.execute(LEFT).fetchall()}
+
+
+EDGE = "state = 'confirmed', amount_captured = amount, provider_rank = 60"
+MINE = "where id = %(id)s"
+ON = "set_config('postbox.causations', jsonb_build_object(id, 'c')::text, true)"
+OFF = "set_config('postbox.causations', '', true)"
+WAYS = {
+    "update from": f"update payments p set {EDGE} from (values (%(id)s::uuid)) w (id) where p.id = w.id",
+    "merge": "merge into payments p using (values (%(id)s::uuid)) w (id) on p.id = w.id"
+    f" when matched then update set {EDGE}",
+    "within another": f"with moved as (update payments p set {EDGE} {MINE} returning id) select id from moved",
+    "switched on while it runs": f"update payments p set {EDGE} {MINE} and {ON} is not null",
+    "switched off while it runs": f"update payments p set {EDGE} {MINE} returning {OFF}",
+    "switched on and off": f"update payments p set {EDGE} {MINE} and {ON} is not null returning {OFF}",
+}
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_whoever_switches_a_group_on_or_off_is_audited_and_told_once(
+    conn: Connection, way: str, is_group: bool
+) -> None:
+    payment = factories.payment(conn, "submitted")
+    with factories.acting(conn, "worker", actor_id="switching"):
+        if is_group:
+            conn.execute("select set_config('postbox.causations', %s, true)", [json.dumps({str(payment["id"]): "c"})])
+        conn.execute(WAYS[way].encode(), {"id": payment["id"]})
+    entries = conn.execute("select count(*) as n from audit_log where actor_id = 'switching'").fetchone()
+    events = conn.execute(
+        "select count(*) as n from events e where payment_id = %s and topic = 'payment.confirmed' and exists ("
+        " select from deliveries d where d.event_id = e.id and d.job_id is not null)",
+        [payment["id"]],
+    ).fetchone()
+    assert (entries, events) == ({"n": 1}, {"n": 1})

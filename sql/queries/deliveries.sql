@@ -124,13 +124,14 @@ order by shares.turn
 limit %(limit)s;
 
 -- name: lock_one
--- The carrier's own delivery, if it still names this job; another runs it otherwise.
+-- The carrier's own delivery, if it still names this job; another has run it otherwise. It waits for the lock: a group that
+-- found the job taken has locked the delivery all the same, and whoever left it then would end the only job it has.
 select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
   exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused
 from deliveries d
 where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
   and d.status = 'pending' and d.job_id = %(job_id)s
-for update skip locked;
+for update;
 
 -- name: lock_again
 -- The same deliveries once more, for a rerun in halves; what changed meanwhile is left out.

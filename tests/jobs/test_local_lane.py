@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from jobs.turn import Turn
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
+from tests.jobs.processes import until
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 HANDLER = "test_books"
@@ -229,3 +231,23 @@ def test_the_contents_of_a_refused_row_are_neither_kept_nor_logged(
     assert "in tells" in failure["traceback"], "the traceback names the handler's own line"
     assert IBAN not in failure["message"] + failure["traceback"] + str(lines)
     assert failure["traceback"] in [line.get("exception") for line in lines], "the log says what is kept"
+
+
+def test_a_carrier_waits_for_its_own_delivery_and_never_ends_its_only_job(hand: Hand, database: Clone) -> None:
+    payment = factories.payment(hand.connection, "submitted")
+    another = database.connect(admin=True, autocommit=False)
+    # as a group does that looks for siblings and then finds the job of this one taken
+    another.execute("select from deliveries where lane = 'local' and payment_id = %s for update", [payment["id"]])
+    with ThreadPoolExecutor(1) as pool:
+        carrier = pool.submit(hand.run_one, "local")
+        until(lambda: hand_waits(database) or carrier.done(), "the carrier to wait for the lock")
+        assert not carrier.done()
+        another.commit()
+        assert carrier.result()
+    pending = "select handler from deliveries where lane = 'local' and status = 'pending' and payment_id = %s"
+    assert another.execute(pending, [payment["id"]]).fetchall() == []
+
+
+def hand_waits(database: Clone) -> bool:
+    waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return database.connect(admin=True).execute(waiting).fetchone() is not None

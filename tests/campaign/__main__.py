@@ -26,6 +26,7 @@ class Campaign:
 
 MONEY = "tests/jobs/test_money_interleavings.py"
 CAMPAIGNS = {
+    "steps": Campaign("tests/jobs/test_interleavings.py", "random", 5_000, "POSTBOX_ORDERS", "POSTBOX_ORDERS_SEED"),
     "orders": Campaign(MONEY, "random", 5_000, "POSTBOX_MONEY_ORDERS", "POSTBOX_MONEY_SEED"),
     "lives": Campaign(MONEY, "random", 20_000, "POSTBOX_MONEY_ORDERS", "POSTBOX_MONEY_SEED"),
     "machine": Campaign("tests/machine/test_money_machine.py", "", 2_000, "POSTBOX_MACHINE_EXAMPLES"),
@@ -39,7 +40,7 @@ CAMPAIGNS = {
 @click.option("--seed", type=int, default=1, show_default=True, help="The first seed; a failure names its own.")
 @click.option("--processes", "-n", type=click.IntRange(min=0), default=2, show_default=True)
 def campaign(name: str, count: int | None, seed: int, processes: int) -> None:
-    """Orders and lives of one payment, any sequence of anything on many, or damage to the books of thousands."""
+    """Steps, orders and lives of one payment, any sequence of anything on many, or damage to the books of thousands."""
     chosen = CAMPAIGNS[name]
     env = {**os.environ, "PYTHONPATH": str(ROOT), chosen.counted_by: str(count or chosen.count)}
     if chosen.seeded_by:

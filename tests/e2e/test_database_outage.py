@@ -28,6 +28,8 @@ TIME_SCALE = 0.05
 CLIENTS = 3
 OUTAGES = 2
 PAYMENTS_BETWEEN = 25
+# Some hundred payments settle by the clock; how many were made in the outages, and how busy the machine is, is chance.
+SETTLING = 240
 BODY = {"amount": 1_000, "currency": "usd", "method": {"type": "card", "token": "pm_card_visa"}}
 BODY |= {"return_url": "https://shop.example/back"}
 
@@ -95,7 +97,7 @@ def test_no_acknowledged_payment_is_lost_and_all_serve_again_without_a_hand(here
     until(
         lambda: set(here.states()) == {"settled"} and not here.pending(),
         lambda: f"{here.states()} {here.pending()}\n{here.tail()}",
-        seconds=60,
+        seconds=SETTLING,
     )
     kept = {f"pay_{row['id'].hex}" for row in here.all("select id from payments")}
     assert set(acknowledged) <= kept

@@ -1,7 +1,7 @@
 """Arrival order does not matter: the steps of every provider change in every order give one state and one story.
 
-`POSTBOX_ORDERS` is the number of random orders (5,000 by default) and `POSTBOX_ORDERS_SEED` the first seed; a failure
-names its own. `POSTBOX_CHANGES` is how long the histories are that are put into every order (4 by default).
+`POSTBOX_ORDERS` is the number of random orders (1,500 by default; `bin/campaign steps` runs 5,000) and
+`POSTBOX_ORDERS_SEED` the first seed; a failure names its own. `POSTBOX_CHANGES` is how long the histories are that are put into every order (4 by default).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.jobs.provider_history import FIRST, Change, History, all_histories, t
 C = Change
 KINDS = list(FIRST)
 LONGEST = int(os.environ.get("POSTBOX_CHANGES", "4"))
-ORDERS = int(os.environ.get("POSTBOX_ORDERS", "5000"))
+ORDERS = int(os.environ.get("POSTBOX_ORDERS", "1500"))
 FIRST_SEED = int(os.environ.get("POSTBOX_ORDERS_SEED", "1"))
 # Random orders run in parts, so that test processes share them.
 PARTS = 10

@@ -1,6 +1,6 @@
 """Arrival order does not matter after the confirmation either: refunds and disputes in every order end the same.
 
-`POSTBOX_MONEY_ORDERS` is the number of random orders (1,000 by default) and `POSTBOX_MONEY_SEED` the first seed; a
+`POSTBOX_MONEY_ORDERS` is the number of random orders (300 by default) and `POSTBOX_MONEY_SEED` the first seed; a
 failure names its own. Each is a random life too, whose books end with clearing at zero and nothing in pending:
 `bin/campaign orders` runs 5,000 and `bin/campaign lives` 20,000 of them.
 `POSTBOX_MONEY_CHANGES` is how long the histories are that are put into every order (4).
@@ -23,7 +23,7 @@ from tests.jobs.observed import Remembered
 
 C = Change
 LONGEST = int(os.environ.get("POSTBOX_MONEY_CHANGES", "4"))
-ORDERS = int(os.environ.get("POSTBOX_MONEY_ORDERS", "1000"))
+ORDERS = int(os.environ.get("POSTBOX_MONEY_ORDERS", "300"))
 FIRST_SEED = int(os.environ.get("POSTBOX_MONEY_SEED", "1"))
 # Random orders run in parts, so that test processes share them.
 PARTS = 10

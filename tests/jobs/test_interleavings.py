@@ -1,7 +1,8 @@
 """Arrival order does not matter: the steps of every provider change in every order give one state and one story.
 
 `POSTBOX_ORDERS` is the number of random orders (1,500 by default; `bin/campaign steps` runs 5,000) and
-`POSTBOX_ORDERS_SEED` the first seed; a failure names its own. `POSTBOX_CHANGES` is how long the histories are that are put into every order (4 by default).
+`POSTBOX_ORDERS_SEED` the first seed; a failure names its own. `POSTBOX_CHANGES` is how long the histories are that are
+put into every order (4 by default).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from app.services import discrepancies as service
 from cli.identity import DISCREPANCY_ID, PAYMENT_ID
 from cli.render import age, money, print_facts, print_json, print_rows
 from cli.session import Session, json_option, reason_option, with_session
+from cli.signed_in import act_signed_in
 
 # Exit code while a critical one is open.
 CRITICAL = 3
@@ -106,9 +107,9 @@ def resolve(session: Session, identity: UUID, code: str, reason: str, as_json: b
 def write_off(session: Session, identity: UUID, reason: str, as_json: bool) -> None:
     """Book what clearing holds of it as a loss (J11).
 
-    The first operator asks; within a day a second one, who is not the first, runs the same command and posts it.
+    Who may propose asks; within a day another, who may decide, runs the same command and posts it. Both sign in.
     """
-    row = session.act(lambda tx: service.write_off(tx, identity, reason=reason), reason=reason)
+    row = act_signed_in(session, lambda tx, _: service.write_off(tx, identity, reason=reason), reason=reason)
     if row["status"] == "written_off":
         entry = public_id.show(public_id.ENTRY, row["resolution_entry_id"])
         _tell(row, f"written off by {entry}, asked by {row['resolved_by']}, approved by {row['approved_by']}", as_json)

@@ -11,6 +11,7 @@ from app.services import merchants as service
 from cli.merchant_payouts import amount_options
 from cli.render import money, print_facts, print_json, print_rows, text
 from cli.session import Session, json_option, reason_option, with_session
+from cli.signed_in import act_signed_in
 
 OWING = {"merchant_id": "Id", "merchant": "Merchant", "owes": "Owes", "updated_at": "Since (UTC)"}
 
@@ -69,9 +70,10 @@ def owing(session: Session, limit: int, as_json: bool) -> None:
 def write_off(session: Session, merchant: UUID, amount: int, currency: str, reason: str, as_json: bool) -> None:
     """Propose to take what MERCHANT owes us as lost (J11); another person approves it: postbox proposals approve."""
     timing = session.settings.timing
-    row = session.act(
-        lambda tx: proposals.propose_write_off(
-            tx, merchant, amount=amount, currency=currency, by=session.operator, reason=reason, timing=timing
+    row = act_signed_in(
+        session,
+        lambda tx, person: proposals.propose_write_off(
+            tx, merchant, amount=amount, currency=currency, by=person.name, reason=reason, timing=timing
         ),
         reason=reason,
     )

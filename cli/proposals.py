@@ -9,8 +9,10 @@ import click
 
 from app.db.pool import Row, Tx
 from app.services import proposals as service
+from app.services.sign_in import Person
 from cli.render import print_facts, print_json, print_rows
 from cli.session import Session, json_option, reason_option, with_session
+from cli.signed_in import act_signed_in
 
 COLUMNS = {"id": "Proposal", "act": "Act", "status": "Status", "payment_id": "Payment", "parameters": "What exactly",
            "proposed_by": "By", "reason": "Why", "expires_at": "Until (UTC)"}  # fmt: skip
@@ -18,7 +20,7 @@ COLUMNS = {"id": "Proposal", "act": "Act", "status": "Status", "payment_id": "Pa
 
 @click.group()
 def proposals() -> None:
-    """What takes two people: proposed by one, decided by another. They are made at /ops/v1."""
+    """What takes two people: proposed by one, decided by another, who signs in for it."""
 
 
 @proposals.command("list")
@@ -65,10 +67,10 @@ def reject(session: Session, proposal: UUID, reason: str, as_json: bool) -> None
 
 
 def _decided(session: Session, proposal: UUID, decide: Callable[..., Row], reason: str) -> Row:
-    def work(tx: Tx) -> Row:
-        return decide(tx, proposal, by=session.operator, reason=reason)
+    def work(tx: Tx, person: Person) -> Row:
+        return decide(tx, proposal, by=person.name, reason=reason)
 
-    return session.act(work, reason=reason)
+    return act_signed_in(session, work, reason=reason)
 
 
 def _tell(row: Row, as_json: bool) -> None:

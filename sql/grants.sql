@@ -13,7 +13,7 @@ grant execute on function ledger_account_name to postbox_worker, postbox_operato
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
 grant execute on function authenticate, admit_request, take_token, webhook_owner, store_webhook, payment_webhooks, queue_backlog,
   outcomes_unknown, oldest_runnable, discrepancies_open, debts_of_merchants to postbox_api;
-grant execute on function begin_sign_in, take_sign_in_token, note_refused_sign_in to postbox_api;
+grant execute on function begin_sign_in, open_session, take_sign_in_token, note_refused_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
   webhooks, provider_calls, audit_log, deliveries, database_epochs, schema_migrations, payment_states, payment_transitions,
   subscriptions to postbox_api;
@@ -79,13 +79,13 @@ grant execute on function enqueue_delivery, enqueue_deliveries, authenticate to 
 grant execute on all functions in schema procrastinate to postbox_operator;
 grant insert on all tables in schema procrastinate to postbox_operator;
 grant usage on all sequences in schema procrastinate to postbox_operator;
--- people: what proves who they are is read by the sign-in alone, which is a function; sessions end, they are not rewritten
+-- people: what proves who they are is read by the sign-in alone, which is a function; sessions are opened by the door of
+-- /ops/v1, which is the API's, and entered by who holds the token; they end, they are not rewritten
 revoke select on operator_credentials, operator_sessions, sign_in_failures from postbox_worker, postbox_operator;
 grant insert, update (disabled_at) on operators to postbox_operator;
 grant select (operator_id, totp_step, changed_at), insert, update on operator_credentials to postbox_operator;
-grant select on operator_sessions to postbox_operator;
-grant insert (token_hmac, operator_id, address), update (seen_at, ended_at) on operator_sessions to postbox_operator;
-grant execute on function end_sign_in, take_operator_token to postbox_operator;
+grant select (operator_id, address, created_at, seen_at, ended_at), update (ended_at) on operator_sessions to postbox_operator;
+grant execute on function enter_session, end_session, take_operator_token, role_may to postbox_operator;
 grant insert on access_log to postbox_operator;
 grant insert (merchant_id, act, payment_id, parameters, parameters_sha256, proposed_by, reason, expires_at),
   update (status, decided_by, decision_reason) on proposals to postbox_operator;

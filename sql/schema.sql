@@ -249,19 +249,6 @@ end $$;
 
 COMMENT ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) IS 'Refuses an entry of fewer than two lines, or whose lines are not zero in every currency.';
 
-CREATE FUNCTION postbox.assert_operator_may(p_name text) RETURNS void
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'postbox', 'pg_temp'
-    AS $$
-begin
-  perform from operators where name = p_name and disabled_at is null;
-  if not found then
-    raise exception '% is nobody who operates Postbox today', p_name using errcode = 'PB002';
-  end if;
-end $$;
-
-COMMENT ON FUNCTION postbox.assert_operator_may(p_name text) IS 'PB002 unless this is an operator who was not disabled.';
-
 CREATE FUNCTION postbox.assert_operator_says_why(p_reason text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'postbox', 'pg_temp'
@@ -275,6 +262,21 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.assert_operator_says_why(p_reason text) IS 'Who acts, if that is an operator with a reason, which the audit is given; PB002 otherwise.';
+
+CREATE FUNCTION postbox.assert_signed_in(p_right text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  person operators := signed_in_person();
+begin
+  if not role_may(person.role, p_right) then
+    raise exception 'the role % does not include to %', person.role, p_right using errcode = 'PB002';
+  end if;
+  return person.name;
+end $$;
+
+COMMENT ON FUNCTION postbox.assert_signed_in(p_right text) IS 'The name of who is signed in and may do this; PB002 otherwise. For definer functions.';
 
 CREATE FUNCTION postbox.assert_spendable(p_merchant_id uuid, p_code text, p_currency text, p_amount bigint) RETURNS void
     LANGUAGE plpgsql
@@ -1032,6 +1034,15 @@ end $$;
 
 COMMENT ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) IS 'The bank''s word on a merchant payout: paid, by this line of this account, or returned, before or after that.';
 
+CREATE FUNCTION postbox.end_session(p_token_hmac bytea) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  update operator_sessions s set ended_at = clock_timestamp() where s.token_hmac = p_token_hmac and s.ended_at is null
+$$;
+
+COMMENT ON FUNCTION postbox.end_session(p_token_hmac bytea) IS 'Signs out whoever holds this token.';
+
 CREATE FUNCTION postbox.end_sign_in(p_name text, p_address inet) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -1069,6 +1080,32 @@ CREATE FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_
 $$;
 
 COMMENT ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) IS 'One wake-up for one delivery; returns the job''s id, which the delivery stores.';
+
+CREATE FUNCTION postbox.enter_session(p_token_hmac bytea, p_idle double precision, p_longest double precision) RETURNS TABLE(id uuid, name text, role text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  found_one record;
+begin
+  select o.id, o.name, o.role, s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4)) as stale into found_one
+  from operator_sessions s join operators o on o.id = s.operator_id
+  where s.token_hmac = p_token_hmac and s.ended_at is null and o.disabled_at is null
+    and s.created_at > clock_timestamp() - make_interval(secs => p_longest)
+    and s.seen_at > clock_timestamp() - make_interval(secs => p_idle);
+  if not found then
+    return;
+  end if;
+  perform set_config('postbox.actor_type', 'operator', true), set_config('postbox.actor_id', found_one.name, true),
+          set_config('postbox.session', encode(p_token_hmac, 'hex'), true);
+  if found_one.stale then
+    update operator_sessions s set seen_at = clock_timestamp() where s.token_hmac = p_token_hmac;
+  end if;
+  return query select found_one.id, found_one.name, found_one.role;
+end $$;
+
+COMMENT ON FUNCTION postbox.enter_session(p_token_hmac bytea, p_idle double precision, p_longest double precision) IS 'Who holds this token, if their session is open, was not idle for too long and is not too old; the transaction is theirs.';
 
 CREATE FUNCTION postbox.entered_state_at(p_merchant_id uuid, p_payment_id uuid) RETURNS timestamp with time zone
     LANGUAGE sql STABLE
@@ -1593,7 +1630,7 @@ CREATE FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_addres
   on conflict (merchant_id, key_id) do update set last_used_at = excluded.last_used_at, last_address = excluded.last_address
 $$;
 
-COMMENT ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) IS 'Notes that a key was used, unless that was noted within the last minute; its bucket is locked.';
+COMMENT ON FUNCTION postbox.note_key_use(p_merchant_id uuid, p_key_id text, p_address inet, p_at timestamp with time zone) IS 'Notes that a key was used, unless that was noted within the last minute.';
 
 CREATE FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, p_how text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1672,6 +1709,30 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) IS 'Of these events, found by asking, those that a webhook should have told: opened at once, closed once they are applied.';
+
+CREATE FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) RETURNS TABLE(name text, role text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  person operators;
+begin
+  -- A code works once: no row when this step's, or a later one's, was used, or when what was proven is no longer asked for.
+  update operator_credentials c set totp_step = p_step, password_hash = p_password_hash
+  from operators o
+  where c.operator_id = p_operator_id and c.totp_step < p_step and c.changed_at = p_changed_at
+    and o.id = c.operator_id and o.disabled_at is null
+  returning o.* into person;
+  if not found then
+    return;
+  end if;
+  perform end_sign_in(person.name, p_address), set_config('postbox.on_behalf_of', person.name, true);
+  insert into operator_sessions (token_hmac, operator_id, address) values (p_token_hmac, p_operator_id, p_address);
+  return query select person.name, person.role;
+end $$;
+
+COMMENT ON FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) IS 'Uses up a code, keeps the hash of the password, opens the session: of the door of /ops/v1 alone, which checked both.';
 
 CREATE FUNCTION postbox.operation_attempts_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1827,7 +1888,8 @@ begin
      and tg_relid <> 'postbox.operator_sessions'::regclass then
     raise exception 'operators_500_audit records postbox.operators, their credentials and sessions' using errcode = 'PB002';
   end if;
-  if assert_actor_allowed() <> 'operator' then
+  -- the door of /ops/v1 is the API's: it uses up codes and opens sessions, by a function and by nothing else
+  if assert_actor_allowed() not in ('operator', case when tg_table_name <> 'operators' then 'api' end) then
     raise exception 'who operates Postbox is decided by operators' using errcode = 'PB002';
   end if;
   if tg_table_name = 'operators' then
@@ -2321,8 +2383,6 @@ CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
-declare
-  acting text := nullif(current_setting('postbox.actor_id', true), '');
 begin
   if tg_relid <> 'postbox.proposals'::regclass then
     raise exception 'proposals_200_check guards postbox.proposals and nothing else' using errcode = 'PB002';
@@ -2334,10 +2394,9 @@ begin
     raise exception 'proposals are people''s' using errcode = 'PB002';
   end if;
   if tg_op = 'INSERT' then
-    if new.status <> 'open' or new.proposed_by <> acting or new.carried_out_at is not null then
+    if new.status <> 'open' or new.proposed_by <> assert_signed_in('propose') or new.carried_out_at is not null then
       raise exception 'a proposal begins open, and in one''s own name' using errcode = 'PB002';
     end if;
-    perform assert_operator_may(acting);
     new.proposed_at := clock_timestamp();
     return new;
   end if;
@@ -2350,10 +2409,9 @@ begin
     raise exception 'a proposal is decided once' using errcode = 'PB004';
   end if;
   if new.decided_by is not null then
-    if new.decided_by <> acting then
+    if new.decided_by <> assert_signed_in('decide') then
       raise exception 'one decides in one''s own name' using errcode = 'PB002';
     end if;
-    perform assert_operator_may(acting);
     new.decided_at := clock_timestamp();
   elsif new.status = 'expired' and old.expires_at > clock_timestamp() then
     raise exception 'a proposal expires when its time is over' using errcode = 'PB004';
@@ -2361,7 +2419,7 @@ begin
   return new;
 end $$;
 
-COMMENT ON FUNCTION postbox.proposals_200_check() IS 'A proposal is made and decided by whoever acts, once, and its time is the database''s.';
+COMMENT ON FUNCTION postbox.proposals_200_check() IS 'A proposal is made and decided by whoever is signed in and may, once, and its time is the database''s.';
 
 CREATE FUNCTION postbox.proposals_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3172,6 +3230,12 @@ end $$;
 
 COMMENT ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) IS 'J9: money of a merchant is on its way to its bank, of what is available and no more; never while its books are out of balance.';
 
+CREATE FUNCTION postbox.role_may(p_role text, p_right text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE p_right WHEN 'propose'::text THEN (p_role = ANY (ARRAY['operator'::text, 'admin'::text])) WHEN 'decide'::text THEN (p_role = ANY (ARRAY['approver'::text, 'admin'::text])) ELSE NULL::boolean END;
+
+COMMENT ON FUNCTION postbox.role_may(p_role text, p_right text) IS 'Whether a role of people includes to propose, or to decide about, what takes two.';
+
 CREATE FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -3239,6 +3303,37 @@ CREATE FUNCTION postbox.sign_in_network(p_address inet) RETURNS text
 
 COMMENT ON FUNCTION postbox.sign_in_network(p_address inet) IS 'What counts as one address: an IPv6 customer has a whole /64.';
 
+CREATE TABLE postbox.operators (
+    id uuid DEFAULT uuidv7() NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT operators_name_is_a_short_word CHECK ((name ~ '^[a-z0-9][a-z0-9._@+-]{0,63}$'::text)),
+    CONSTRAINT operators_role_is_known CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text, 'compliance'::text])))
+);
+
+COMMENT ON TABLE postbox.operators IS 'One row per person. The name is what the audit says, so it is never given to another; who leaves is disabled.';
+
+CREATE FUNCTION postbox.signed_in_person() RETURNS postbox.operators
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  person operators;
+begin
+  select o.* into person
+  from operator_sessions s join operators o on o.id = s.operator_id
+  where s.token_hmac = decode(nullif(current_setting('postbox.session', true), ''), 'hex')
+    and s.ended_at is null and o.disabled_at is null and s.created_at > clock_timestamp() - interval '1 day';
+  if not found or person.name is distinct from current_setting('postbox.actor_id', true) then
+    raise exception 'nobody is signed in under this name' using errcode = 'PB002';
+  end if;
+  return person;
+end $$;
+
+COMMENT ON FUNCTION postbox.signed_in_person() IS 'The operator whose session this transaction has entered, and who acts in it; PB002 otherwise. For definer functions.';
+
 CREATE FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN (p_returned OR ((p_method <> 'card'::text) AND (p_lost > 0))) THEN 'returned'::text WHEN (p_lost > 0) THEN 'charged_back'::text WHEN (p_disputed > 0) THEN 'disputed'::text WHEN ((p_captured > 0) AND (p_refunded >= p_captured)) THEN 'refunded'::text WHEN (p_settled_at IS NOT NULL) THEN 'settled'::text ELSE 'confirmed'::text END;
@@ -3290,30 +3385,12 @@ CREATE FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class tex
     LANGUAGE plpgsql
     SET search_path TO 'postbox', 'pg_temp'
     AS $$
-declare
-  v_platform constant uuid := '00000000-0000-0000-0000-000000000000';
-  v_at timestamptz;
-  v_row rate_limits;
 begin
-  loop
-    select * into v_row from rate_limits r
-    where r.merchant_id = v_platform and r.scope = p_scope and r.id = p_id and r.class = p_class
-    for no key update;
-    exit when found;
-    insert into rate_limits values (v_platform, p_scope, p_id, p_class, p_burst * 1000000, clock_timestamp())
-    on conflict do nothing;
-  end loop;
-  -- Read once and after the lock, and never before the last take: time does not run backwards in a bucket.
-  v_at := greatest(clock_timestamp(), v_row.updated_at);
-  v_row.tokens_micro := tokens_at(v_row.tokens_micro, v_row.updated_at, v_at, p_rate, p_burst);
-  if v_row.tokens_micro < 1000000 then
-    return query values (false, v_row.tokens_micro);
-    return;
-  end if;
-  v_row.tokens_micro := v_row.tokens_micro - 1000000;
-  update rate_limits r set tokens_micro = v_row.tokens_micro, updated_at = v_at
-  where r.merchant_id = v_platform and r.scope = p_scope and r.id = p_id and r.class = p_class;
-  return query values (true, v_row.tokens_micro);
+  return query insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
+  values ('00000000-0000-0000-0000-000000000000', p_scope, p_id, p_class, (p_burst - 1) * 1000000, clock_timestamp())
+  on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
+    select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_rate, p_burst) t)
+  returning coalesce(tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_rate, p_burst) >= 1000000, true), new.tokens_micro;
 end $$;
 
 COMMENT ON FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) IS 'Takes one token from a bucket that is no merchant''s; a refusal takes nothing.';
@@ -3333,58 +3410,49 @@ CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class t
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
+#variable_conflict use_column
 declare
   v_merchant_id uuid;
-  v_at timestamptz;
-  v_key rate_limits;
-  v_merchant rate_limits;
-  v_allowed boolean;
 begin
   -- Both sides are an HMAC under a pepper that no caller knows, so how far they agree tells nothing about a secret.
   select found.merchant_id into v_merchant_id from authenticate(p_key_id, p_address) as found where found.secret_hmac = p_secret_hmac;
   if not found then
     return;
   end if;
-  -- The key's bucket always before the merchant's: two keys of one merchant never wait for each other in a ring.
-  loop
-    select * into v_key from rate_limits r
-    where r.merchant_id = v_merchant_id and r.scope = 'key' and r.id = p_key_id and r.class = p_class
-    for no key update;
-    exit when found;
-    insert into rate_limits values (v_merchant_id, 'key', p_key_id, p_class, p_key_burst * 1000000, clock_timestamp())
-    on conflict do nothing;
-  end loop;
-  loop
-    select * into v_merchant from rate_limits r
-    where r.merchant_id = v_merchant_id and r.scope = 'merchant' and r.id = v_merchant_id::text and r.class = p_class
-    for no key update;
-    exit when found;
-    insert into rate_limits
-    values (v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_burst * 1000000, clock_timestamp())
-    on conflict do nothing;
-  end loop;
-  -- Read once and after the locks, and never before the last take: time does not run backwards in a bucket.
-  v_at := greatest(clock_timestamp(), v_key.updated_at, v_merchant.updated_at);
-  v_key.tokens_micro := tokens_at(v_key.tokens_micro, v_key.updated_at, v_at, p_key_rate, p_key_burst);
-  v_merchant.tokens_micro :=
-    tokens_at(v_merchant.tokens_micro, v_merchant.updated_at, v_at, p_merchant_rate, p_merchant_burst);
-  v_allowed := least(v_key.tokens_micro, v_merchant.tokens_micro) >= 1000000;
-  perform note_key_use(v_merchant_id, p_key_id, p_address, v_at);
-  -- Both or none: what one bucket refuses costs the other nothing, and a refusal takes nothing.
-  if v_allowed then
-    v_key.tokens_micro := v_key.tokens_micro - 1000000;
-    v_merchant.tokens_micro := v_merchant.tokens_micro - 1000000;
-    update rate_limits r set tokens_micro = v_key.tokens_micro, updated_at = v_at
-    where r.merchant_id = v_merchant_id and r.scope = 'key' and r.id = p_key_id and r.class = p_class;
-    update rate_limits r set tokens_micro = v_merchant.tokens_micro, updated_at = v_at
-    where r.merchant_id = v_merchant_id and r.scope = 'merchant' and r.id = v_merchant_id::text and r.class = p_class;
-  end if;
-  return query values
-    ('key', v_allowed or v_key.tokens_micro >= 1000000, v_key.tokens_micro),
-    ('merchant', v_allowed or v_merchant.tokens_micro >= 1000000, v_merchant.tokens_micro);
+  perform note_key_use(v_merchant_id, p_key_id, p_address, clock_timestamp());
+  -- The key's bucket always before the merchant's, which is asked for what the key allows and nothing else: two keys of one
+  -- merchant never wait for each other in a ring, and one that asks for too much takes nothing from the others. What the
+  -- merchant's refuses the key has spent: no statement changes a row twice, and neither row sees the other.
+  return query
+    with of_key as (
+      insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
+      values (v_merchant_id, 'key', p_key_id, p_class, (p_key_burst - 1) * 1000000, clock_timestamp())
+      on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
+        select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_key_rate, p_key_burst) t)
+      returning new.tokens_micro, coalesce(
+        tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_key_rate, p_key_burst) >= 1000000, true) as allowed
+    ), of_merchant as (
+      insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
+      select v_merchant_id, 'merchant', v_merchant_id::text, p_class, (p_merchant_burst - 1) * 1000000, clock_timestamp()
+      from of_key where of_key.allowed
+      on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
+        select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_merchant_rate, p_merchant_burst) t)
+      returning new.tokens_micro, coalesce(
+        tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_merchant_rate, p_merchant_burst) >= 1000000, true) as allowed
+    ), unasked as (
+      select coalesce(max(tokens_at(r.tokens_micro, r.updated_at, clock_timestamp(), p_merchant_rate, p_merchant_burst)),
+                      p_merchant_burst * 1000000) as tokens_micro
+      from rate_limits r
+      where r.merchant_id = v_merchant_id and r.scope = 'merchant' and r.id = v_merchant_id::text and r.class = p_class
+    )
+    select 'key', k.allowed, k.tokens_micro from of_key k
+    union all
+    select 'merchant', m.allowed, m.tokens_micro from of_merchant m
+    union all
+    select 'merchant', u.tokens_micro >= 1000000, u.tokens_micro from of_key k cross join unasked u where not k.allowed;
 end $$;
 
-COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and that of its merchant, from both or from none; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
+COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and, if it had one, from that of its merchant, in one statement; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
 
 CREATE FUNCTION postbox.tells_of_books(p_topic text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3429,6 +3497,21 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.tenants_500_audit() IS 'One audit entry per change of a merchant, a key or a provider account; never the key''s hash.';
+
+CREATE FUNCTION postbox.tokens_after(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_rate bigint, p_burst bigint, OUT tokens_micro bigint, OUT updated_at timestamp with time zone) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+begin
+  -- never before the last take: time does not run backwards in a bucket
+  updated_at := greatest(clock_timestamp(), p_updated_at);
+  tokens_micro := tokens_at(p_tokens_micro, p_updated_at, updated_at, p_rate, p_burst);
+  if tokens_micro >= 1000000 then
+    tokens_micro := tokens_micro - 1000000;
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.tokens_after(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_rate bigint, p_burst bigint, OUT tokens_micro bigint, OUT updated_at timestamp with time zone) IS 'What a bucket holds once somebody asked for a token now: one less, or if there is none what there is.';
 
 CREATE FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE
@@ -3602,13 +3685,14 @@ CREATE FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_r
     AS $$
 declare
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
-  operator constant text := current_setting('postbox.actor_id', true);
+  operator text;
   d discrepancies;
   held record;
 begin
   if assert_actor_allowed() <> 'operator' or coalesce(btrim(p_reason), '') = '' then
     raise exception 'money is written off by an operator who says why' using errcode = 'PB002';
   end if;
+  operator := (signed_in_person()).name;
   select * into d from discrepancies where merchant_id = p_merchant_id and id = p_id;
   perform from payments where merchant_id = d.merchant_id and id = d.payment_id for no key update;
   select * into d from discrepancies where merchant_id = p_merchant_id and id = p_id for update;
@@ -3617,10 +3701,12 @@ begin
   end if;
   -- a request is good for a day; a second one by the same person asks again
   if d.write_off_asked_by is null or d.write_off_asked_by = operator or d.write_off_asked_at < clock_timestamp() - interval '1 day' then
+    perform assert_signed_in('propose');
     update discrepancies set write_off_asked_by = operator, write_off_asked_at = clock_timestamp(), resolution_note = p_reason
     where merchant_id = p_merchant_id and id = p_id returning * into d;
     return d;
   end if;
+  perform assert_signed_in('decide');
   select a.code, sum(l.amount)::bigint as amount into held
   from ledger_accounts a
   join ledger_lines l on l.account_id = a.id and l.currency = d.currency and l.payment_id = d.payment_id
@@ -3641,7 +3727,7 @@ begin
   return d;
 end $$;
 
-COMMENT ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) IS 'J11: what clearing holds of a discrepancy is a loss. The first operator asks, a second one who is not the first posts it.';
+COMMENT ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) IS 'J11: what clearing holds of a discrepancy is a loss. One who may propose asks, another who may decide posts it; both are signed in.';
 
 CREATE TABLE postbox.access_log (
     merchant_id uuid NOT NULL,
@@ -4047,18 +4133,6 @@ CREATE TABLE postbox.operator_sessions (
 WITH (fillfactor='70');
 
 COMMENT ON TABLE postbox.operator_sessions IS 'One row per sign-in that worked; the token itself is only in the browser. How long one lasts is a setting.';
-
-CREATE TABLE postbox.operators (
-    id uuid DEFAULT uuidv7() NOT NULL,
-    name text NOT NULL,
-    role text NOT NULL,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    disabled_at timestamp with time zone,
-    CONSTRAINT operators_name_is_a_short_word CHECK ((name ~ '^[a-z0-9][a-z0-9._@+-]{0,63}$'::text)),
-    CONSTRAINT operators_role_is_known CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'approver'::text, 'admin'::text, 'compliance'::text])))
-);
-
-COMMENT ON TABLE postbox.operators IS 'One row per person. The name is what the audit says, so it is never given to another; who leaves is disabled.';
 
 CREATE TABLE postbox.payment_states (
     state text NOT NULL,
@@ -6131,6 +6205,12 @@ ALTER TABLE ONLY postbox.discrepancies
 ALTER TABLE ONLY postbox.discrepancies
     ADD CONSTRAINT discrepancies_type_fkey FOREIGN KEY (type) REFERENCES postbox.discrepancy_types(type) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_write_off_approved_by_an_operator FOREIGN KEY (approved_by) REFERENCES postbox.operators(name) ON DELETE RESTRICT NOT VALID;
+
+ALTER TABLE ONLY postbox.discrepancies
+    ADD CONSTRAINT discrepancies_write_off_asked_by_an_operator FOREIGN KEY (write_off_asked_by) REFERENCES postbox.operators(name) ON DELETE RESTRICT NOT VALID;
+
 ALTER TABLE ONLY postbox.dispute_transitions
     ADD CONSTRAINT dispute_transitions_event_fkey FOREIGN KEY (event) REFERENCES postbox.topics(topic) ON DELETE RESTRICT;
 
@@ -6680,9 +6760,9 @@ REVOKE ALL ON FUNCTION postbox.assert_child_of_payment(p_merchant_id uuid, p_pay
 
 REVOKE ALL ON FUNCTION postbox.assert_entry_balanced(p_merchant_id uuid, p_entry_id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION postbox.assert_operator_may(p_name text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION postbox.assert_operator_says_why(p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.assert_signed_in(p_right text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.assert_spendable(p_merchant_id uuid, p_code text, p_currency text, p_amount bigint) FROM PUBLIC;
 
@@ -6850,8 +6930,10 @@ GRANT SELECT ON TABLE postbox.merchant_payouts TO postbox_operator;
 REVOKE ALL ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.end_merchant_payout(p_merchant_id uuid, p_id uuid, p_status text, p_bank_account text, p_bank_ref text, p_reason text) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.end_session(p_token_hmac bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.end_session(p_token_hmac bytea) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.end_sign_in(p_name text, p_address inet) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_lanes text[]) TO postbox_worker;
@@ -6860,6 +6942,9 @@ GRANT ALL ON FUNCTION postbox.enqueue_deliveries(p_merchant_ids uuid[], p_event_
 REVOKE ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.enqueue_delivery(p_merchant_id uuid, p_event_id uuid, p_handler text, p_lane text) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.enter_session(p_token_hmac bytea, p_idle double precision, p_longest double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.enter_session(p_token_hmac bytea, p_idle double precision, p_longest double precision) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.entered_state_at(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.entered_state_at(p_merchant_id uuid, p_payment_id uuid) TO postbox_worker;
@@ -6934,6 +7019,9 @@ GRANT ALL ON FUNCTION postbox.oldest_runnable(p_most integer) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) TO postbox_api;
 
 REVOKE ALL ON FUNCTION postbox.operation_attempts_700_event() FROM PUBLIC;
 
@@ -7050,6 +7138,9 @@ GRANT ALL ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uu
 REVOKE ALL ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.request_merchant_payout(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.role_may(p_role text, p_right text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.role_may(p_role text, p_right text) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.run_local_batch(p_handler text, p_actor_type text, p_merchant_ids uuid[], p_event_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) TO postbox_worker;
 
@@ -7057,6 +7148,13 @@ REVOKE ALL ON FUNCTION postbox.set_provider_price(p_provider text, p_account tex
 GRANT ALL ON FUNCTION postbox.set_provider_price(p_provider text, p_account text, p_method text, p_currency text, p_bps integer, p_fixed bigint, p_reason text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.sign_in_network(p_address inet) FROM PUBLIC;
+
+GRANT SELECT ON TABLE postbox.operators TO postbox_worker;
+GRANT SELECT,INSERT ON TABLE postbox.operators TO postbox_operator;
+
+GRANT UPDATE(disabled_at) ON TABLE postbox.operators TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.signed_in_person() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_worker;
@@ -7080,6 +7178,8 @@ GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_c
 REVOKE ALL ON FUNCTION postbox.tells_of_books(p_topic text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.tokens_after(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_rate bigint, p_burst bigint, OUT tokens_micro bigint, OUT updated_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) FROM PUBLIC;
 
@@ -7274,22 +7374,15 @@ GRANT SELECT(totp_step) ON TABLE postbox.operator_credentials TO postbox_operato
 
 GRANT SELECT(changed_at) ON TABLE postbox.operator_credentials TO postbox_operator;
 
-GRANT SELECT ON TABLE postbox.operator_sessions TO postbox_operator;
+GRANT SELECT(operator_id) ON TABLE postbox.operator_sessions TO postbox_operator;
 
-GRANT INSERT(token_hmac) ON TABLE postbox.operator_sessions TO postbox_operator;
+GRANT SELECT(address) ON TABLE postbox.operator_sessions TO postbox_operator;
 
-GRANT INSERT(operator_id) ON TABLE postbox.operator_sessions TO postbox_operator;
+GRANT SELECT(created_at) ON TABLE postbox.operator_sessions TO postbox_operator;
 
-GRANT INSERT(address) ON TABLE postbox.operator_sessions TO postbox_operator;
+GRANT SELECT(seen_at) ON TABLE postbox.operator_sessions TO postbox_operator;
 
-GRANT UPDATE(seen_at) ON TABLE postbox.operator_sessions TO postbox_operator;
-
-GRANT UPDATE(ended_at) ON TABLE postbox.operator_sessions TO postbox_operator;
-
-GRANT SELECT ON TABLE postbox.operators TO postbox_worker;
-GRANT SELECT,INSERT ON TABLE postbox.operators TO postbox_operator;
-
-GRANT UPDATE(disabled_at) ON TABLE postbox.operators TO postbox_operator;
+GRANT SELECT(ended_at),UPDATE(ended_at) ON TABLE postbox.operator_sessions TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.payment_states TO postbox_api;
 GRANT SELECT ON TABLE postbox.payment_states TO postbox_worker;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -51,7 +52,7 @@ ROLE_OF = {
 
 _SETTINGS = (
     "role", "postbox.actor_type", "postbox.actor_id", "postbox.on_behalf_of", "postbox.merchant_id",
-    "postbox.reason", "postbox.request_id", "postbox.correlation_id", "postbox.causation_id",
+    "postbox.reason", "postbox.request_id", "postbox.correlation_id", "postbox.causation_id", "postbox.session",
 )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def acting(
 ) -> Iterator[None]:
     """Run the block in a transaction under this actor and its role, and put back what was set before.
 
-    `more`: merchant_id, on_behalf_of, reason, request_id, correlation_id, causation_id.
+    `more`: merchant_id, on_behalf_of, reason, request_id, correlation_id, causation_id, session.
     """
     with conn.transaction():
         before = _settings(conn)
@@ -83,6 +84,26 @@ def act(
     wanted["postbox.actor_id"] = f"{actor_type}-1" if actor_id is None else actor_id
     wanted |= {f"postbox.{name}": value for name, value in more.items()}
     _set(conn, wanted)
+
+
+@contextmanager
+def signed_in(conn: Connection, name: str, *, role: str = "admin", **more: str) -> Iterator[None]:
+    """Run the block as this person, who is enrolled under this role, and signed in from here on."""
+    with acting(conn, "operator", actor_id=name, session=session_of(conn, name, role), **more):
+        yield
+
+
+def session_of(conn: Connection, name: str, role: str = "admin") -> str:
+    """What proves that this person, enrolled under this role unless they were before, is signed in."""
+    proof = sha256(name.encode()).digest()
+    with acting(conn, "operator", role="postbox_owner"):
+        conn.execute("insert into operators (name, role) values (%s, %s) on conflict do nothing", [name, role])
+        conn.execute(
+            "insert into operator_sessions (token_hmac, operator_id) select %s, id from operators where name = %s"
+            " on conflict do nothing",
+            [proof, name],
+        )
+    return proof.hex()
 
 
 def _settings(conn: Connection) -> Mapping[str, str]:
@@ -175,30 +196,23 @@ def advance(conn: Connection, p: Row, to: str, *, actor_type: str | None = None,
 
 def proposed(conn: Connection, act: str, merchant_id: Any, parameters: Row, *, by: str = MAKER, **columns: Any) -> Row:
     """What an operator wants done that takes two people; whoever it is exists from here on."""
-    _person(conn, by)
     row = {
         "merchant_id": merchant_id, "act": act, "parameters": Jsonb(parameters), "proposed_by": by, "reason": "test",
         "parameters_sha256": params_sha256(parameters), "expires_at": _soon(),
     }  # fmt: skip
-    with acting(conn, "operator", actor_id=by):
+    with signed_in(conn, by):
         return _insert(conn, "proposals", row | columns)
 
 
 def agreed(conn: Connection, act: str, merchant_id: Any, parameters: Row, **columns: Any) -> Row:
     """A proposal of exactly this, made by one operator and approved by another; it is not carried out yet."""
     made = proposed(conn, act, merchant_id, parameters, by=MAKER, **columns)
-    _person(conn, CHECKER)
-    with acting(conn, "operator", actor_id=CHECKER):
+    with signed_in(conn, CHECKER):
         conn.execute(
             "update proposals set status = 'approved', decided_by = %s, decision_reason = 'test' where id = %s",
             [CHECKER, made["id"]],
         )
     return made
-
-
-def _person(conn: Connection, name: str) -> None:
-    with acting(conn, "operator"):
-        conn.execute("insert into operators (name, role) values (%s, 'admin') on conflict do nothing", [name])
 
 
 def agree_to_adopt(conn: Connection, p: Row) -> Row:

@@ -62,29 +62,27 @@ def note_refused(tx: Tx, name: str, address: str | None, *, blocked: bool) -> No
     tx.run("operators.note_refused_sign_in", name=name, address=address, how="blocked" if blocked else "refused")
 
 
-def complete(tx: Tx, proven: Row, *, name: str, step: int, password_hash: str, address: str | None, hmac: bytes) -> Row:
+def complete(tx: Tx, proven: Row, *, step: int, password_hash: str, address: str | None, hmac: bytes) -> Row:
     """Open a session for what was proven; the code of this step is used up. Raises SignInRefused."""
     row = tx.one(
-        "operators.use_code",
+        "operators.open_session",
         operator_id=proven["operator_id"],
         step=step,
         password_hash=password_hash,
         changed_at=proven["changed_at"],
+        address=address,
+        token_hmac=hmac,
     )
     if row is None:
         raise SignInRefused()
-    tx.run("operators.end_sign_in", name=name, address=address)
-    tx.run("operators.open_session", token_hmac=hmac, operator_id=proven["operator_id"], address=address)
     return row
 
 
-def find(tx: Tx, hmac: bytes, timing: Timing) -> Person:
-    """Who is signed in with this token, and seen now. Raises NotSignedIn."""
-    row = tx.one("operators.session", token_hmac=hmac, idle=timing.session_idle, longest=timing.session_longest)
+def enter(tx: Tx, hmac: bytes, timing: Timing) -> Person:
+    """Who is signed in with this token, for whom the transaction acts from here on. Raises NotSignedIn."""
+    row = tx.one("operators.enter_session", token_hmac=hmac, idle=timing.session_idle, longest=timing.session_longest)
     if row is None:
         raise NotSignedIn()
-    if row["stale"]:
-        tx.run("operators.touch_session", token_hmac=hmac)
     return Person(row["id"], row["name"], OperatorRole(row["role"]))
 
 

@@ -80,13 +80,14 @@ create or replace function write_off_discrepancy(p_merchant_id uuid, p_id uuid, 
 as $$
 declare
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
-  operator constant text := current_setting('postbox.actor_id', true);
+  operator text;
   d discrepancies;
   held record;
 begin
   if assert_actor_allowed() <> 'operator' or coalesce(btrim(p_reason), '') = '' then
     raise exception 'money is written off by an operator who says why' using errcode = 'PB002';
   end if;
+  operator := (signed_in_person()).name;
   select * into d from discrepancies where merchant_id = p_merchant_id and id = p_id;
   perform from payments where merchant_id = d.merchant_id and id = d.payment_id for no key update;
   select * into d from discrepancies where merchant_id = p_merchant_id and id = p_id for update;
@@ -95,10 +96,12 @@ begin
   end if;
   -- a request is good for a day; a second one by the same person asks again
   if d.write_off_asked_by is null or d.write_off_asked_by = operator or d.write_off_asked_at < clock_timestamp() - interval '1 day' then
+    perform assert_signed_in('propose');
     update discrepancies set write_off_asked_by = operator, write_off_asked_at = clock_timestamp(), resolution_note = p_reason
     where merchant_id = p_merchant_id and id = p_id returning * into d;
     return d;
   end if;
+  perform assert_signed_in('decide');
   select a.code, sum(l.amount)::bigint as amount into held
   from ledger_accounts a
   join ledger_lines l on l.account_id = a.id and l.currency = d.currency and l.payment_id = d.payment_id
@@ -119,4 +122,4 @@ begin
   return d;
 end $$;
 comment on function write_off_discrepancy is
-  'J11: what clearing holds of a discrepancy is a loss. The first operator asks, a second one who is not the first posts it.';
+  'J11: what clearing holds of a discrepancy is a loss. One who may propose asks, another who may decide posts it; both are signed in.';

@@ -1,23 +1,12 @@
--- What needs two people, guarded and audited: nobody proposes or decides in another's name.
+-- What needs two people, guarded and audited: each is signed in, has a role that includes it, and acts in their own name.
 
-create or replace function assert_operator_may(p_name text) returns void
-  language plpgsql stable
-  set search_path = postbox, pg_temp
-as $$
-begin
-  perform from operators where name = p_name and disabled_at is null;
-  if not found then
-    raise exception '% is nobody who operates Postbox today', p_name using errcode = 'PB002';
-  end if;
-end $$;
-comment on function assert_operator_may is 'PB002 unless this is an operator who was not disabled.';
+-- An earlier release's form, which took a name for a person.
+drop function if exists assert_operator_may(text);
 
 create or replace function proposals_200_check() returns trigger
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp
 as $$
-declare
-  acting text := nullif(current_setting('postbox.actor_id', true), '');
 begin
   if tg_relid <> 'postbox.proposals'::regclass then
     raise exception 'proposals_200_check guards postbox.proposals and nothing else' using errcode = 'PB002';
@@ -29,10 +18,9 @@ begin
     raise exception 'proposals are people''s' using errcode = 'PB002';
   end if;
   if tg_op = 'INSERT' then
-    if new.status <> 'open' or new.proposed_by <> acting or new.carried_out_at is not null then
+    if new.status <> 'open' or new.proposed_by <> assert_signed_in('propose') or new.carried_out_at is not null then
       raise exception 'a proposal begins open, and in one''s own name' using errcode = 'PB002';
     end if;
-    perform assert_operator_may(acting);
     new.proposed_at := clock_timestamp();
     return new;
   end if;
@@ -45,17 +33,16 @@ begin
     raise exception 'a proposal is decided once' using errcode = 'PB004';
   end if;
   if new.decided_by is not null then
-    if new.decided_by <> acting then
+    if new.decided_by <> assert_signed_in('decide') then
       raise exception 'one decides in one''s own name' using errcode = 'PB002';
     end if;
-    perform assert_operator_may(acting);
     new.decided_at := clock_timestamp();
   elsif new.status = 'expired' and old.expires_at > clock_timestamp() then
     raise exception 'a proposal expires when its time is over' using errcode = 'PB004';
   end if;
   return new;
 end $$;
-comment on function proposals_200_check is 'A proposal is made and decided by whoever acts, once, and its time is the database''s.';
+comment on function proposals_200_check is 'A proposal is made and decided by whoever is signed in and may, once, and its time is the database''s.';
 
 create or replace function proposals_500_audit() returns trigger
   language plpgsql volatile security definer

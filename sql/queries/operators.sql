@@ -37,39 +37,18 @@ update operator_sessions set ended_at = clock_timestamp() where operator_id = %(
 -- Count an attempt, and say what the person must prove.
 select wait, operator_id, password_hash, totp_secret, changed_at from begin_sign_in(%(name)s, %(address)s);
 
--- name: use_code
--- A code works once: no row when this step's, or a later one's, was used, or when what was proven is no longer asked for.
--- A hash by old parameters is replaced.
-update operator_credentials c
-set totp_step = %(step)s, password_hash = %(password_hash)s
-from operators o
-where c.operator_id = %(operator_id)s and c.totp_step < %(step)s and c.changed_at = %(changed_at)s and o.id = c.operator_id and o.disabled_at is null
-returning o.name, o.role;
-
--- name: end_sign_in
--- The attempt was no failure.
-select end_sign_in(%(name)s, %(address)s);
-
 -- name: open_session
--- Signed in; what the browser holds is not stored.
-insert into operator_sessions (token_hmac, operator_id, address) values (%(token_hmac)s, %(operator_id)s, %(address)s);
+-- Signed in; what the browser holds is not stored. No row when the code was used, or what was proven is no longer asked for.
+select name, role
+from open_session(%(operator_id)s, %(step)s, %(password_hash)s, %(changed_at)s, %(address)s, %(token_hmac)s);
 
--- name: session
--- Who holds this token, if the session is open, was not idle for too long and is not too old.
-select o.id, o.name, o.role, s.created_at, s.seen_at < clock_timestamp() - make_interval(secs => least(60, %(idle)s / 4)) as stale
-from operator_sessions s
-join operators o on o.id = s.operator_id
-where s.token_hmac = %(token_hmac)s and s.ended_at is null and o.disabled_at is null
-  and s.created_at > clock_timestamp() - make_interval(secs => %(longest)s)
-  and s.seen_at > clock_timestamp() - make_interval(secs => %(idle)s);
-
--- name: touch_session
--- Seen now: written when the last time is stale, so once a minute.
-update operator_sessions set seen_at = clock_timestamp() where token_hmac = %(token_hmac)s;
+-- name: enter_session
+-- Who holds this token, for whom the transaction acts from here on; no row when nobody is signed in with it.
+select id, name, role from enter_session(%(token_hmac)s, %(idle)s, %(longest)s);
 
 -- name: end_session
--- Signed out; no row when it was over already.
-update operator_sessions set ended_at = clock_timestamp() where token_hmac = %(token_hmac)s and ended_at is null;
+-- Signed out.
+select end_session(%(token_hmac)s);
 
 -- name: note_refused_sign_in
 -- For the audit: somebody was refused, or has to wait.

@@ -107,12 +107,12 @@ def test_what_a_person_closed_stays_closed_until_its_amounts_change(postbox: Pos
     assert (again["reopens"], again["actual"]) == (1, 1_070)
 
 
-def test_a_write_off_takes_two_operators_and_posts_the_loss(postbox: Postbox, conn: Connection) -> None:
-    one = opened(postbox, conn)
+def test_a_write_off_takes_two_operators_and_posts_the_loss(postbox: Postbox, conn: Connection, person) -> None:
+    one, ann, ben = opened(postbox, conn), person("ann", "admin"), person("ben", "approver")
     for _ in range(2):
-        asked = postbox("discrepancies", "write-off", one, "--reason", "too small", "--operator", "ann", "--json")
+        asked = ann("discrepancies", "write-off", one, "--reason", "too small", "--json")
         assert (asked.json["status"], asked.json["write_off_asked_by"]) == ("open", "ann")
-    done = postbox("discrepancies", "write-off", one, "--reason", "too small", "--operator", "ben", "--json")
+    done = ben("discrepancies", "write-off", one, "--reason", "too small", "--json")
     assert (done.json["status"], done.json["resolved_by"], done.json["approved_by"]) == ("written_off", "ann", "ben")
     p = conn.execute("select * from payments where state = 'failed'").fetchone()
     assert p is not None

@@ -39,7 +39,7 @@ CASES = [words for command in commands() for words in alternatives(command)]
 
 
 @pytest.mark.parametrize("words", CASES, ids=" ".join)
-def test_a_command_of_the_runbook_runs_as_written(postbox: Postbox, database: Clone, words: list[str]) -> None:
+def test_a_command_of_the_runbook_runs_as_written(postbox: Postbox, database: Clone, person, words: list[str]) -> None:
     conn = database.connect(admin=True)
     # one that moves no money: leaving the others takes a second person
     p = factories.payment(conn, "confirmed")
@@ -64,7 +64,8 @@ def test_a_command_of_the_runbook_runs_as_written(postbox: Postbox, database: Cl
         "MERCHANT": merchant,
         "NAME": stopped.get(words[1]) if len(words) > 1 else None,
     }
-    answer = postbox(*(names.get(word, word) for word in words))
+    typed = person("ann", "operator") if words[:2] == ["discrepancies", "write-off"] else postbox
+    answer = typed(*(names.get(word, word) for word in words))
     assert answer.code in DONE, answer.err
 
 

@@ -146,7 +146,7 @@ def propose(conn: Connection, act: Act) -> None:
 
 
 def decide(conn: Connection, act: Act, status: str) -> None:
-    with factories.acting(conn, "operator", actor_id=CHECKER):
+    with factories.signed_in(conn, CHECKER):
         conn.execute(
             "update proposals set status = %s, decided_by = %s, decision_reason = 'r' where parameters = %s"
             " and merchant_id = %s and status = 'open'",
@@ -261,7 +261,7 @@ def left_over(conn: Connection) -> Row:
 
 
 def write_off(conn: Connection, found: Row, by: str) -> str:
-    with factories.acting(conn, "operator", actor_id=by):
+    with factories.signed_in(conn, by):
         row = conn.execute(WRITE_OFF, found).fetchone()
     assert row is not None
     return str(row["status"])

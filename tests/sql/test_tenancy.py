@@ -76,6 +76,7 @@ BEYOND = {
     "authenticate": "comes before a merchant is known, and asks for the id of a key",
     "take_token": "comes before a merchant is known, and tells the holder of a key what is left of its own buckets",
     "begin_sign_in": "comes before a person is known, and asks for a name",
+    "open_session": "the door of /ops/v1, for what a person has proven; no merchant's row",
     "take_sign_in_token": "the bucket of an address, which is nobody's row",
     "note_refused_sign_in": "counts and audits an attempt to sign in, of no merchant",
     "webhook_owner": "the receiver finds the merchant it acts for",

@@ -49,7 +49,7 @@ def refuse_forged(token: str, key: str) -> None:
 
 def who_is_in(tx: Tx, token: str, edge: Gateway, *, reason: str | None = None) -> Person:
     """Who is signed in, for whom the transaction acts from here on. Raises NotSignedIn."""
-    person = sign_in.find(tx, sign_in.token_hmac(token, operator_key(edge)), edge.settings.timing)
+    person = sign_in.enter(tx, sign_in.token_hmac(token, operator_key(edge)), edge.settings.timing)
     g.operator_id = person.id
     tx.act_as(operator(person.name, reason=reason))
     return person

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
@@ -14,25 +13,21 @@ from flask import Response, g
 from app.db import Tx
 from app.errors import SignInBlocked, SignInRefused
 from app.gateway.auth import SESSION_COOKIE
-from app.gateway.context import Gateway, client_address, gateway, operator, sign_in_door
+from app.gateway.context import client_address, gateway, operator, sign_in_door
 from app.gateway.contract import of_kind
 from app.gateway.limits import take_of_address, take_of_operator
 from app.gateway.ops import answers
 from app.gateway.ops.door import operator_key, refuse_forged, refuse_other_origins, session_token, who_is_in
-from app.gateway.ops.passwords import verify
+from app.gateway.ops.proving import prove
 from app.gateway.ops.schemas import SignIn
 from app.gateway.representation import render
 from app.gateway.transaction import Answer, json_body
-from app.model import password, second_factor
 from app.model.operator_role import RIGHTS, OperatorRole
 from app.services import sign_in
 
 log = structlog.get_logger()
 
 blueprint = APIBlueprint("ops_session", __name__, url_prefix="/ops/v1/session")
-
-# Its code is compared for a name that is nobody's.
-_NOBODYS_SECRET = second_factor.new_secret()
 
 
 def _from_our_page(view: Callable[..., Response]) -> Callable[..., Response]:
@@ -57,36 +52,20 @@ def begin(json_data: dict[str, Any]) -> Response:
 
     The answer to a wrong name, password or code is the same, and takes as long.
     """
-    edge, address, name = gateway(), client_address(), json_data["name"].lower()
+    edge = gateway()
     key = operator_key(edge)
     try:
-        proven = edge.database.transact(sign_in_door(), lambda tx: sign_in.begin(tx, name, address))
-    except SignInBlocked:
-        _note_refused(edge, name, address, blocked=True)
-        raise
-    hashed = verify(proven["password_hash"] or password.NOBODYS, json_data["password"])
-    secret = second_factor.unseal(proven["totp_secret"] or second_factor.seal(_NOBODYS_SECRET, key), key)
-    step = second_factor.step_of(secret or _NOBODYS_SECRET, json_data["code"], time.time())
-    if hashed is None or step is None or proven["operator_id"] is None or secret is None:
-        _note_refused(edge, name, address)
-        raise SignInRefused()
-    token = sign_in.new_token()
-
-    def work(tx: Tx) -> dict[str, Any]:
-        return sign_in.complete(
-            tx,
-            proven,
-            name=name,
-            step=step,
-            password_hash=hashed,
-            address=address,
-            hmac=sign_in.token_hmac(token, key),
+        person, token = prove(
+            edge.database,
+            sign_in_door(),
+            key,
+            name=json_data["name"].lower(),
+            typed=json_data["password"],
+            code=json_data["code"],
+            address=client_address(),
         )
-
-    try:
-        person = edge.database.transact(operator(name), work)
-    except SignInRefused:
-        _note_refused(edge, name, address)
+    except (SignInBlocked, SignInRefused) as refused:
+        log.warning("sign-in not let in", code=refused.code, request_id=g.request_id)
         raise
     answer = Answer(200, render(_shown(person["name"], OperatorRole(person["role"]), token, key))).response()
     answer.set_cookie(SESSION_COOKIE, token, secure=True, httponly=True, samesite="Strict", path="/")
@@ -123,11 +102,6 @@ def end() -> Response:
     answer = Answer(200, render({"object": "session", "ended": True})).response()
     answer.delete_cookie(SESSION_COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
     return answer
-
-
-def _note_refused(edge: Gateway, name: str, address: str | None, *, blocked: bool = False) -> None:
-    log.warning("sign-in blocked" if blocked else "sign-in refused", request_id=g.request_id)
-    edge.database.transact(sign_in_door(), lambda tx: sign_in.note_refused(tx, name, address, blocked=blocked))
 
 
 def _shown(name: str, role: OperatorRole, token: str, key: str) -> dict[str, Any]:

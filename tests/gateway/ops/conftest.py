@@ -15,10 +15,11 @@ from app.config import Settings, Timing
 from app.db import Database
 from app.gateway.auth import SESSION_COOKIE
 from app.gateway.context import EXTENSION
-from app.model import second_factor
+from app.model import password, second_factor
 from app.model.operator_role import OperatorRole
 from app.services import operators, sign_in
 from app.services.operators import Proof
+from cli.signed_in import DOOR
 from tests import factories
 from tests.fixtures.database import OPERATOR_KEY
 from tests.gateway.conftest import api, app, login, payment_in, sql
@@ -98,15 +99,22 @@ def enroll(edge: Database):
 
 
 def open_session(database: Database, role: str, name: str | None = None) -> str:
-    """The token of a new person of a role who is signed in; how they proved who they are is not looked at."""
+    """The token of a new person of a role who is signed in; that they proved who they are is taken for granted."""
     token = sign_in.new_token()
+    name = name or f"{role}-{token[:12].lower()}"
 
-    def work(tx: Any) -> None:
-        row = tx.one("operators.create", name=name or f"{role}-{token[:12].lower()}", role=role)
+    def enroll(tx: Any) -> Any:
+        row = tx.one("operators.create", name=name, role=role)
+        tx.run("operators.enroll", operator_id=row["id"], password_hash=password.NOBODYS, totp_secret="none")
+        return row["id"]
+
+    def let_in(tx: Any) -> None:
+        proven = tx.one("operators.begin_sign_in", name=name, address=None)
         hmac = sign_in.token_hmac(token, OPERATOR_KEY)
-        tx.run("operators.open_session", token_hmac=hmac, operator_id=row["id"], address=None)
+        sign_in.complete(tx, proven, step=1, password_hash=proven["password_hash"], address=None, hmac=hmac)
 
-    database.transact(factories.OPERATOR, work)
+    database.transact(factories.OPERATOR, enroll)
+    database.transact(DOOR, let_in)
     return token
 
 

@@ -159,35 +159,33 @@ DECIDE = "update proposals set status = 'approved', decided_by = %(by)s, decisio
 @pytest.fixture
 def made(conn):
     """A proposal of ann's; bob is there as well."""
-    with factories.acting(conn, "operator"):
-        for name in ("ann", "bob"):
-            conn.execute("insert into operators (name, role) values (%s, 'admin')", [name])
     values = {"m": factories.merchant(conn)["id"], "by": "ann", "for": "1 hour"}
-    with factories.acting(conn, "operator", actor_id="ann"):
+    with factories.signed_in(conn, "ann"):
         conn.execute(PROPOSE, values)
     return values
 
 
-def test_the_database_holds_maker_from_checker_and_both_to_their_names(conn, made):
-    def decide(by, acting):
-        return refusal(conn, DECIDE, {"by": by}, actor="operator", actor_id=acting)
+def said(conn, statement, given, by):
+    """What the database says to somebody who is signed in."""
+    return refusal(conn, statement, given, actor="operator", actor_id=by, session=factories.session_of(conn, by))
 
-    assert decide("ann", "ann") == "proposals_maker_is_not_checker"
-    assert decide("bob", "ann") == "PB002"
-    assert decide("bob", "bob") == "accepted"
-    other = made | {"by": "bob"}
-    assert refusal(conn, PROPOSE, other, actor="operator", actor_id="ann") == "PB002"
-    assert refusal(conn, PROPOSE, made, actor="operator", actor_id="ann") == "proposals_one_open_of_a_kind"
+
+def test_the_database_holds_maker_from_checker_and_both_to_their_names(conn, made):
+    assert said(conn, DECIDE, {"by": "ann"}, "ann") == "proposals_maker_is_not_checker"
+    assert said(conn, DECIDE, {"by": "bob"}, "ann") == "PB002"
+    assert said(conn, DECIDE, {"by": "bob"}, "bob") == "accepted"
+    assert said(conn, PROPOSE, made | {"by": "bob"}, "ann") == "PB002"
+    assert said(conn, PROPOSE, made, "ann") == "proposals_one_open_of_a_kind"
     let_a_day_pass(conn)
-    assert decide("bob", "bob") == "proposals_approved_in_time"
+    assert said(conn, DECIDE, {"by": "bob"}, "bob") == "proposals_approved_in_time"
 
 
 def test_a_proposal_is_for_a_day_at_most_decided_once_and_never_rewritten(conn, made):
     longer = made | {"for": "25 hours", "m": factories.merchant(conn)["id"]}
-    assert refusal(conn, PROPOSE, longer, actor="operator", actor_id="ann") == "proposals_expire_within_a_day"
+    assert said(conn, PROPOSE, longer, "ann") == "proposals_expire_within_a_day"
     rewrite = 'update proposals set parameters = \'{"letter": "other"}\''
-    assert refusal(conn, rewrite, actor="operator", actor_id="ann") == "42501"
-    with factories.acting(conn, "operator", actor_id="bob"):
+    assert said(conn, rewrite, None, "ann") == "42501"
+    with factories.signed_in(conn, "bob"):
         conn.execute(DECIDE, {"by": "bob"})
-    assert refusal(conn, DECIDE, {"by": "bob"}, actor="operator", actor_id="bob") == "PB004"
+    assert said(conn, DECIDE, {"by": "bob"}, "bob") == "PB004"
     assert refusal(conn, "delete from proposals", actor="system") == "PB004"

@@ -46,7 +46,7 @@ class Bucket:
 def take(
     database: Database, actor: Actor, key: ApiKey, *, class_: str, rates: Rates, pepper: str, address: str | None = None
 ) -> list[Bucket]:
-    """Spend one token of a class (`read`, `write`), from the key's bucket and its merchant's, or from neither.
+    """Spend one token of a class (`read`, `write`) from the key's bucket, and for it one from its merchant's.
 
     Committed by itself before any work: a failure afterwards does not give it back, and no payment's transaction
     holds a row that the whole merchant waits for. The database compares the HMAC in the same statement, so whoever

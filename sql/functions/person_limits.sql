@@ -5,30 +5,12 @@ create or replace function take_platform_token(p_scope text, p_id text, p_class 
   language plpgsql volatile
   set search_path = postbox, pg_temp
 as $$
-declare
-  v_platform constant uuid := '00000000-0000-0000-0000-000000000000';
-  v_at timestamptz;
-  v_row rate_limits;
 begin
-  loop
-    select * into v_row from rate_limits r
-    where r.merchant_id = v_platform and r.scope = p_scope and r.id = p_id and r.class = p_class
-    for no key update;
-    exit when found;
-    insert into rate_limits values (v_platform, p_scope, p_id, p_class, p_burst * 1000000, clock_timestamp())
-    on conflict do nothing;
-  end loop;
-  -- Read once and after the lock, and never before the last take: time does not run backwards in a bucket.
-  v_at := greatest(clock_timestamp(), v_row.updated_at);
-  v_row.tokens_micro := tokens_at(v_row.tokens_micro, v_row.updated_at, v_at, p_rate, p_burst);
-  if v_row.tokens_micro < 1000000 then
-    return query values (false, v_row.tokens_micro);
-    return;
-  end if;
-  v_row.tokens_micro := v_row.tokens_micro - 1000000;
-  update rate_limits r set tokens_micro = v_row.tokens_micro, updated_at = v_at
-  where r.merchant_id = v_platform and r.scope = p_scope and r.id = p_id and r.class = p_class;
-  return query values (true, v_row.tokens_micro);
+  return query insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
+  values ('00000000-0000-0000-0000-000000000000', p_scope, p_id, p_class, (p_burst - 1) * 1000000, clock_timestamp())
+  on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
+    select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_rate, p_burst) t)
+  returning coalesce(tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_rate, p_burst) >= 1000000, true), new.tokens_micro;
 end $$;
 comment on function take_platform_token is 'Takes one token from a bucket that is no merchant''s; a refusal takes nothing.';
 

@@ -179,13 +179,16 @@ CLIENTS, SECONDS, RATE, BURST = 64, 10.0, 10, 40
 
 def test_64_clients_on_one_bucket_over_four_processes_get_the_burst_and_the_rate_and_no_more(database, sql, tmp_path):
     """t is the database's: from the first take to the last, as a trigger of the test saw the bucket's own clock."""
-    sql.execute("""
+    sql.execute(f"""
         create table postbox.takes (at timestamptz, left_micro bigint);
         grant insert on postbox.takes to postbox_owner;
         create function postbox.note_take() returns trigger language plpgsql as $$ begin
           insert into postbox.takes values (new.updated_at, new.tokens_micro); return null; end $$;
         grant execute on function postbox.note_take to postbox_owner;
-        create trigger note_take after update on rate_limits for each row when (new.scope = 'merchant')
+        create trigger note_take after update on rate_limits for each row when (new.scope = 'merchant'
+          and new.tokens_micro < tokens_at(old.tokens_micro, old.updated_at, new.updated_at, {RATE}, {BURST}))
+          execute function postbox.note_take();
+        create trigger note_first_take after insert on rate_limits for each row when (new.scope = 'merchant')
           execute function postbox.note_take();
     """)
     merchant = factories.merchant(sql)

@@ -1,6 +1,7 @@
 """The page for readers, and the catalogue of problems: our own files, and a policy without an exception."""
 
 import re
+from html.parser import HTMLParser
 
 import pytest
 
@@ -26,6 +27,41 @@ def test_a_page_has_no_inline_script_or_style_and_its_policy_no_exception(app, p
     answer = app.test_client().get(page)
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert re.findall(r"<script(?![^>]*src=)|<style| style=| on[a-z]+=", answer.text) == []
+
+
+class Loads(HTMLParser):
+    """What a browser loads for a page: the directive of the policy that it asks, and the address."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: set[tuple[str, str]] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "script":
+            self.found.add(("script-src", given["src"]))
+        if tag == "link":
+            self.found.add(("style-src" if given["rel"] == "stylesheet" else "img-src", given["href"]))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_all_that_a_page_loads_is_ours_and_allowed_by_its_policy(app, page):
+    answer = app.test_client().get(page)
+    allowed = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+    wanted = Loads(answer.text).found
+    for directive, address in set(wanted):
+        loaded = app.test_client().get(address)
+        assert loaded.status_code == 200
+        if directive == "style-src":
+            wanted |= {("img-src", url) for url in re.findall(r"url\(['\"]?([^'\")]+)", loaded.text)}
+    assert wanted
+    for directive, address in wanted:
+        source = "data:" if address.startswith("data:") else "'self'"
+        assert source in allowed[directive].split(), (directive, address[:80])
+        assert source == "data:" or re.match(r"/(?!/)", address), "no other server's"
+    # the document that the page asks for, and the requests a reader tries
+    assert (allowed["default-src"], allowed["connect-src"]) == ("'none'", "'self'")
 
 
 @pytest.mark.parametrize("name", sorted(ASSETS))

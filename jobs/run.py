@@ -47,7 +47,7 @@ class Run:
     @property
     def ids(self) -> dict[str, str]:
         """What this run is about, for the log; nothing before it has begun."""
-        known = {name: self.delivery.get(name) for name in ("payment_id", "correlation_id")}
+        known = {name: self.delivery.get(name) for name in ("payment_id", "correlation_id", "caused_by")}
         return {name: str(value) for name, value in known.items() if value is not None}
 
     @property

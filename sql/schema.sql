@@ -366,8 +366,8 @@ begin
   entry.payment_id := p_payment_id;
   entry.payment_version := p_payment_version;
   entry.request_id := nullif(current_setting('postbox.request_id', true), '');
-  -- the thread of one payment is the payment itself, unless the caller names another
-  entry.correlation_id := coalesce(nullif(current_setting('postbox.correlation_id', true), ''), p_payment_id::text);
+  -- the thread of a payment is the payment itself, whoever writes; the request or event that did is the causation
+  entry.correlation_id := coalesce(p_payment_id::text, nullif(current_setting('postbox.correlation_id', true), ''));
   entry.causation_id := nullif(current_setting('postbox.causation_id', true), '');
   entry.body := p_body::text;
   entry.payload_sha256 := p_payload_sha256;
@@ -399,7 +399,7 @@ begin
   from (
     select row(c.merchant_id, uuidv7(), current_epoch(), pg_current_xact_id(), clock_timestamp(),
       v_actor_type, v_actor_id, v_on_behalf_of, v_db_role, v_reason, c.action, c.entity_type, c.entity_id, c.payment_id,
-      c.payment_version, v_request_id, coalesce(v_correlation_id, c.payment_id::text), c.causation_id, c.body::text,
+      c.payment_version, v_request_id, coalesce(c.payment_id::text, v_correlation_id), c.causation_id, c.body::text,
       null, null)::audit_log as entry
     from unnest(p_changes) c
   ) w;
@@ -862,7 +862,7 @@ CREATE FUNCTION postbox.emit_dispute_event(p_topic text, d postbox.disputes, p_p
   values (d.merchant_id, p_topic, d.payment_id, d.id,
     jsonb_build_object('state', d.state, 'previous_state', p_previous_state, 'version', d.version, 'currency', d.currency,
       'amount', d.amount, 'amount_withdrawn', d.amount_withdrawn, 'reason', d.reason, 'provider_status', d.provider_status) || p_more,
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), d.payment_id::text),
+    d.payment_id::text,
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 
@@ -890,7 +890,7 @@ CREATE FUNCTION postbox.emit_fact_event(p_topic text, t postbox.provider_transac
   values (t.merchant_id, p_topic, t.payment_id,
     jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref, 'kind', t.kind, 'currency', t.currency,
       'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status, 'refund_id', t.refund_id, 'dispute_id', t.dispute_id),
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), t.payment_id::text, t.ref),
+    coalesce(t.payment_id::text, t.ref),
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 
@@ -916,7 +916,7 @@ CREATE FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_p
     AS $$
   insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
   values (p.merchant_id, p_topic, p.id, p.version, payment_told(p, p_previous_state),
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), p.id::text),
+    p.id::text,
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 
@@ -973,7 +973,7 @@ CREATE FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_pre
   values (r.merchant_id, p_topic, r.payment_id, r.id,
     jsonb_build_object('state', r.state, 'previous_state', p_previous_state, 'version', r.version, 'currency', r.currency,
       'amount', r.amount, 'origin', r.origin, 'reason', r.reason, 'failure_reason', r.failure_reason),
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), r.payment_id::text),
+    r.payment_id::text,
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 
@@ -1744,7 +1744,7 @@ begin
   end if;
   insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
   select new.merchant_id, 'operation.create_repeated', o.payment_id, o.id, jsonb_build_object('n', new.n),
-         coalesce(nullif(current_setting('postbox.correlation_id', true), ''), o.payment_id::text),
+         o.payment_id::text,
          nullif(current_setting('postbox.causation_id', true), '')
   from operations o
   where o.merchant_id = new.merchant_id and o.id = new.operation_id;
@@ -1867,7 +1867,7 @@ begin
     insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
     values (new.merchant_id, 'operation.requested', new.payment_id, new.id,
       jsonb_build_object('kind', new.kind, 'amount', new.amount),
-      coalesce(nullif(current_setting('postbox.correlation_id', true), ''), new.payment_id::text),
+      new.payment_id::text,
       nullif(current_setting('postbox.causation_id', true), ''));
   end if;
   return null;
@@ -2226,7 +2226,7 @@ begin
   if is_group() then
     insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
     select n.merchant_id, news.topic, n.id, n.version, payment_told(n::payments, o.state),
-      coalesce(nullif(current_setting('postbox.correlation_id', true), ''), n.id::text), c.event_id
+      n.id::text, c.event_id
     from became n
     join was o on o.merchant_id = n.merchant_id and o.id = n.id
     cross join lateral (
@@ -5303,9 +5303,9 @@ COMMENT ON COLUMN report_v1.transaction_trace.on_behalf_of IS 'The operator behi
 
 COMMENT ON COLUMN report_v1.transaction_trace.reason IS 'Why: an operator''s words, a refusal or the message of a failure.';
 
-COMMENT ON COLUMN report_v1.transaction_trace.correlation_id IS 'The thread the evidence belongs to, usually the payment.';
+COMMENT ON COLUMN report_v1.transaction_trace.correlation_id IS 'The thread the evidence belongs to: of a payment''s it is the payment.';
 
-COMMENT ON COLUMN report_v1.transaction_trace.causation_id IS 'The event, operation or provider event that caused it.';
+COMMENT ON COLUMN report_v1.transaction_trace.causation_id IS 'What caused it: the trace of a request, an event, an operation or a provider event.';
 
 COMMENT ON COLUMN report_v1.transaction_trace.ref IS 'What it points at: a version, an entity, an idempotency key, a provider''s id.';
 

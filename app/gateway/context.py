@@ -38,7 +38,7 @@ def gateway() -> Gateway:
 
 def actor(identity: str) -> Actor:
     """The actor behind this request: an API key, or the door it came through."""
-    return Actor(ActorType.API, identity, Role.API, request_id=g.request_id, correlation_id=g.trace.id)
+    return Actor(ActorType.API, identity, Role.API, **_of_request())
 
 
 def client_address() -> str | None:
@@ -53,6 +53,9 @@ def sign_in_door() -> Actor:
 
 def operator(name: str, *, reason: str | None = None) -> Actor:
     """A person at work under this name."""
-    return Actor(
-        ActorType.OPERATOR, name, Role.OPERATOR, reason=reason, request_id=g.request_id, correlation_id=g.trace.id
-    )
+    return Actor(ActorType.OPERATOR, name, Role.OPERATOR, reason=reason, **_of_request())
+
+
+def _of_request() -> dict[str, str]:
+    """The trace is what all that a request writes is caused by; what is about no payment has it for its thread too."""
+    return {"request_id": g.request_id, "correlation_id": g.trace.id, "causation_id": g.trace.id}

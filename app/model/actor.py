@@ -27,7 +27,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """`id` is the key id, handler, sweep or operator name; `on_behalf_of` names the operator behind a reconciler."""
+    """`id` is the key id, handler, sweep or operator name; `on_behalf_of` names the operator behind a reconciler.
+
+    `correlation_id` is the thread of what is about no payment; a payment's is itself. `causation_id` is what caused it:
+    the trace of a request, or an event.
+    """
 
     type: ActorType
     id: str

@@ -25,8 +25,8 @@ begin
   entry.payment_id := p_payment_id;
   entry.payment_version := p_payment_version;
   entry.request_id := nullif(current_setting('postbox.request_id', true), '');
-  -- the thread of one payment is the payment itself, unless the caller names another
-  entry.correlation_id := coalesce(nullif(current_setting('postbox.correlation_id', true), ''), p_payment_id::text);
+  -- the thread of a payment is the payment itself, whoever writes; the request or event that did is the causation
+  entry.correlation_id := coalesce(p_payment_id::text, nullif(current_setting('postbox.correlation_id', true), ''));
   entry.causation_id := nullif(current_setting('postbox.causation_id', true), '');
   entry.body := p_body::text;
   entry.payload_sha256 := p_payload_sha256;

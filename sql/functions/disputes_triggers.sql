@@ -91,7 +91,7 @@ as $$
   values (d.merchant_id, p_topic, d.payment_id, d.id,
     jsonb_build_object('state', d.state, 'previous_state', p_previous_state, 'version', d.version, 'currency', d.currency,
       'amount', d.amount, 'amount_withdrawn', d.amount_withdrawn, 'reason', d.reason, 'provider_status', d.provider_status) || p_more,
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), d.payment_id::text),
+    d.payment_id::text,
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 comment on function emit_dispute_event is 'One event about a dispute as it is now; only definer functions may call it.';

@@ -65,7 +65,7 @@ begin
     insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
     values (new.merchant_id, 'operation.requested', new.payment_id, new.id,
       jsonb_build_object('kind', new.kind, 'amount', new.amount),
-      coalesce(nullif(current_setting('postbox.correlation_id', true), ''), new.payment_id::text),
+      new.payment_id::text,
       nullif(current_setting('postbox.causation_id', true), ''));
   end if;
   return null;
@@ -82,7 +82,7 @@ begin
   end if;
   insert into events (merchant_id, topic, payment_id, operation_id, payload, correlation_id, causation_id)
   select new.merchant_id, 'operation.create_repeated', o.payment_id, o.id, jsonb_build_object('n', new.n),
-         coalesce(nullif(current_setting('postbox.correlation_id', true), ''), o.payment_id::text),
+         o.payment_id::text,
          nullif(current_setting('postbox.causation_id', true), '')
   from operations o
   where o.merchant_id = new.merchant_id and o.id = new.operation_id;

@@ -37,7 +37,7 @@ begin
   from (
     select row(c.merchant_id, uuidv7(), current_epoch(), pg_current_xact_id(), clock_timestamp(),
       v_actor_type, v_actor_id, v_on_behalf_of, v_db_role, v_reason, c.action, c.entity_type, c.entity_id, c.payment_id,
-      c.payment_version, v_request_id, coalesce(v_correlation_id, c.payment_id::text), c.causation_id, c.body::text,
+      c.payment_version, v_request_id, coalesce(c.payment_id::text, v_correlation_id), c.causation_id, c.body::text,
       null, null)::audit_log as entry
     from unnest(p_changes) c
   ) w;
@@ -78,7 +78,7 @@ begin
   if is_group() then
     insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
     select n.merchant_id, news.topic, n.id, n.version, payment_told(n::payments, o.state),
-      coalesce(nullif(current_setting('postbox.correlation_id', true), ''), n.id::text), c.event_id
+      n.id::text, c.event_id
     from became n
     join was o on o.merchant_id = n.merchant_id and o.id = n.id
     cross join lateral (

@@ -167,7 +167,7 @@ as $$
   values (t.merchant_id, p_topic, t.payment_id,
     jsonb_build_object('provider', t.provider, 'account', t.account, 'ref', t.ref, 'kind', t.kind, 'currency', t.currency,
       'gross', t.gross, 'fee', t.fee, 'net', t.net, 'status', t.status, 'refund_id', t.refund_id, 'dispute_id', t.dispute_id),
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), t.payment_id::text, t.ref),
+    coalesce(t.payment_id::text, t.ref),
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 comment on function emit_fact_event is 'One event about a money line as it is now; only definer triggers may call it.';

@@ -205,7 +205,7 @@ create or replace function emit_payment_event(p_topic text, p payments, p_previo
 as $$
   insert into events (merchant_id, topic, payment_id, payment_version, payload, correlation_id, causation_id)
   values (p.merchant_id, p_topic, p.id, p.version, payment_told(p, p_previous_state),
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), p.id::text),
+    p.id::text,
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 comment on function emit_payment_event is 'One event about a payment as it is now; only definer triggers may call it.';

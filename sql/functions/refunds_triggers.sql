@@ -116,7 +116,7 @@ as $$
   values (r.merchant_id, p_topic, r.payment_id, r.id,
     jsonb_build_object('state', r.state, 'previous_state', p_previous_state, 'version', r.version, 'currency', r.currency,
       'amount', r.amount, 'origin', r.origin, 'reason', r.reason, 'failure_reason', r.failure_reason),
-    coalesce(nullif(current_setting('postbox.correlation_id', true), ''), r.payment_id::text),
+    r.payment_id::text,
     nullif(current_setting('postbox.causation_id', true), ''))
 $$;
 comment on function emit_refund_event is 'One event about a refund as it is now; only definer triggers may call it.';

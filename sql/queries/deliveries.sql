@@ -6,7 +6,7 @@ where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handle
   and d.status = 'pending' and d.job_id = %(job_id)s
   and e.merchant_id = d.merchant_id and e.id = d.event_id
 returning d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d.failures, d.deferrals, d.alone,
-  e.operation_id, e.webhook_id, e.payload, e.correlation_id,
+  e.operation_id, e.webhook_id, e.payload, e.correlation_id, e.causation_id as caused_by,
   exists (select from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end)) as paused;
 
 -- name: finish

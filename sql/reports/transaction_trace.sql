@@ -110,8 +110,8 @@ comment on column report_v1.transaction_trace.actor_type is 'api, worker, webhoo
 comment on column report_v1.transaction_trace.actor_id is 'The key, handler, sweep or person that acted.';
 comment on column report_v1.transaction_trace.on_behalf_of is 'The operator behind a reconciler.';
 comment on column report_v1.transaction_trace.reason is 'Why: an operator''s words, a refusal or the message of a failure.';
-comment on column report_v1.transaction_trace.correlation_id is 'The thread the evidence belongs to, usually the payment.';
-comment on column report_v1.transaction_trace.causation_id is 'The event, operation or provider event that caused it.';
+comment on column report_v1.transaction_trace.correlation_id is 'The thread the evidence belongs to: of a payment''s it is the payment.';
+comment on column report_v1.transaction_trace.causation_id is 'What caused it: the trace of a request, an event, an operation or a provider event.';
 comment on column report_v1.transaction_trace.ref is 'What it points at: a version, an entity, an idempotency key, a provider''s id.';
 comment on column report_v1.transaction_trace.amount is 'Minor units of currency, where the evidence carries an amount.';
 comment on column report_v1.transaction_trace.currency is 'ISO 4217, lower case.';

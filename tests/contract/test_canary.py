@@ -252,7 +252,7 @@ def test_a_trace_is_followed_from_the_request_into_the_worker(told):
     assert (request["route"], request["status"]) == ("/v1/payments", 201)
     key_id = canary.gateway.key.split("_")[2]
     assert (request["merchant_id"], request["key_id"]) == (str(canary.gateway.merchant_id), key_id)
-    followed = {(line["message"], line["handler"]) for line in lines if line.get("correlation_id") == TRACE}
+    followed = {(line["message"], line["handler"]) for line in lines if line.get("caused_by") == TRACE}
     assert {("delivery", "submit_payment"), ("provider call", "submit_payment")} <= followed
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from app.gateway.trace import follow
+from app.model import public_id
 from tests.gateway.conftest import CARD
+from tests.gateway.test_webhooks import EVENT, PATH, signed
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{ID}-{SPAN}-01"
@@ -37,9 +40,24 @@ def test_what_is_malformed_is_ignored(given):
     assert trace.id != ID and trace.id not in given
 
 
-def test_the_trace_of_a_request_is_the_correlation_of_all_it_wrote(api, sql):
-    answer = api.post("/v1/payments", CARD, traceparent=GIVEN)
+def test_a_payment_is_one_thread_and_each_request_the_cause_of_what_it_wrote(api, sql):
+    other = "ff" * 16
+    answer = api.post("/v1/payments", CARD, traceparent=GIVEN, x_request_id="one")
     assert answer.headers["traceparent"].startswith(f"00-{ID}-")
-    for table in ("audit_log", "events"):
-        told = sql.execute(f"select correlation_id from {table} where payment_id is not null").fetchall()
-        assert told and {row["correlation_id"] for row in told} == {ID}
+    payment = public_id.parse(public_id.PAYMENT, answer.get_json()["id"])
+    api.post(
+        f"/v1/payments/{answer.get_json()['id']}/cancel", {}, traceparent=f"00-{other}-{SPAN}-01", x_request_id="two"
+    )
+    for table, requests in (("audit_log", ["one", "two"]), ("events", [])):
+        told = sql.execute(f"select * from {table} where payment_id is not null order by id").fetchall()
+        assert {row["correlation_id"] for row in told} == {str(payment)}
+        assert [row["causation_id"] for row in told] == [ID, other]
+        assert [row["request_id"] for row in told if "request_id" in row] == requests
+
+
+def test_what_is_about_no_payment_has_the_trace_for_its_thread(app, sql):
+    raw = json.dumps(EVENT | {"data": {"object": {"id": "po_1", "object": "payout"}}}).encode()
+    headers = signed(raw) | {"traceparent": GIVEN}
+    assert app.test_client().post(PATH, data=raw, headers=headers).status_code == 200
+    told = sql.execute("select correlation_id, causation_id from audit_log where entity_type = 'webhook'").fetchall()
+    assert told == [{"correlation_id": ID, "causation_id": ID}]

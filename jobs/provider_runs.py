@@ -50,6 +50,16 @@ def request_runs_once(runtime: Runtime) -> int:
     return sweep_pass(runtime, "runs", work)
 
 
+def prove_again_once(runtime: Runtime) -> int:
+    """A balance that was found to differ is proved again and again, so that it closes when what was missing comes."""
+
+    def work(tx: Tx) -> int:
+        name, account, every = runtime.provider.name, runtime.provider.account, runtime.timing.prove_again
+        return provider_book.prove_again(tx, name, account, asked_by="clock", every=every)
+
+    return sweep_pass(runtime, "proofs", work)
+
+
 def compare_lines_once(runtime: Runtime) -> int:
     """The provider's lines that are nobody's: those that waited too long, and those whose payment was found."""
 

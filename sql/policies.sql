@@ -10,6 +10,7 @@ declare
     'api_key_uses',
     'api_keys',
     'audit_log',
+    'awaited_webhooks',
     'circuits',
     'deliveries',
     'delivery_failures',

@@ -86,6 +86,13 @@ def acknowledge(tx: Tx, identity: UUID, *, by: str, note: str) -> Row:
     return _still_open(row)
 
 
+def tell_unacknowledged(tx: Tx, *, limit: int) -> int:
+    """Tell of those that nobody acknowledged in time, once each; how many."""
+    row = tx.one("discrepancies.tell_unacknowledged", limit=limit)
+    assert row is not None, "a count always answers"
+    return int(row["told"])
+
+
 def resolve(tx: Tx, identity: UUID, *, by: str, code: str, note: str) -> Row:
     """A person closes it: it stays closed until its amounts change. Raises NotFound, IllegalTransition."""
     found = get(tx, identity)
@@ -188,7 +195,7 @@ def ages(tx: Tx) -> list[Row]:
 
 
 def proofs(tx: Tx, *, since: datetime, until: datetime) -> list[Row]:
-    """The proofs of balance that were asked for in this time, newest first."""
+    """The last proof of each account's balance in this time."""
     return tx.all("reconciliation_runs.proofs", since=since, until=until)
 
 

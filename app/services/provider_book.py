@@ -139,6 +139,20 @@ def compare_balance(
     )
 
 
+def prove_again(
+    tx: Tx, provider: str, account: str, *, asked_by: str, subject: str | None = None, every: float = 1.0
+) -> int:
+    """Ask for one more proof of a balance that differs: once for `subject`, or for this window of `every` seconds."""
+    return tx.run(
+        "reconciliation_runs.prove_again",
+        provider=provider,
+        account=account,
+        subject=subject,
+        every=every,
+        asked_by=asked_by,
+    )
+
+
 def compare_lines(tx: Tx, *, limit: int, timing: Timing) -> Row:
     """Lines that are nobody's: how many were opened as discrepancies, and how many closed."""
     row = tx.one("payouts.compare_lines", scale=timing.silence, limit=limit)

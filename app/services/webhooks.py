@@ -58,19 +58,15 @@ def store(
     return bool(row["stored"])
 
 
-def store_polled(tx: Tx, events: Sequence[WebhookEvent], *, silence: float) -> int:
+def store_polled(tx: Tx, events: Sequence[WebhookEvent]) -> int:
     """Store the events of a list that no webhook has told, in the inbox that webhooks fill; how many those were.
 
-    One that is older than a webhook may be late is a discrepancy, which closes when the event was applied.
+    Their webhooks are awaited from then on: one that stays away for too long is a discrepancy until it comes.
     """
     if not events:
         return 0
-    known = tx.all(
-        "webhooks.known",
-        provider=events[0].provider,
-        account=events[0].account,
-        event_ids=[event.event_id for event in events],
-    )
+    whose = {"provider": events[0].provider, "account": events[0].account}
+    known = tx.all("webhooks.known", **whose, event_ids=[event.event_id for event in events])
     told = {row["provider_event_id"] for row in known}
     missing = [event for event in events if event.event_id not in told]
     for event in sorted(missing, key=lambda event: event.created_at):
@@ -78,7 +74,7 @@ def store_polled(tx: Tx, events: Sequence[WebhookEvent], *, silence: float) -> i
         # there are no original bytes: what stands for them is the object as the list showed it
         text = json.dumps(body["payload"], sort_keys=True, separators=(",", ":"))
         store(tx, **body, body_sha256=hashlib.sha256(text.encode()).hexdigest(), received_by="poll")
-    tx.run("webhooks.open_missing", event_ids=[event.event_id for event in missing], silence=silence)
+    tx.run("webhooks.await", **whose, event_ids=[event.event_id for event in missing])
     return len(missing)
 
 

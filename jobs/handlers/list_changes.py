@@ -33,12 +33,14 @@ def record(run: Run, tx: Tx, question: Question, told: Ok) -> Question | None:
     changes = _run_of(run, tx)
     found = {"events": 0, "lines": 0} | changes["found"]
     if question.request.step is Step.LIST_EVENTS:
-        found["events"] += webhooks.store_polled(tx, told.events, silence=run.runtime.timing.silence)
+        found["events"] += webhooks.store_polled(tx, told.events)
     else:
         found["lines"] += provider_book.store_lines(tx, provider.name, provider.account, told.lines)
     position = _following(question, told)
     if position is None:
         tx.run("reconciliation_runs.finish", **_names(run), found=found)
+        if any(found.values()):
+            provider_book.prove_again(tx, provider.name, provider.account, asked_by="poll", subject=str(changes["id"]))
         run.done(tx)
         return None
     tx.run("reconciliation_runs.move", **_names(run), position=position, found=found)

@@ -80,7 +80,10 @@ begin
     and d.merchant_id = e.merchant_id and d.event_id = e.id and d.handler = 'apply_webhook' and d.status = 'done';
   if found then
     perform audit_write(p_merchant_id, 'webhook.replayed', 'webhook', p_webhook_id::text, null, null, '{}'::jsonb);
+    -- a person has seen to what no webhook told
+    perform end_awaited_webhook(p_merchant_id, p_webhook_id, 'replay');
+    return true;
   end if;
-  return found;
+  return false;
 end $$;
 comment on function replay_webhook is 'Runs the handler of a stored provider event again, which fetches and applies; false when it is not done.';

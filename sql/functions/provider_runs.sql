@@ -142,13 +142,13 @@ create or replace function reconcile_balance(
 as $$
 declare
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
-  subject constant text := 'account/' || p_provider || '/' || p_account;
+  about constant text := 'account/' || p_provider || '/' || p_account;
   compared jsonb;
 begin
   if assert_actor_allowed() <> 'reconciler' then
     raise exception 'books are compared by the reconciler' using errcode = 'PB002';
   end if;
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'balance_mismatch',
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p_merchant_id, 'subject', about, 'type', 'balance_mismatch',
            'provider', p_provider, 'account', p_account, 'ref', c.code, 'currency', c.code, 'expected', coalesce(ours.amount, 0),
            'actual', coalesce(theirs.amount, 0), 'evidence_at', clock_timestamp())), '[]') into compared
   from (
@@ -162,41 +162,16 @@ begin
     from jsonb_to_recordset(p_balances) b (currency text, pending bigint, available bigint)
   ) theirs on theirs.currency = ours.currency
   cross join lateral (select coalesce(ours.currency, theirs.currency) as code) c;
-  if p_final or not exists (select from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual') then
-    perform record_discrepancies(array[p_merchant_id], array[subject], array['balance_mismatch'],
-      coalesce((select jsonb_agg(c) from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual'), '[]'), p_detected_by);
-  end if;
+  -- what may still be on its way is nothing new; what is open already closes, or is open by other amounts
+  perform record_discrepancies(array[p_merchant_id], array[about], array['balance_mismatch'],
+    coalesce((
+      select jsonb_agg(c) from jsonb_array_elements(compared) c
+      where c -> 'expected' <> c -> 'actual' and (p_final or exists (
+        select from discrepancies d
+        where d.merchant_id = p_merchant_id and d.closed_at is null
+          and d.fingerprint = 'balance_mismatch ' || about || ' ' || (c ->> 'currency')))), '[]'), p_detected_by);
   return query select c ->> 'currency', (c ->> 'expected')::bigint, (c ->> 'actual')::bigint from jsonb_array_elements(compared) c;
 end $$;
 comment on function reconcile_balance is
-  'What our books say the provider holds for us, and what it says, by currency; what differs is recorded once p_final says that'
-  ' nothing is on its way any more.';
-
-create or replace function open_missing_webhooks(p_event_ids text[], p_scale float8) returns bigint
-  language plpgsql volatile security definer
-  set search_path = postbox, procrastinate, pg_temp
-as $$
-declare
-  found jsonb;
-  made bigint;
-begin
-  if assert_actor_allowed() <> 'reconciler' then
-    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
-  end if;
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p.merchant_id, 'payment_id', p.id, 'subject', 'payment/' || p.id,
-           'type', t.type, 'provider', k.provider, 'account', k.account, 'ref', k.provider_event_id,
-           'evidence_at', k.received_at) order by p.merchant_id, p.id), '[]') into found
-  from webhooks k
-  join payments p on p.provider = k.provider and p.provider_account = k.account and p.provider_ref = k.payment_ref
-  join discrepancy_types t on t.type = 'webhook_missing'
-  where k.provider_event_id = any (p_event_ids) and k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale;
-  perform from payments p
-  where (p.merchant_id, p.id) in (
-    select f.merchant_id, f.payment_id from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid))
-  order by p.merchant_id, p.id for no key update;
-  select r.opened into made from record_discrepancies('{}', '{}', null, found, 'poll') r;
-  perform reconcile_soon(f.merchant_id, f.payment_id) from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid);
-  return made;
-end $$;
-comment on function open_missing_webhooks is
-  'Of these events, found by asking, those that a webhook should have told: opened at once, closed once they are applied.';
+  'What our books say the provider holds for us, and what it says, by currency; what differs is opened once p_final says that'
+  ' nothing is on its way any more, and closes whenever it is found to agree.';

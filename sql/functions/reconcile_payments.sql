@@ -144,16 +144,12 @@ dispute_mismatch as (
   from books b
   where b.confirmed_at is not null and b.charges > 0 and not b.exchanged and b.withdrawn <> b.amount_disputed + b.amount_lost
 ),
--- a change that asking found long after a webhook should have told it, until it is applied
+-- a change that asking found, and that no webhook has told since
 webhook_missing as (
-  select b.merchant_id, b.id, 'webhook_missing', k.provider_event_id, null::text, null::bigint, null::bigint, k.created_at_provider
+  select b.merchant_id, b.id, 'webhook_missing', a.provider_event_id, null::text, null::bigint, null::bigint, a.happened_at
   from books b
-  join webhooks k on k.payment_ref = b.provider_ref and k.provider = b.provider and k.account = b.provider_account
-  join discrepancy_types t on t.type = 'webhook_missing'
-  where k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale
-    and exists (
-      select from events e join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id
-      where e.merchant_id = k.merchant_id and e.webhook_id = k.id and d.status <> 'done')
+  join awaited_webhooks a on a.payment_ref = b.provider_ref and a.provider = b.provider and a.account = b.provider_account
+  where a.over_at is null
 ),
 explained as materialized (
   select * from state_mismatch union all select * from silence union all select * from refund_silence union all select * from amount_mismatch

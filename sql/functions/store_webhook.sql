@@ -15,9 +15,12 @@ begin
     from jsonb_populate_record(null::webhooks, p_event) e
     on conflict (merchant_id, provider, account, provider_event_id) do nothing;
     stored := found;
+    if not stored and p_event ->> 'received_by' = 'webhook' then
+      perform webhook_came_late(p_provider, p_account, p_event ->> 'provider_event_id');
+    end if;
   end if;
   return next;
 end $$;
 comment on function store_webhook is
   'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from'
-  ' here on; an event that was stored before stays as it is. `owner` is null when nobody owns the account.';
+  ' here on; an event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';

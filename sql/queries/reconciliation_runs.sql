@@ -9,6 +9,25 @@ from provider_accounts
 where provider = %(provider)s and account = %(account)s
 on conflict (merchant_id, provider, account, kind, subject) do nothing;
 
+-- name: prove_again
+-- One more proof for this window of time, or for this subject, of a balance that differs; nothing while one is under way.
+insert into reconciliation_runs (merchant_id, kind, provider, account, subject, asked_by, position)
+select a.merchant_id, 'balance', a.provider, a.account,
+       'again ' || coalesce(%(subject)s, to_char(to_timestamp(floor(extract(epoch from clock_timestamp()) / %(every)s) * %(every)s)
+         at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+       %(asked_by)s, '{"once": true}'
+from provider_accounts a
+where a.provider = %(provider)s and a.account = %(account)s
+  and exists (
+    select from discrepancies d
+    where d.merchant_id = a.merchant_id and d.subject = 'account/' || a.provider || '/' || a.account
+      and d.type = 'balance_mismatch' and d.closed_at is null)
+  and not exists (
+    select from reconciliation_runs r
+    where r.merchant_id = a.merchant_id and r.provider = a.provider and r.account = a.account
+      and r.kind = 'balance' and r.status = 'requested')
+on conflict (merchant_id, provider, account, kind, subject) do nothing;
+
 -- name: get
 -- One run, and the moment from which changes were last read completely.
 select r.*, (
@@ -52,11 +71,12 @@ where (p.merchant_id, p.id) > (%(merchant_id)s::uuid, %(payment_id)s::uuid)
 order by p.merchant_id, p.id offset %(limit)s - 1 limit 1;
 
 -- name: proofs
--- The proofs of balance of a day, newest first.
-select merchant_id, provider, account, subject, status, asked_by, requested_at, finished_at, found
+-- The last proof of each account's balance in a day: the one that is over, else the one under way.
+select distinct on (merchant_id, provider, account)
+  merchant_id, provider, account, subject, status, asked_by, requested_at, finished_at, found
 from reconciliation_runs
 where kind = 'balance' and requested_at >= %(since)s and requested_at < %(until)s
-order by requested_at desc;
+order by merchant_id, provider, account, finished_at desc nulls last, requested_at desc;
 
 -- name: ledger_page
 -- The next page of entries or of merchants' accounts, compared with themselves; no place when it was the last.

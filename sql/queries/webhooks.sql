@@ -28,6 +28,6 @@ select replay_webhook(%(merchant_id)s, %(webhook_id)s) as replayed;
 select provider_event_id from webhooks
 where provider = %(provider)s and account = %(account)s and provider_event_id = any(%(event_ids)s::text[]);
 
--- name: open_missing
--- Of these events, found by asking, those that a webhook should have told long ago are discrepancies of their payments.
-select open_missing_webhooks(%(event_ids)s::text[], %(silence)s);
+-- name: await
+-- Of these events, found by asking, those that no webhook has told: their webhooks are awaited.
+select await_webhooks(%(provider)s, %(account)s, %(event_ids)s::text[]);

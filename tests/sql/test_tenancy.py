@@ -80,6 +80,7 @@ BEYOND = {
     "take_sign_in_token": "the bucket of an address, which is nobody's row",
     "note_refused_sign_in": "counts and audits an attempt to sign in, of no merchant",
     "webhook_owner": "the receiver finds the merchant it acts for",
+    "webhook_came_late": "looks at what the acting merchant's account told, and wakes the comparing of its payment",
     "payment_webhooks": "looks at the acting merchant's payment only",
     "queue_backlog": "sums over all merchants, by handler",
     "outcomes_unknown": "sums over all merchants",
@@ -239,8 +240,8 @@ def test_in_every_table_a_merchant_sees_its_own_rows_and_nobodys_else(conn: Conn
         assert looks(conn, two.b, table) == (set() if row is None else {two.b}), table
         assert looks(conn, two.a, table) <= {two.a}, table
     made_by_workers = {
-        "circuits", "delivery_failures", "discrepancies", "operation_attempts", "payouts", "provider_transactions",
-        "reconciliation_runs",
+        "awaited_webhooks", "circuits", "delivery_failures", "discrepancies", "operation_attempts", "payouts",
+        "provider_transactions", "reconciliation_runs",
     }  # fmt: skip
     made_by_the_gateway_or_people = {"rate_limits", "proposals", "merchant_payouts"}
     assert {name for name in empty if not name.startswith("ledger_")} == made_by_workers | made_by_the_gateway_or_people

@@ -23,7 +23,8 @@ HANDLERS = {"handler": "Handler", "lane": "Lane", "runnable": "Runnable", "oldes
 PAYMENTS = {"state": "Payments", "payments": "Count", "oldest_s": "Oldest change"}
 CIRCUITS = {"provider": "Circuit", "account": "Account", "state": "State", "failures": "Failures", "reason": "Reason"}
 PAUSES = {"kind": "Paused", "name": "Name", "paused_by": "By", "paused_at": "Since", "reason": "Reason"}
-DISCREPANCIES = {"severity": "Discrepancies", "open": "Open", "oldest_s": "Oldest", "overdue": "Past deadline"}
+DISCREPANCIES = {"severity": "Discrepancies", "open": "Open", "oldest_s": "Oldest", "overdue": "Past deadline",
+                 "unacknowledged": "Not acknowledged"}  # fmt: skip
 SWEEPS = {"name": "Sweep", "ago_s": "Ran ago", "last_found": "Found", "runs": "Runs"}
 
 
@@ -36,8 +37,8 @@ def status(session: Session, watch: bool, every: float, as_json: bool) -> None:
     """Show what runs, waits, died and is unknown.
 
     Exit code 0: all is well. 3: a person is needed, because a dead letter is open, a delivery could have run for
-    more than 60 s, an outcome has been unknown for more than 15 min, a circuit is open, or a discrepancy is critical or
-    past its deadline. 1: it cannot be told.
+    more than 60 s, an outcome has been unknown for more than 15 min, a circuit is open, or a discrepancy is critical,
+    past its deadline or not acknowledged in time. 1: it cannot be told.
     """
     if watch and as_json:
         raise click.UsageError("--watch is for people, --json is not")

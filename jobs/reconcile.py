@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.db import Tx
-from app.services import reconciliation
+from app.services import discrepancies, reconciliation
 from jobs.runtime import Runtime
 from jobs.sweep_pass import sweep_pass
 
@@ -13,6 +13,7 @@ PAYMENTS_PER_BATCH = 40
 # A backlog is worked off in one pass up to here; the next pass goes on.
 BATCHES_PER_PASS = 125
 ARMED_PER_PASS = 500
+TOLD_PER_PASS = 500
 
 
 def compare_due_once(runtime: Runtime) -> int:
@@ -37,3 +38,8 @@ def arm_silent_once(runtime: Runtime) -> int:
         "reconcile_arm",
         lambda tx: tx.run("reconcile_due.arm_silent", quiet_for=runtime.timing.reconcile_sweep, limit=ARMED_PER_PASS),
     )
+
+
+def tell_unacknowledged_once(runtime: Runtime) -> int:
+    """Discrepancies that nobody looks after, though somebody should by now: told once each; returns of how many."""
+    return sweep_pass(runtime, "unacknowledged", lambda tx: discrepancies.tell_unacknowledged(tx, limit=TOLD_PER_PASS))

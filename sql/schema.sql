@@ -421,6 +421,40 @@ $$;
 
 COMMENT ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) IS 'The merchant, stored HMAC and scopes of an API key that may be used now and from there; no row for any other.';
 
+CREATE FUNCTION postbox.await_webhooks(p_provider text, p_account text, p_event_ids text[]) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  awaited bigint;
+  owners uuid[];
+  payments uuid[];
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'what a webhook should have told is found by the reconciler' using errcode = 'PB002';
+  end if;
+  select array_agg(l.merchant_id), array_agg(l.id) into owners, payments
+  from (
+    select p.merchant_id, p.id from payments p
+    where p.provider = p_provider and p.provider_account = p_account and p.provider_ref in (
+      select k.payment_ref from webhooks k
+      where k.provider = p_provider and k.account = p_account and k.provider_event_id = any (p_event_ids) and k.received_by = 'poll')
+    order by p.merchant_id, p.id for no key update
+  ) l;
+  insert into awaited_webhooks (merchant_id, webhook_id, provider, account, payment_ref, provider_event_id, happened_at)
+  select k.merchant_id, k.id, k.provider, k.account, k.payment_ref, k.provider_event_id, least(k.created_at_provider, k.received_at)
+  from webhooks k
+  where k.provider = p_provider and k.account = p_account and k.provider_event_id = any (p_event_ids)
+    and k.received_by = 'poll' and k.payment_ref is not null
+  order by k.merchant_id, k.id
+  on conflict (merchant_id, webhook_id) do nothing;
+  get diagnostics awaited = row_count;
+  perform reconcile_soon_all(owners, payments);
+  return awaited;
+end $$;
+
+COMMENT ON FUNCTION postbox.await_webhooks(p_provider text, p_account text, p_event_ids text[]) IS 'Of these events those that asking found before a webhook told them: their webhooks are awaited from here on, and their payments compared, which sets the moment when that will have been too long.';
+
 CREATE FUNCTION postbox.begin_sign_in(p_name text, p_address inet) RETURNS TABLE(wait double precision, operator_id uuid, password_hash text, totp_secret text, changed_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -615,6 +649,9 @@ begin
      is distinct from (old.merchant_id, old.id, old.type, old.subject, old.payment_id, old.ref, old.first_seen_at, old.evidence_at) then
     raise exception 'what a discrepancy is about never changes' using errcode = 'PB004';
   end if;
+  if old.unacknowledged_at is not null and new.unacknowledged_at is distinct from old.unacknowledged_at then
+    raise exception 'that nobody acknowledged it in time is told once' using errcode = 'PB004';
+  end if;
   return new;
 end $$;
 
@@ -630,7 +667,8 @@ begin
   end if;
   perform audit_write(
     new.merchant_id,
-    'discrepancy.' || case when tg_op = 'INSERT' then 'opened' when new.status <> old.status then new.status else 'changed' end,
+    'discrepancy.' || case when tg_op = 'INSERT' then 'opened' when new.status <> old.status then new.status
+                           when new.unacknowledged_at is distinct from old.unacknowledged_at then 'unacknowledged' else 'changed' end,
     'discrepancy', new.id::text, new.payment_id, null,
     case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
          else changed_columns(to_jsonb(old), to_jsonb(new)) end,
@@ -644,15 +682,23 @@ CREATE FUNCTION postbox.discrepancies_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
+declare
+  topic text;
 begin
   if tg_relid <> 'postbox.discrepancies'::regclass then
     raise exception 'discrepancies_700_event speaks for postbox.discrepancies and nothing else' using errcode = 'PB002';
   end if;
-  if tg_op = 'UPDATE' and (new.closed_at is null or old.closed_at is not null) then
+  if tg_op = 'INSERT' then
+    topic := 'discrepancy.opened';
+  elsif new.closed_at is not null and old.closed_at is null then
+    topic := 'discrepancy.closed';
+  elsif new.unacknowledged_at is not null and old.unacknowledged_at is null then
+    topic := 'discrepancy.unacknowledged';
+  else
     return null;
   end if;
   insert into events (merchant_id, topic, payment_id, payload, correlation_id, causation_id)
-  values (new.merchant_id, case when tg_op = 'INSERT' then 'discrepancy.opened' else 'discrepancy.closed' end, new.payment_id,
+  values (new.merchant_id, topic, new.payment_id,
     jsonb_build_object('discrepancy_id', new.id, 'type', new.type, 'severity', new.severity, 'status', new.status, 'subject', new.subject,
       'ref', new.ref, 'currency', new.currency, 'expected', new.expected, 'actual', new.actual, 'delta', new.delta,
       'sla_due_at', new.sla_due_at, 'resolved_by', new.resolved_by, 'resolution_code', new.resolution_code),
@@ -660,22 +706,23 @@ begin
   return null;
 end $$;
 
-COMMENT ON FUNCTION postbox.discrepancies_700_event() IS 'A discrepancy tells when it is opened and when it is closed, for those who notify.';
+COMMENT ON FUNCTION postbox.discrepancies_700_event() IS 'A discrepancy tells when it is opened, when it is closed, and once if nobody acknowledged it in time, for those who notify.';
 
-CREATE FUNCTION postbox.discrepancies_open(p_most integer) RETURNS TABLE(type text, severity text, discrepancies bigint, overdue bigint)
+CREATE FUNCTION postbox.discrepancies_open(p_most integer) RETURNS TABLE(type text, severity text, discrepancies bigint, overdue bigint, unacknowledged bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
-  select counted.type, counted.severity, count(*), count(*) filter (where counted.sla_due_at < clock_timestamp())
+  select counted.type, counted.severity, count(*), count(*) filter (where counted.sla_due_at < clock_timestamp()),
+         count(*) filter (where counted.status = 'open' and counted.unacknowledged_at is not null)
   from unnest(array['critical', 'high', 'medium', 'low']) s (severity)
   -- each severity for itself, so that a flood of small ones hides none
   cross join lateral (
-    select d.type, d.severity, d.sla_due_at from discrepancies d where d.closed_at is null and d.severity = s.severity limit p_most
+    select d.type, d.severity, d.status, d.sla_due_at, d.unacknowledged_at from discrepancies d where d.closed_at is null and d.severity = s.severity limit p_most
   ) as counted
   group by counted.type, counted.severity
 $$;
 
-COMMENT ON FUNCTION postbox.discrepancies_open(p_most integer) IS 'Books of all merchants that do not meet, by type and severity, bounded, and how many past their deadline.';
+COMMENT ON FUNCTION postbox.discrepancies_open(p_most integer) IS 'Books of all merchants that do not meet, by type and severity, bounded: how many, past their deadline, and not acknowledged in time.';
 
 CREATE FUNCTION postbox.discrepancy_bucket(p_age interval) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -978,6 +1025,36 @@ CREATE FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_pre
 $$;
 
 COMMENT ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) IS 'One event about a refund as it is now; only definer triggers may call it.';
+
+CREATE FUNCTION postbox.end_awaited_webhook(p_merchant_id uuid, p_webhook_id uuid, p_by text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+declare
+  a awaited_webhooks;
+  p record;
+begin
+  select * into a from awaited_webhooks w where w.merchant_id = p_merchant_id and w.webhook_id = p_webhook_id and w.over_at is null;
+  if not found then
+    return false;
+  end if;
+  -- its payment first: who compares it now does so before or after this, never past it
+  select q.merchant_id, q.id into p from payments q
+  where q.provider = a.provider and q.provider_account = a.account and q.provider_ref = a.payment_ref for no key update;
+  update awaited_webhooks w set over_at = clock_timestamp(), over_by = p_by
+  where w.merchant_id = p_merchant_id and w.webhook_id = p_webhook_id and w.over_at is null;
+  if not found then
+    return false;
+  end if;
+  perform audit_write(p_merchant_id, 'webhook.awaited_no_more', 'webhook', p_webhook_id::text, p.id, null,
+    jsonb_build_object('over_by', p_by, 'provider_event_id', a.provider_event_id));
+  if p.id is not null then
+    perform reconcile_soon(p.merchant_id, p.id);
+  end if;
+  return true;
+end $$;
+
+COMMENT ON FUNCTION postbox.end_awaited_webhook(p_merchant_id uuid, p_webhook_id uuid, p_by text) IS 'This webhook is awaited no more, and its payment compared; false when it was not awaited.';
 
 CREATE TABLE postbox.merchant_payouts (
     merchant_id uuid NOT NULL,
@@ -1680,35 +1757,6 @@ CREATE FUNCTION postbox.oldest_runnable(p_most integer) RETURNS double precision
 $$;
 
 COMMENT ON FUNCTION postbox.oldest_runnable(p_most integer) IS 'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at most so many of them, each one step in the index however long the queue.';
-
-CREATE FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
-    AS $$
-declare
-  found jsonb;
-  made bigint;
-begin
-  if assert_actor_allowed() <> 'reconciler' then
-    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
-  end if;
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p.merchant_id, 'payment_id', p.id, 'subject', 'payment/' || p.id,
-           'type', t.type, 'provider', k.provider, 'account', k.account, 'ref', k.provider_event_id,
-           'evidence_at', k.received_at) order by p.merchant_id, p.id), '[]') into found
-  from webhooks k
-  join payments p on p.provider = k.provider and p.provider_account = k.account and p.provider_ref = k.payment_ref
-  join discrepancy_types t on t.type = 'webhook_missing'
-  where k.provider_event_id = any (p_event_ids) and k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale;
-  perform from payments p
-  where (p.merchant_id, p.id) in (
-    select f.merchant_id, f.payment_id from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid))
-  order by p.merchant_id, p.id for no key update;
-  select r.opened into made from record_discrepancies('{}', '{}', null, found, 'poll') r;
-  perform reconcile_soon(f.merchant_id, f.payment_id) from jsonb_to_recordset(found) f (merchant_id uuid, payment_id uuid);
-  return made;
-end $$;
-
-COMMENT ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) IS 'Of these events, found by asking, those that a webhook should have told: opened at once, closed once they are applied.';
 
 CREATE FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) RETURNS TABLE(name text, role text)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2605,13 +2653,13 @@ CREATE FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p
     AS $$
 declare
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
-  subject constant text := 'account/' || p_provider || '/' || p_account;
+  about constant text := 'account/' || p_provider || '/' || p_account;
   compared jsonb;
 begin
   if assert_actor_allowed() <> 'reconciler' then
     raise exception 'books are compared by the reconciler' using errcode = 'PB002';
   end if;
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'balance_mismatch',
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', p_merchant_id, 'subject', about, 'type', 'balance_mismatch',
            'provider', p_provider, 'account', p_account, 'ref', c.code, 'currency', c.code, 'expected', coalesce(ours.amount, 0),
            'actual', coalesce(theirs.amount, 0), 'evidence_at', clock_timestamp())), '[]') into compared
   from (
@@ -2625,14 +2673,18 @@ begin
     from jsonb_to_recordset(p_balances) b (currency text, pending bigint, available bigint)
   ) theirs on theirs.currency = ours.currency
   cross join lateral (select coalesce(ours.currency, theirs.currency) as code) c;
-  if p_final or not exists (select from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual') then
-    perform record_discrepancies(array[p_merchant_id], array[subject], array['balance_mismatch'],
-      coalesce((select jsonb_agg(c) from jsonb_array_elements(compared) c where c -> 'expected' <> c -> 'actual'), '[]'), p_detected_by);
-  end if;
+  -- what may still be on its way is nothing new; what is open already closes, or is open by other amounts
+  perform record_discrepancies(array[p_merchant_id], array[about], array['balance_mismatch'],
+    coalesce((
+      select jsonb_agg(c) from jsonb_array_elements(compared) c
+      where c -> 'expected' <> c -> 'actual' and (p_final or exists (
+        select from discrepancies d
+        where d.merchant_id = p_merchant_id and d.closed_at is null
+          and d.fingerprint = 'balance_mismatch ' || about || ' ' || (c ->> 'currency')))), '[]'), p_detected_by);
   return query select c ->> 'currency', (c ->> 'expected')::bigint, (c ->> 'actual')::bigint from jsonb_array_elements(compared) c;
 end $$;
 
-COMMENT ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) IS 'What our books say the provider holds for us, and what it says, by currency; what differs is recorded once p_final says that nothing is on its way any more.';
+COMMENT ON FUNCTION postbox.reconcile_balance(p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text) IS 'What our books say the provider holds for us, and what it says, by currency; what differs is opened once p_final says that nothing is on its way any more, and closes whenever it is found to agree.';
 
 CREATE FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, p_id uuid, p_limit integer, p_detected_by text, OUT opened bigint, OUT last_merchant_id uuid, OUT last_id uuid) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2823,14 +2875,10 @@ dispute_mismatch as (
   where b.confirmed_at is not null and b.charges > 0 and not b.exchanged and b.withdrawn <> b.amount_disputed + b.amount_lost
 ),
 webhook_missing as (
-  select b.merchant_id, b.id, 'webhook_missing', k.provider_event_id, null::text, null::bigint, null::bigint, k.created_at_provider
+  select b.merchant_id, b.id, 'webhook_missing', a.provider_event_id, null::text, null::bigint, null::bigint, a.happened_at
   from books b
-  join webhooks k on k.payment_ref = b.provider_ref and k.provider = b.provider and k.account = b.provider_account
-  join discrepancy_types t on t.type = 'webhook_missing'
-  where k.received_by = 'poll' and k.received_at - k.created_at_provider > t.grace * p_scale
-    and exists (
-      select from events e join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id
-      where e.merchant_id = k.merchant_id and e.webhook_id = k.id and d.status <> 'done')
+  join awaited_webhooks a on a.payment_ref = b.provider_ref and a.provider = b.provider and a.account = b.provider_account
+  where a.over_at is null
 ),
 explained as materialized (
   select * from state_mismatch union all select * from silence union all select * from refund_silence union all select * from amount_mismatch
@@ -3196,8 +3244,11 @@ begin
     and d.merchant_id = e.merchant_id and d.event_id = e.id and d.handler = 'apply_webhook' and d.status = 'done';
   if found then
     perform audit_write(p_merchant_id, 'webhook.replayed', 'webhook', p_webhook_id::text, null, null, '{}'::jsonb);
+    -- a person has seen to what no webhook told
+    perform end_awaited_webhook(p_merchant_id, p_webhook_id, 'replay');
+    return true;
   end if;
-  return found;
+  return false;
 end $$;
 
 COMMENT ON FUNCTION postbox.replay_webhook(p_merchant_id uuid, p_webhook_id uuid) IS 'Runs the handler of a stored provider event again, which fetches and applies; false when it is not done.';
@@ -3355,11 +3406,14 @@ begin
     from jsonb_populate_record(null::webhooks, p_event) e
     on conflict (merchant_id, provider, account, provider_event_id) do nothing;
     stored := found;
+    if not stored and p_event ->> 'received_by' = 'webhook' then
+      perform webhook_came_late(p_provider, p_account, p_event ->> 'provider_event_id');
+    end if;
   end if;
   return next;
 end $$;
 
-COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is. `owner` is null when nobody owns the account.';
+COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
 
 CREATE FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3454,6 +3508,31 @@ end $$;
 
 COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and, if it had one, from that of its merchant, in one statement; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
 
+CREATE FUNCTION postbox.tell_unacknowledged(p_limit integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  told bigint;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'what nobody acknowledged is told by the clock' using errcode = 'PB002';
+  end if;
+  update discrepancies d set unacknowledged_at = clock_timestamp()
+  from (
+    select o.merchant_id, o.id
+    from discrepancies o join discrepancy_severities s on s.severity = o.severity
+    where o.status = 'open' and o.unacknowledged_at is null and o.severity <> 'low'
+      and o.first_seen_at + s.acknowledge_within <= clock_timestamp()
+    order by o.first_seen_at limit p_limit for no key update of o skip locked
+  ) late
+  where d.merchant_id = late.merchant_id and d.id = late.id;
+  get diagnostics told = row_count;
+  return told;
+end $$;
+
+COMMENT ON FUNCTION postbox.tell_unacknowledged(p_limit integer) IS 'Tells, once each, of open discrepancies that nobody acknowledged in time; how many.';
+
 CREATE FUNCTION postbox.tells_of_books(p_topic text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((p_topic ~ '^(payment|fact|refund|dispute)\.'::text) AND (p_topic <> 'payment.observation_due'::text));
@@ -3535,6 +3614,16 @@ CREATE FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[
 $$;
 
 COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) IS 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
+
+CREATE FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  select end_awaited_webhook(k.merchant_id, k.id, 'webhook') from webhooks k
+  where k.merchant_id = acting_merchant() and k.provider = p_provider and k.account = p_account and k.provider_event_id = p_event_id
+$$;
+
+COMMENT ON FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) IS 'The webhook of an event that is stored already has come, for whom the transaction acts: true when it was still awaited.';
 
 CREATE FUNCTION postbox.webhook_owner(p_provider text, p_account text) RETURNS uuid
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3655,6 +3744,7 @@ CREATE TABLE postbox.discrepancies (
     resolution_code text,
     resolution_note text,
     resolution_entry_id uuid,
+    unacknowledged_at timestamp with time zone,
     CONSTRAINT discrepancies_a_person_says_why CHECK (((status <> ALL (ARRAY['resolved'::text, 'written_off'::text])) OR (resolution_note IS NOT NULL))),
     CONSTRAINT discrepancies_acknowledged_by_somebody CHECK (((acknowledged_by IS NULL) = (acknowledged_at IS NULL))),
     CONSTRAINT discrepancies_acknowledged_has_a_name CHECK (((status <> 'acknowledged'::text) OR (acknowledged_by IS NOT NULL))),
@@ -3678,6 +3768,8 @@ COMMENT ON COLUMN postbox.discrepancies.evidence_at IS 'From when it was one: wh
 COMMENT ON COLUMN postbox.discrepancies.last_seen_at IS 'When it was found last with other amounts than before.';
 
 COMMENT ON COLUMN postbox.discrepancies.reopens IS 'How often the same was open before.';
+
+COMMENT ON COLUMN postbox.discrepancies.unacknowledged_at IS 'When it was told, once, that nobody had acknowledged it in time.';
 
 CREATE FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) RETURNS postbox.discrepancies
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3789,6 +3881,25 @@ COMMENT ON COLUMN postbox.api_keys.allowed_from IS 'The networks it may be used 
 
 COMMENT ON COLUMN postbox.api_keys.replaces IS 'The key that was rotated out for this one; both work until that one expires.';
 
+CREATE TABLE postbox.awaited_webhooks (
+    merchant_id uuid NOT NULL,
+    webhook_id uuid NOT NULL,
+    provider text NOT NULL,
+    account text NOT NULL,
+    payment_ref text NOT NULL,
+    provider_event_id text NOT NULL,
+    happened_at timestamp with time zone NOT NULL,
+    over_at timestamp with time zone,
+    over_by text,
+    CONSTRAINT awaited_webhooks_over_at_iff_over CHECK (((over_at IS NULL) = (over_by IS NULL))),
+    CONSTRAINT awaited_webhooks_over_by_is_known CHECK ((over_by = ANY (ARRAY['webhook'::text, 'replay'::text])))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.awaited_webhooks IS 'One row per event about a payment that asking found before any webhook told it: it is awaited until its webhook comes after all, or a person has it handled again. Never deleted; the event itself is stored once, in webhooks.';
+
+COMMENT ON COLUMN postbox.awaited_webhooks.happened_at IS 'The event''s own time, and never later than it was found: from then on its webhook may be late.';
+
 CREATE TABLE postbox.circuits (
     merchant_id uuid NOT NULL,
     provider text NOT NULL,
@@ -3872,6 +3983,15 @@ CREATE TABLE postbox.delivery_failures (
 );
 
 COMMENT ON TABLE postbox.delivery_failures IS 'One row per raised failure of a delivery, kept after it was replayed.';
+
+CREATE TABLE postbox.discrepancy_severities (
+    severity text NOT NULL,
+    acknowledge_within interval,
+    CONSTRAINT discrepancy_severities_severity_is_known CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT discrepancy_severities_wait_is_positive CHECK ((acknowledge_within > '00:00:00'::interval))
+);
+
+COMMENT ON TABLE postbox.discrepancy_severities IS 'How long a discrepancy of each severity may be open before somebody looks after it; null: it may wait until it is to be fixed.';
 
 CREATE TABLE postbox.discrepancy_types (
     type text NOT NULL,
@@ -5424,6 +5544,9 @@ ALTER TABLE ONLY postbox.api_keys
 ALTER TABLE ONLY postbox.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (merchant_id, id);
 
+ALTER TABLE ONLY postbox.awaited_webhooks
+    ADD CONSTRAINT awaited_webhooks_pkey PRIMARY KEY (merchant_id, webhook_id);
+
 ALTER TABLE ONLY postbox.circuits
     ADD CONSTRAINT circuits_pkey PRIMARY KEY (merchant_id, provider, account);
 
@@ -5444,6 +5567,9 @@ ALTER TABLE ONLY postbox.delivery_failures
 
 ALTER TABLE ONLY postbox.discrepancies
     ADD CONSTRAINT discrepancies_pkey PRIMARY KEY (merchant_id, id);
+
+ALTER TABLE ONLY postbox.discrepancy_severities
+    ADD CONSTRAINT discrepancy_severities_pkey PRIMARY KEY (severity);
 
 ALTER TABLE ONLY postbox.discrepancy_types
     ADD CONSTRAINT discrepancy_types_pkey PRIMARY KEY (type);
@@ -5680,6 +5806,8 @@ CREATE INDEX audit_log_by_seal_order ON postbox.audit_log USING btree (epoch, re
 
 CREATE UNIQUE INDEX audit_log_one_entry_per_payment_version ON postbox.audit_log USING btree (merchant_id, payment_id, payment_version) WHERE (payment_version IS NOT NULL);
 
+CREATE INDEX awaited_webhooks_open ON postbox.awaited_webhooks USING btree (payment_ref) WHERE (over_at IS NULL);
+
 CREATE INDEX deliveries_dead ON postbox.deliveries USING btree (dead_at) WHERE (status = 'dead'::text);
 
 CREATE INDEX deliveries_of_open_payment ON postbox.deliveries USING btree (merchant_id, payment_id) WHERE (status <> 'done'::text);
@@ -5697,6 +5825,8 @@ CREATE INDEX discrepancies_newest ON postbox.discrepancies USING btree (first_se
 CREATE INDEX discrepancies_open_by_severity ON postbox.discrepancies USING btree (severity, sla_due_at) WHERE (closed_at IS NULL);
 
 CREATE UNIQUE INDEX discrepancies_open_once ON postbox.discrepancies USING btree (merchant_id, fingerprint) WHERE (closed_at IS NULL);
+
+CREATE INDEX discrepancies_to_acknowledge ON postbox.discrepancies USING btree (first_seen_at) WHERE ((status = 'open'::text) AND (unacknowledged_at IS NULL) AND (severity <> 'low'::text));
 
 CREATE INDEX disputes_by_merchant_newest ON postbox.disputes USING btree (merchant_id, created_at DESC, id DESC);
 
@@ -6184,6 +6314,9 @@ ALTER TABLE ONLY postbox.api_keys
 ALTER TABLE ONLY postbox.api_keys
     ADD CONSTRAINT api_keys_replaces_a_key_of_its_merchant FOREIGN KEY (merchant_id, replaces) REFERENCES postbox.api_keys(merchant_id, id) ON DELETE RESTRICT;
 
+ALTER TABLE ONLY postbox.awaited_webhooks
+    ADD CONSTRAINT awaited_webhooks_merchant_id_webhook_id_fkey FOREIGN KEY (merchant_id, webhook_id) REFERENCES postbox.webhooks(merchant_id, id) ON DELETE RESTRICT;
+
 ALTER TABLE ONLY postbox.circuits
     ADD CONSTRAINT circuits_merchant_id_fkey FOREIGN KEY (merchant_id) REFERENCES postbox.merchants(id) ON DELETE RESTRICT;
 
@@ -6428,6 +6561,8 @@ CREATE POLICY api_acts_for_one_merchant ON postbox.api_keys TO postbox_api USING
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.audit_log TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
+CREATE POLICY api_acts_for_one_merchant ON postbox.awaited_webhooks TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
+
 CREATE POLICY api_acts_for_one_merchant ON postbox.circuits TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
 
 CREATE POLICY api_acts_for_one_merchant ON postbox.deliveries TO postbox_api USING ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant))) WITH CHECK ((merchant_id = ( SELECT postbox.acting_merchant() AS acting_merchant)));
@@ -6490,6 +6625,8 @@ ALTER TABLE postbox.api_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.audit_log ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE postbox.awaited_webhooks ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE postbox.circuits ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE postbox.deliveries ENABLE ROW LEVEL SECURITY;
@@ -6529,6 +6666,8 @@ CREATE POLICY operator_acts_for_all ON postbox.api_key_uses TO postbox_operator 
 CREATE POLICY operator_acts_for_all ON postbox.api_keys TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.audit_log TO postbox_operator USING (true) WITH CHECK (true);
+
+CREATE POLICY operator_acts_for_all ON postbox.awaited_webhooks TO postbox_operator USING (true) WITH CHECK (true);
 
 CREATE POLICY operator_acts_for_all ON postbox.circuits TO postbox_operator USING (true) WITH CHECK (true);
 
@@ -6617,6 +6756,8 @@ CREATE POLICY worker_acts_for_all ON postbox.api_key_uses TO postbox_worker USIN
 CREATE POLICY worker_acts_for_all ON postbox.api_keys TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.audit_log TO postbox_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY worker_acts_for_all ON postbox.awaited_webhooks TO postbox_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY worker_acts_for_all ON postbox.circuits TO postbox_worker USING (true) WITH CHECK (true);
 
@@ -6787,6 +6928,9 @@ REVOKE ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) FROM 
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.authenticate(p_key_id text, p_address inet) TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.await_webhooks(p_provider text, p_account text, p_event_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.await_webhooks(p_provider text, p_account text, p_event_ids text[]) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.begin_sign_in(p_name text, p_address inet) TO postbox_api;
 
@@ -6924,6 +7068,8 @@ GRANT UPDATE(failure_reason) ON TABLE postbox.refunds TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.emit_refund_event(p_topic text, r postbox.refunds, p_previous_state text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.end_awaited_webhook(p_merchant_id uuid, p_webhook_id uuid, p_by text) FROM PUBLIC;
+
 GRANT SELECT ON TABLE postbox.merchant_payouts TO postbox_worker;
 GRANT SELECT ON TABLE postbox.merchant_payouts TO postbox_operator;
 
@@ -7016,9 +7162,6 @@ GRANT ALL ON FUNCTION postbox.note_refused_sign_in(p_name text, p_address inet, 
 
 REVOKE ALL ON FUNCTION postbox.oldest_runnable(p_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.oldest_runnable(p_most integer) TO postbox_api;
-
-REVOKE ALL ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.open_missing_webhooks(p_event_ids text[], p_scale double precision) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) TO postbox_api;
@@ -7175,6 +7318,9 @@ GRANT ALL ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, 
 REVOKE ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) TO postbox_api;
 
+REVOKE ALL ON FUNCTION postbox.tell_unacknowledged(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.tell_unacknowledged(p_limit integer) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.tells_of_books(p_topic text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
@@ -7185,6 +7331,10 @@ REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at tim
 
 REVOKE ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.webhook_owner(p_provider text, p_account text) TO postbox_api;
@@ -7235,6 +7385,9 @@ GRANT UPDATE(expires_at) ON TABLE postbox.api_keys TO postbox_operator;
 
 GRANT UPDATE(revoked_at) ON TABLE postbox.api_keys TO postbox_operator;
 
+GRANT SELECT ON TABLE postbox.awaited_webhooks TO postbox_worker;
+GRANT SELECT ON TABLE postbox.awaited_webhooks TO postbox_operator;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE postbox.circuits TO postbox_worker;
 GRANT SELECT ON TABLE postbox.circuits TO postbox_operator;
 
@@ -7282,6 +7435,9 @@ GRANT UPDATE(resolved_reason) ON TABLE postbox.deliveries TO postbox_operator;
 
 GRANT SELECT,INSERT ON TABLE postbox.delivery_failures TO postbox_worker;
 GRANT SELECT ON TABLE postbox.delivery_failures TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.discrepancy_severities TO postbox_worker;
+GRANT SELECT ON TABLE postbox.discrepancy_severities TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.discrepancy_types TO postbox_worker;
 GRANT SELECT ON TABLE postbox.discrepancy_types TO postbox_operator;

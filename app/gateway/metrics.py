@@ -89,6 +89,7 @@ class _Queue(Collector):
             for name, column, about in (
                 ("open", "discrepancies", "Books that do not meet."),
                 ("overdue", "overdue", "Of these, past their deadline."),
+                ("unacknowledged", "unacknowledged", "Of these, not acknowledged in time."),
             ):
                 yield _labelled(f"postbox_discrepancies_{name}", about, seen.discrepancies, column, "type", "severity")
             yield _labelled(

@@ -31,7 +31,7 @@ def unknown_outcomes(tx: Tx) -> Row:
 
 
 def open_discrepancies(tx: Tx) -> list[Row]:
-    """By type and severity: how many discrepancies are open, and how many past their deadline, bounded."""
+    """By type and severity: how many are open, past their deadline, and not acknowledged in time, bounded."""
     return tx.all("health.discrepancies", most=COUNTED_ROWS)
 
 

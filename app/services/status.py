@@ -46,8 +46,9 @@ def attention(found: dict[str, Any]) -> list[str]:
         if row["state"] == "open"
     ]
     lines += [
-        f"{row['severity']} discrepancies: {row['open']}, past their deadline: {row['overdue']}"
+        f"{row['severity']} discrepancies: {row['open']}, past their deadline: {row['overdue']},"
+        f" not acknowledged in time: {row['unacknowledged']}"
         for row in found["discrepancies"]
-        if row["severity"] == "critical" or row["overdue"]
+        if row["severity"] == "critical" or row["overdue"] or row["unacknowledged"]
     ]
     return lines

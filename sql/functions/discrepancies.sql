@@ -30,6 +30,9 @@ begin
      is distinct from (old.merchant_id, old.id, old.type, old.subject, old.payment_id, old.ref, old.first_seen_at, old.evidence_at) then
     raise exception 'what a discrepancy is about never changes' using errcode = 'PB004';
   end if;
+  if old.unacknowledged_at is not null and new.unacknowledged_at is distinct from old.unacknowledged_at then
+    raise exception 'that nobody acknowledged it in time is told once' using errcode = 'PB004';
+  end if;
   return new;
 end $$;
 comment on function discrepancies_200_check is 'A discrepancy is closed once and never deleted; what it is about never changes.';
@@ -44,7 +47,8 @@ begin
   end if;
   perform audit_write(
     new.merchant_id,
-    'discrepancy.' || case when tg_op = 'INSERT' then 'opened' when new.status <> old.status then new.status else 'changed' end,
+    'discrepancy.' || case when tg_op = 'INSERT' then 'opened' when new.status <> old.status then new.status
+                           when new.unacknowledged_at is distinct from old.unacknowledged_at then 'unacknowledged' else 'changed' end,
     'discrepancy', new.id::text, new.payment_id, null,
     case when tg_op = 'INSERT' then jsonb_build_object('before', null, 'after', jsonb_strip_nulls(to_jsonb(new)))
          else changed_columns(to_jsonb(old), to_jsonb(new)) end,
@@ -57,22 +61,54 @@ create or replace function discrepancies_700_event() returns trigger
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp
 as $$
+declare
+  topic text;
 begin
   if tg_relid <> 'postbox.discrepancies'::regclass then
     raise exception 'discrepancies_700_event speaks for postbox.discrepancies and nothing else' using errcode = 'PB002';
   end if;
-  if tg_op = 'UPDATE' and (new.closed_at is null or old.closed_at is not null) then
+  if tg_op = 'INSERT' then
+    topic := 'discrepancy.opened';
+  elsif new.closed_at is not null and old.closed_at is null then
+    topic := 'discrepancy.closed';
+  elsif new.unacknowledged_at is not null and old.unacknowledged_at is null then
+    topic := 'discrepancy.unacknowledged';
+  else
     return null;
   end if;
   insert into events (merchant_id, topic, payment_id, payload, correlation_id, causation_id)
-  values (new.merchant_id, case when tg_op = 'INSERT' then 'discrepancy.opened' else 'discrepancy.closed' end, new.payment_id,
+  values (new.merchant_id, topic, new.payment_id,
     jsonb_build_object('discrepancy_id', new.id, 'type', new.type, 'severity', new.severity, 'status', new.status, 'subject', new.subject,
       'ref', new.ref, 'currency', new.currency, 'expected', new.expected, 'actual', new.actual, 'delta', new.delta,
       'sla_due_at', new.sla_due_at, 'resolved_by', new.resolved_by, 'resolution_code', new.resolution_code),
     coalesce(new.payment_id::text, new.subject), nullif(current_setting('postbox.causation_id', true), ''));
   return null;
 end $$;
-comment on function discrepancies_700_event is 'A discrepancy tells when it is opened and when it is closed, for those who notify.';
+comment on function discrepancies_700_event is 'A discrepancy tells when it is opened, when it is closed, and once if nobody acknowledged it in time, for those who notify.';
+
+create or replace function tell_unacknowledged(p_limit integer) returns bigint
+  language plpgsql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+declare
+  told bigint;
+begin
+  if assert_actor_allowed() <> 'reconciler' then
+    raise exception 'what nobody acknowledged is told by the clock' using errcode = 'PB002';
+  end if;
+  update discrepancies d set unacknowledged_at = clock_timestamp()
+  from (
+    select o.merchant_id, o.id
+    from discrepancies o join discrepancy_severities s on s.severity = o.severity
+    where o.status = 'open' and o.unacknowledged_at is null and o.severity <> 'low'
+      and o.first_seen_at + s.acknowledge_within <= clock_timestamp()
+    order by o.first_seen_at limit p_limit for no key update of o skip locked
+  ) late
+  where d.merchant_id = late.merchant_id and d.id = late.id;
+  get diagnostics told = row_count;
+  return told;
+end $$;
+comment on function tell_unacknowledged is 'Tells, once each, of open discrepancies that nobody acknowledged in time; how many.';
 
 create or replace function write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) returns discrepancies
   language plpgsql volatile security definer

@@ -78,19 +78,28 @@ comment on function oldest_runnable is
   'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at '
   'most so many of them, each one step in the index however long the queue.';
 
-create or replace function discrepancies_open(p_most integer) returns table (type text, severity text, discrepancies bigint, overdue bigint)
+-- An earlier release's form, which counted less.
+do $$ begin
+  if to_regprocedure('discrepancies_open(integer)')::oid in (select oid from pg_proc where not 'unacknowledged' = any (proargnames)) then
+    drop function discrepancies_open(integer);
+  end if;
+end $$;
+
+create or replace function discrepancies_open(p_most integer)
+  returns table (type text, severity text, discrepancies bigint, overdue bigint, unacknowledged bigint)
   language sql stable security definer
   set search_path = postbox, procrastinate, pg_temp
 as $$
-  select counted.type, counted.severity, count(*), count(*) filter (where counted.sla_due_at < clock_timestamp())
+  select counted.type, counted.severity, count(*), count(*) filter (where counted.sla_due_at < clock_timestamp()),
+         count(*) filter (where counted.status = 'open' and counted.unacknowledged_at is not null)
   from unnest(array['critical', 'high', 'medium', 'low']) s (severity)
   -- each severity for itself, so that a flood of small ones hides none
   cross join lateral (
-    select d.type, d.severity, d.sla_due_at from discrepancies d where d.closed_at is null and d.severity = s.severity limit p_most
+    select d.type, d.severity, d.status, d.sla_due_at, d.unacknowledged_at from discrepancies d where d.closed_at is null and d.severity = s.severity limit p_most
   ) as counted
   group by counted.type, counted.severity
 $$;
-comment on function discrepancies_open is 'Books of all merchants that do not meet, by type and severity, bounded, and how many past their deadline.';
+comment on function discrepancies_open is 'Books of all merchants that do not meet, by type and severity, bounded: how many, past their deadline, and not acknowledged in time.';
 
 create or replace function debts_of_merchants(p_most integer) returns table (currency text, merchants bigint, owed numeric)
   language sql stable security definer

@@ -1,8 +1,10 @@
 -- name: find
 -- Discrepancies, the worst first and of those the longest overdue.
 select d.*, c.exponent, p.reference, extract(epoch from clock_timestamp() - d.first_seen_at)::float8 as age_s,
-       d.closed_at is null and d.sla_due_at < clock_timestamp() as overdue
+       d.closed_at is null and d.sla_due_at < clock_timestamp() as overdue,
+       d.first_seen_at + s.acknowledge_within as acknowledge_due_at
 from discrepancies d
+join discrepancy_severities s on s.severity = d.severity
 left join currencies c on c.code = d.currency
 left join payments p on p.merchant_id = d.merchant_id and p.id = d.payment_id
 where (%(every)s or d.closed_at is null)
@@ -25,6 +27,10 @@ order by recorded_at, id;
 update discrepancies set status = 'acknowledged', acknowledged_by = %(by)s, acknowledged_at = clock_timestamp(), resolution_note = %(note)s
 where merchant_id = %(merchant_id)s and id = %(id)s and closed_at is null
 returning *;
+
+-- name: tell_unacknowledged
+-- Tell of those that nobody acknowledged in time; how many.
+select tell_unacknowledged(%(limit)s) as told;
 
 -- name: resolve
 -- A person closes it and says why; no row when it is closed.

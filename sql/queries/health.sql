@@ -10,7 +10,7 @@ select payments, oldest from outcomes_unknown(%(most)s);
 
 -- name: discrepancies
 -- Books that do not meet by type and severity, over all merchants, bounded.
-select type, severity, discrepancies, overdue from discrepancies_open(%(most)s) order by type, severity;
+select type, severity, discrepancies, overdue, unacknowledged from discrepancies_open(%(most)s) order by type, severity;
 
 -- name: debts
 -- What merchants owe us by currency, over all merchants, bounded.

@@ -40,8 +40,10 @@ select name, last_run_at, extract(epoch from clock_timestamp() - last_run_at)::f
 from sweeps order by name;
 
 -- name: discrepancies
--- Books that do not meet, by severity, worst first: how many, since when the oldest, and how many past their deadline.
+-- Books that do not meet, by severity, worst first: how many, since when the oldest, how many past their deadline, and of
+-- how many it was told that nobody acknowledged them in time.
 select severity, count(*) as open, count(*) filter (where sla_due_at < clock_timestamp()) as overdue,
+       count(*) filter (where status = 'open' and unacknowledged_at is not null) as unacknowledged,
        extract(epoch from clock_timestamp() - min(first_seen_at))::float8 as oldest_s
 from discrepancies where closed_at is null
 group by severity

@@ -75,6 +75,7 @@ def test_metrics_tell_what_does_not_meet_by_type_and_severity(app, sql):
     text = app.test_client().get("/metrics").text
     assert 'postbox_discrepancies_open{severity="critical",type="money_after_final"} 1.0' in text
     assert 'postbox_discrepancies_overdue{severity="critical",type="money_after_final"} 0.0' in text
+    assert 'postbox_discrepancies_unacknowledged{severity="critical",type="money_after_final"} 0.0' in text
 
 
 def test_metrics_tell_what_merchants_owe_us(app, sql):

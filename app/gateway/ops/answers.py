@@ -283,6 +283,8 @@ class Deed(Answer):
 
 class DiscrepancySheet(Discrepancy):
     object = one_of("discrepancy_sheet")
+    acknowledge_due_at = moment(null=True)
+    unacknowledged_at = moment(null=True)
     write_off_asked_by = text(None, null=True)
     write_off_asked_at = moment(null=True)
     history = fields.List(fields.Nested(Deed))
@@ -335,6 +337,7 @@ class DiscrepancyFigures(Answer):
     severity = one_of("critical", "high", "medium", "low")
     open = whole(1)
     overdue = whole(0)
+    unacknowledged = whole(0)
     oldest_s = number(12.5)
 
 

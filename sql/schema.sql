@@ -330,16 +330,8 @@ CREATE TABLE postbox.audit_log (
 COMMENT ON TABLE postbox.audit_log IS 'Who did what, when and why: one row per change, append-only, each hashed over its stored text.';
 
 CREATE FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) RETURNS bytea
-    LANGUAGE sql STABLE
-    SET search_path TO 'postbox', 'pg_temp'
-    AS $$
-  select sha256(convert_to(jsonb_build_array(
-    entry.merchant_id, entry.id, entry.epoch, entry.recorded_xid::text,
-    (extract(epoch from entry.recorded_at) * 1000000)::bigint,
-    entry.actor_type, entry.actor_id, entry.on_behalf_of, entry.db_role, entry.reason,
-    entry.action, entry.entity_type, entry.entity_id, entry.payment_id, entry.payment_version,
-    entry.request_id, entry.correlation_id, entry.causation_id, entry.body, entry.payload_sha256)::text, 'UTF8'))
-$$;
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN sha256(convert_to((jsonb_build_array((entry).merchant_id, (entry).id, (entry).epoch, ((entry).recorded_xid)::text, ((EXTRACT(epoch FROM (entry).recorded_at) * (1000000)::numeric))::bigint, (entry).actor_type, (entry).actor_id, (entry).on_behalf_of, (entry).db_role, (entry).reason, (entry).action, (entry).entity_type, (entry).entity_id, (entry).payment_id, (entry).payment_version, (entry).request_id, (entry).correlation_id, (entry).causation_id, (entry).body, (entry).payload_sha256))::text, 'UTF8'::name));
 
 COMMENT ON FUNCTION postbox.audit_row_sha256(entry postbox.audit_log) IS 'SHA-256 over every column of an audit entry as stored; recomputing it finds an edited row.';
 

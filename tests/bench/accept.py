@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from app.model.api_key import ApiKey
-from tests.bench import pgbench
+from tests.bench import limits, pgbench, profiling
 from tests.bench.arena import Arena, check
 from tests.bench.cpu import used
 from tests.bench.http import drive
 from tests.bench.measure import Series, ratio
-from tests.bench.memory import peak_megabytes
+from tests.bench.promised import promise
 from tests.bench.script import acting, literal, statement
 from tests.bench.web import free_port, serving
 from tests.fixtures.database import KEY_PEPPER, Clone
@@ -28,7 +28,9 @@ ANSWER_BYTES = 650
 NOTIFY_TRIGGER = "procrastinate_jobs_notify_queue_job_inserted_v1"
 
 
-def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None], profile: bool = False
+) -> dict[str, Any]:
     """The same number of payments by each variant in turn, into one database that grows under all of them."""
     http = Series(f"HTTP POST /v1/payments, {CLIENTS} keep-alive clients", "payments/s")
     sql = Series(f"pgbench: the SQL of one POST, {CLIENTS} clients", "payments/s")
@@ -44,27 +46,38 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         drive(web.port, web.request, count=min(WARM_UP, payments), clients=CLIENTS)
         by_pgbench(min(WARM_UP, payments))
         for repeat in range(1, repeats + 1):
-            before, began = used(arena.cluster, web.pids()), time.perf_counter()
+            before, began = used(arena.cluster, web.processes()), time.perf_counter()
             answers = drive(web.port, web.request, count=payments, clients=CLIENTS)
             http.add(len(answers) / (time.perf_counter() - began), [answer.seconds for answer in answers])
-            http.spent(used(arena.cluster, web.pids()).since(before), payments)
+            http.spent(used(arena.cluster, web.processes()).since(before), payments)
+            before = used(arena.cluster, {})
             sql.add(*by_pgbench(payments))
+            sql.spent(used(arena.cluster, {}).since(before), payments)
             with _stock_notifies(database):
                 stock.add(*by_pgbench(payments))
             told = ", ".join(f"{one.name.partition(':')[0]} {one.rates[-1]:,.0f}" for one in (http, sql, stock))
             progress(f"repeat {repeat} of {repeats}: {told} payments/s")
         for series in (http, sql, stock):
             series.count(payments=1, deliveries=1)
-        http.note("peak_mb", megabytes := peak_megabytes(web.pids()))
+        seen = None
+        if profile:
+            progress(f"looking where the web processes spend {profiling.SECONDS} s")
+            seen = profiling.profile(
+                arena, web.process, lambda: drive(web.port, web.request, count=WARM_UP, clients=CLIENTS)
+            )
         progress("checking every invariant")
         violations = check(database, quiesced=False)
-    return {
+    return ({"profile": seen} if seen else {}) | {
         "payments": payments,
         "variants": [http.summary(), sql.summary(), stock.summary()],
         "ratios": {
             "accept_vs_pgbench": ratio(http, sql),
             "accept_vs_stock_notify": ratio(http, stock),
-            "web_mb": megabytes,
+            "web_mb": max(http.samples["peak_mb"]),
+        },
+        "limits": {
+            "accept_vs_pgbench": limits.by_cpu(http, sql, promise("accept_vs_pgbench").aim, "payment"),
+            "web_mb": limits.by_imports(limits.WEB, max(http.samples["peak_mb"])),
         },
         "violations": violations,
         "note": "a token of the rate limit, then one transaction: authenticate, idempotency key, payment, audit, event,"

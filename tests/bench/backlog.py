@@ -102,4 +102,4 @@ def _settle_down(conn: Connection, handler: str, *, clean: bool) -> None:
     conn.execute("delete from procrastinate_jobs where queue_name <> 'local'")
     # Their books were compared: the clock looks again when silence will have lasted too long.
     conn.execute("update reconcile_due set due_at = clock_timestamp() + interval '1 hour'")
-    conn.execute("vacuum (freeze, analyze)" if clean else "analyze")
+    conn.execute("vacuum (freeze, analyze)" if clean else "analyze deliveries, procrastinate_jobs")

@@ -47,14 +47,14 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "e2e": (e2e.measure, 150),
     "reconcile": (reconcile.measure, 10_000),
     "trace": (trace.measure, 20_000),
-    "growth": (growth.measure, 40_000),
+    "growth": (growth.measure, 1_000_000),
     "overload": (overload.measure, 2_000),
     "fairness": (fairness.measure, 100_000),
     "flight": (flight.measure, 400),
 }
 
-# What the README tells, in about a quarter of an hour.
-FOR_README = ("accept", "webhook", "trace", "deliver", "peers")
+# What the README tells without growth, which takes its own half hour.
+FOR_README = ("accept", "webhook", "trace", "deliver", "peers", "e2e")
 
 # What a table shows of a variant, and to how many places.
 COLUMNS = {
@@ -68,10 +68,17 @@ PLACES = {"worker_cpu_ms": 2, "server_cpu_ms": 2}
 console = Console() if sys.stdout.isatty() else Console(width=180)
 
 
+def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",")] if text else []
+    except ValueError:
+        raise click.BadParameter("numbers with a comma between them") from None
+
+
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)), metavar="|".join(BENCHES))
 @click.option(
-    "--payments", type=click.IntRange(min=20), help="Payments of one repeat; each benchmark has its own default."
+    "--payments", type=click.IntRange(min=10), help="Payments of one repeat; each benchmark has its own default."
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option(
@@ -80,7 +87,14 @@ console = Console() if sys.stdout.isatty() else Console(width=180)
 @click.option(
     "--time-scale", default=1.0, show_default=True, help="Multiplies every wait; other than 1 only tries it out."
 )
-@click.option("--readme", is_flag=True, help=f"Write the README's table and docs/bench.svg: {' '.join(FOR_README)}.")
+@click.option("--sizes", callback=_sizes, help="growth: how many payments, as in 10000,1000000.")
+@click.option("--snapshot-age", type=click.FloatRange(min=0), help="growth: seconds a snapshot is open.")
+@click.option("--profile", is_flag=True, help="accept: where the web processes spend their time, by py-spy.")
+@click.option(
+    "--readme",
+    is_flag=True,
+    help=f"Write the README's table and docs/bench.svg; measures {' '.join(FOR_README)}.",
+)
 @click.option("--keep", is_flag=True, help="Leave the PostgreSQL of this run up, with its URL, and its logs.")
 def bench(
     names: tuple[str, ...],
@@ -90,8 +104,12 @@ def bench(
     readme: bool,
     keep: bool,
     time_scale: float,
+    sizes: list[int],
+    snapshot_age: float | None,
+    profile: bool,
 ) -> None:
     """Measure on this machine, on a durable PostgreSQL of its own; what is compared runs in turns within one run."""
+    asked = {"growth": {"sizes": sizes, "snapshot_age": snapshot_age}, "accept": {"profile": profile}}
     names = names or (FOR_README if readme else ())
     if not names:
         raise click.UsageError(f"Name what to measure: {' '.join(BENCHES)}.")
@@ -100,50 +118,60 @@ def bench(
     to = to or RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     with console.status("starting PostgreSQL") as status, arena(keep=keep, time_scale=time_scale) as here:
         found: dict[str, Any] = {
-            "command": _command(names, payments, repeats, readme=readme),
+            "command": " ".join(["bin/bench", *sys.argv[1:]]),
             "machine": _describe(here),
             "time_scale": time_scale,
             "results": {},
+            "failed": {},
         }
         console.print(machine.told(found["machine"]), highlight=False)
         for name in names:
-            run, usual = BENCHES[name]
+            measure, usual = BENCHES[name]
 
             def progress(line: str, name: str = name) -> None:
                 console.print(f"[dim]{name}: {line}[/]", highlight=False)
                 status.update(f"{name}: {line}")
 
-            result = run(here, payments=payments or usual, repeats=repeats, progress=progress)
-            found["results"][name] = result
+            given = {key: value for key, value in asked.get(name, {}).items() if value is not None and value != []}
+            began = time.monotonic()
+            try:
+                result = measure(here, payments=payments or usual, repeats=repeats, progress=progress, **given)
+            except Exception as error:
+                # what the others found and will find is not lost by it
+                found["failed"][name] = f"{type(error).__name__}: {error}"
+                console.print_exception()
+                continue
+            found["results"][name] = result | {"seconds": round(time.monotonic() - began)}
             _show(name, result)
             found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
-            # at once: what one benchmark found is not lost by the next
             latest = _write(to, found)
         if keep:
             console.print(f"kept until the next run: {here.cluster.url()} and {here.directory}", highlight=False)
-    if readme:
-        write_readme(latest, found["command"], machine.told(found["machine"]))
+    if readme and found["results"]:
+        write_readme(latest)
         console.print("[dim]README.md and docs/bench.svg[/]", highlight=False)
+    if found["failed"]:
+        raise SystemExit(f"failed: {', '.join(found['failed'])}")
 
 
 def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
     """The run as JSON and as a page, and in latest.json beside them the newest value of every ratio there is."""
     found["ratios"] = {name: value for result in found["results"].values() for name, value in result["ratios"].items()}
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(json.dumps(found, indent=1) + "\n")
+    to.write_text(json.dumps(found) + "\n")
     to.with_suffix(".html").write_text(page(found, machine.told(found["machine"])))
     newest = to.parent / "latest.json"
     known = json.loads(newest.read_text()) if newest.exists() else {}
+    of = {
+        "commit": found["machine"]["commit"], "at": found["machine"]["at"], "command": found["command"],
+        "machine": machine.told(found["machine"]),
+    }  # fmt: skip
     merged = {
-        "commit": found["machine"]["commit"],
+        "commit": of["commit"],
         "ratios": known.get("ratios", {}) | found["ratios"],
-        "results": known.get("results", {})
-        | {
-            name: result | {"commit": found["machine"]["commit"], "at": found["machine"]["at"]}
-            for name, result in found["results"].items()
-        },
+        "results": known.get("results", {}) | {name: result | of for name, result in found["results"].items()},
     }
-    newest.write_text(json.dumps(merged, indent=1) + "\n")
+    newest.write_text(json.dumps(merged) + "\n")
     console.print(f"[dim]{to}, its page {to.with_suffix('.html').name}, and {newest.name}[/]", highlight=False)
     return merged
 
@@ -151,11 +179,6 @@ def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
 def _describe(here: Arena) -> dict[str, Any]:
     with here.database() as database:
         return machine.describe(database.connect(admin=True))
-
-
-def _command(names: tuple[str, ...], payments: int | None, repeats: int, *, readme: bool) -> str:
-    size = ["--payments", str(payments)] if payments else []
-    return " ".join(["bin/bench", *names, *size, "--repeats", str(repeats), *(["--readme"] if readme else [])])
 
 
 def _show(name: str, result: dict[str, Any]) -> None:

@@ -8,14 +8,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench import pgbench
+from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, check, until
 from tests.bench.backlog import prepare
-from tests.bench.cpu import used
+from tests.bench.cpu import named, used
 from tests.bench.deliver import rate_of
 from tests.bench.measure import Series, ratio
-from tests.bench.memory import children_of, peak_megabytes
+from tests.bench.memory import children_of
 from tests.bench.peers import environments
+from tests.bench.promised import promise
 from tests.fixtures.database import Clone, Connection
 
 HANDLER = "bench_step"
@@ -64,7 +65,14 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             "deliver_vs_best_peer": ratio(series[OURS], best),
             "deliver_vs_sql_limit": ratio(series[OURS], series[SET]),
             "deliver_vs_stock": ratio(series[OURS], series[STOCK]),
-            "worker_mb": max(series[OURS].samples["peak_mb"]),
+        },
+        "limits": {
+            key: limits.by_cpu(series[OURS], to, promise(key).aim, "delivery")
+            for key, to in (
+                ("deliver_vs_best_peer", best),
+                ("deliver_vs_sql_limit", series[SET]),
+                ("deliver_vs_stock", series[STOCK]),
+            )
         },
         "violations": 0,
         "note": f"one step: claim, state change with audit and event, next delivery enqueued in the same transaction,"
@@ -76,20 +84,18 @@ def _drain(arena: Arena, database: Clone, name: str, series: Series, payments: i
     conn = database.connect(admin=True)
     environments.adopt(arena, database, name)
     if name in (ONE, SET):
-        before = used(arena.cluster, [])
+        before = used(arena.cluster, {})
         _by_pgbench(arena, database, name, payments)
-        pids: list[int] = []
     else:
-        with _working(arena, database, name) as pids:
-            before = used(arena.cluster, pids)
+        with _working(arena, database, name) as processes:
+            before = used(arena.cluster, processes)
             conn.execute("update deliveries set due_at = due_at where false")
             deadline = time.monotonic() + (PATIENCE_SECONDS if name == OURS else LONGEST_SECONDS)
             while _is_pending(conn) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            series.note("peak_mb", peak_megabytes(pids))
-            cost = used(arena.cluster, pids).since(before)
+            cost = used(arena.cluster, processes).since(before)
     if name in (ONE, SET):
-        cost = used(arena.cluster, []).since(before)
+        cost = used(arena.cluster, {}).since(before)
     series.add(rate_of(conn, HANDLER))
     series.spent(cost, payments - _pending(conn))
 
@@ -113,7 +119,7 @@ delete from procrastinate_jobs where id = :job_id;
 
 
 @contextmanager
-def _working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
+def _working(arena: Arena, database: Clone, name: str) -> Iterator[dict[str, int]]:
     """The processes of a queue, held back until all of them are there."""
     with ExitStack() as running:
         with environments.held_back(database, name):
@@ -121,7 +127,7 @@ def _working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
                 running.enter_context(environments.started(arena, database, name, number)) for number in range(WORKERS)
             ]
             until(lambda: environments.ready(database, arena, name, WORKERS), f"{name}:\n{arena.log(name)}", seconds=60)
-        yield [pid for process in processes for pid in (process.pid, *children_of(process.pid))]
+        yield named("process", (pid for process in processes for pid in (process.pid, *children_of(process.pid))))
 
 
 def _pending(conn: Connection) -> int:

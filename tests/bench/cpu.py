@@ -1,28 +1,53 @@
-"""Reads the CPU time that processes used, from /proc: unlike a rate, it says the same on a busy machine. Linux only."""
+"""What processes cost, from /proc: CPU time, which on a busy machine stays the same, and memory. Linux only."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import resource
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.dev.postgres import Cluster
+from tests.bench.memory import peak_megabytes
+
+# What drives the load: our own threads, and pgbench once it has ended.
+CLIENTS, PGBENCH = "clients", "pgbench"
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """Seconds since each began: our processes, and the whole server with every backend it ever had."""
+    """Seconds since each began: each of our processes, what drives them, and the server with every backend it had.
 
-    clients: float
+    `peak_mb` is the most memory that each of our processes has had resident.
+    """
+
+    each: Mapping[str, float]
+    driving: Mapping[str, float]
     server: float
+    peak_mb: Mapping[str, float]
 
     def since(self, before: Cpu) -> Cpu:
-        return Cpu(self.clients - before.clients, self.server - before.server)
+        return Cpu(
+            {name: seconds - before.each.get(name, 0.0) for name, seconds in self.each.items()},
+            {name: seconds - before.driving[name] for name, seconds in self.driving.items()},
+            self.server - before.server,
+            self.peak_mb,
+        )
+
+    @property
+    def processes(self) -> float:
+        """Of all our processes together."""
+        return sum(self.each.values())
 
 
-def used(cluster: Cluster, pids: Iterable[int]) -> Cpu:
-    """What the server and the processes of these ids have used so far; a process that is gone counts nothing."""
+def named(name: str, pids: Iterable[int]) -> dict[str, int]:
+    """Processes of one kind: `worker 1`, `worker 2`."""
+    return {f"{name} {place}": pid for place, pid in enumerate(pids, 1)}
+
+
+def used(cluster: Cluster, processes: Mapping[str, int]) -> Cpu:
+    """What the server and these processes have used so far; a process that is gone counts nothing."""
     tick = os.sysconf("SC_CLK_TCK")
     stats = {int(path.name): _stat(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
     postmaster = cluster.pid()
@@ -31,7 +56,14 @@ def used(cluster: Cluster, pids: Iterable[int]) -> Cpu:
         for pid, stat in stats.items()
         if stat and postmaster in (pid, stat.parent)
     )  # fmt: skip
-    return Cpu(sum(stat.own for pid in pids if (stat := stats.get(pid))) / tick, server / tick)
+    each = {name: stat.own / tick for name, pid in processes.items() if (stat := stats.get(pid))}
+    driving = {CLIENTS: _own(resource.RUSAGE_SELF), PGBENCH: _own(resource.RUSAGE_CHILDREN)}
+    return Cpu(each, driving, server / tick, {name: peak_megabytes([pid]) for name, pid in processes.items()})
+
+
+def _own(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from app.config import Timing
-from tests.bench import pgbench
+from app.db import QUERIES
+from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, check, until
 from tests.bench.backlog import HANDLER, MERCHANTS, prepare, prepare_submitting
-from tests.bench.cpu import Cpu, used
+from tests.bench.cpu import Cpu, named, used
 from tests.bench.measure import Series, percentiles, ratio
 from tests.bench.paced import pace
 from tests.bench.script import acting, literal, statement
@@ -70,7 +71,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                     check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
             with arena.database(idle.name) as database:
-                starts.add(START_PACE, _paced(arena, database, OURS, paced, START_PACE))
+                starts.add(START_PACE, _paced(arena, database, OURS, paced, START_PACE, starts))
                 check(database)
             for name in (OURS, STOCK):
                 with arena.database(idle.name) as database:
@@ -83,12 +84,17 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "payments": payments,
         "variants": [*(one.summary() for one in series.values()), starts.summary()],
         "ratios": {
+            "worker_mb": max(series[OURS].samples["peak_mb"]),
             "start_p95_ms": percentiles(starts.latencies)["p95_ms"],
             "deliver_vs_stock": ratio(series[OURS], series[STOCK]),
             "deliver_vs_pgbench": ratio(series[OURS], series[SQL]),
             "stock_vs_pgbench": ratio(series[STOCK], series[SQL]),
             "deliver_vs_stock_by_cpu": ratio(cpu_of(series[STOCK]), cpu_of(series[OURS])),
             "deliver_vs_pgbench_by_cpu": ratio(cpu_of(series[SQL]), cpu_of(series[OURS])),
+        },
+        "limits": {
+            "start_p95_ms": limits.by_load(starts, START_PACE, "event"),
+            "worker_mb": limits.by_imports(limits.WORKER, max(series[OURS].samples["peak_mb"])),
         },
         "violations": 0,
         "note": f"handler {HANDLER}: one UPDATE of the payment, audited; {MERCHANTS} merchants; the first"
@@ -134,19 +140,19 @@ def _drain_by_workers(arena: Arena, database: Clone, name: str, *, longest: floa
     conn = database.connect(admin=True)
     with ExitStack() as running:
         with _held_back(database):
-            pids = running.enter_context(working(arena, database, name))
-            before = used(arena.cluster, pids)
+            processes = running.enter_context(working(arena, database, name))
+            before = used(arena.cluster, processes)
         deadline = time.monotonic() + longest
         while is_pending(conn) and time.monotonic() < deadline:
             time.sleep(0.05)
-        cost = used(arena.cluster, pids).since(before)
+        cost = used(arena.cluster, processes).since(before)
     assert longest < PATIENCE_SECONDS or not is_pending(conn), f"{name} did not drain:\n{arena.log(name)}"
     return cost
 
 
 @contextmanager
-def working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
-    """The worker processes of a variant, registered; their ids."""
+def working(arena: Arena, database: Clone, name: str) -> Iterator[dict[str, int]]:
+    """The worker processes of a variant, registered; their ids by name."""
     conn = database.connect(admin=True)
     argv, carrying = WORKER_OF[name]
     env = arena.environment(database, POSTBOX_CARRYING=carrying)
@@ -155,20 +161,31 @@ def working(arena: Arena, database: Clone, name: str) -> Iterator[list[int]]:
         processes = [running.enter_context(arena.running(name, *argv, env=env)) for _ in range(WORKERS)]
         ready = known + WORKERS * REGISTERED[name]
         until(lambda: _workers(conn) >= ready, f"{name} to register:\n{arena.log(name)}", seconds=60)
-        yield [process.pid for process in processes]
+        yield named("worker", (process.pid for process in processes))
 
 
-def _paced(arena: Arena, database: Clone, name: str, count: int, rate: float) -> list[float]:
-    with working(arena, database, name):
-        return pace(database, count=count, rate=rate, wake_every=Timing().wake_every)
+def _paced(
+    arena: Arena, database: Clone, name: str, count: int, rate: float, cost: Series | None = None
+) -> list[float]:
+    with working(arena, database, name) as processes:
+        before = used(arena.cluster, processes)
+        waited = pace(database, count=count, rate=rate, wake_every=Timing().wake_every)
+        if cost:
+            cost.spent(used(arena.cluster, processes).since(before), count)
+    return waited
 
 
 @contextmanager
 def _held_back(database: Clone) -> Iterator[None]:
-    """Nobody fetches a job until the block ends: workers get ready first."""
+    """Nobody fetches a job until the block ends: workers get ready first, and are woken then.
+
+    The rows are locked and not their table: who registers touches the table, and has few connections to wait with.
+    """
     conn = database.connect(admin=True, autocommit=False)
-    conn.execute("lock table procrastinate_jobs in access exclusive mode")
+    conn.execute("select count(*) from (select from procrastinate_jobs for update) held")
     yield
+    conn.commit()
+    conn.execute(QUERIES["transactions.wake_workers"].encode())
     conn.commit()
 
 
@@ -185,11 +202,11 @@ def is_pending(conn: Connection) -> bool:
 
 def _drain_by_pgbench(arena: Arena, database: Clone) -> tuple[Cpu, list[float]]:
     pending = _pending(database.connect(admin=True))
-    before = used(arena.cluster, [])
+    before = used(arena.cluster, {})
     _, latencies = pgbench.run(
         arena, database, script_of_one_delivery(), clients=4, transactions=pending, name="deliver"
     )
-    return used(arena.cluster, []).since(before), latencies
+    return used(arena.cluster, {}).since(before), latencies
 
 
 def script_of_one_delivery() -> str:

@@ -11,10 +11,12 @@ from app.model.public_id import PAYMENT, parse
 from tests import factories
 from tests.bench import pgbench
 from tests.bench.arena import Arena, check, until
+from tests.bench.cpu import used
 from tests.bench.deliver import OUR_WORKER, OURS, STOCK, STOCK_CONCURRENCY
 from tests.bench.http import Answer, drive
 from tests.bench.life import script_of_one_payment
 from tests.bench.measure import Series, ratio
+from tests.bench.synchronous import Synchronous
 from tests.bench.web import Web, free_port, serving
 from tests.fixtures.database import KEY_PEPPER, Clone, Connection
 from tests.fixtures.sandbox import Sandbox, running_sandbox
@@ -47,7 +49,12 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     ledger = arena.directory / "stripe"
     shutil.rmtree(ledger, ignore_errors=True)
     ledger.mkdir()
-    with arena.database() as database, running_sandbox(ledger / "ledger.jsonl", *options) as sandbox:
+    before = Synchronous()
+    with (
+        arena.database() as database,
+        running_sandbox(ledger / "ledger.jsonl", *options) as sandbox,
+        before.serving(arena, *options),
+    ):
         conn = database.connect(admin=True)
         provider = {"STRIPE_API_BASE": sandbox.url}
         with serving(arena, database, port, **provider) as web, arena.database() as quiet:
@@ -56,12 +63,17 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                 for variant in variants.values():
                     argv, carrying = E2E_WORKER_OF[variant.name]
                     env = arena.environment(database, POSTBOX_CARRYING=carrying, **provider)
-                    with arena.running(f"e2e-{variant.name}", *argv, env=env):
+                    with arena.running(f"e2e-{variant.name}", *argv, env=env) as worker:
+                        processes = {**web.processes(), "worker": worker.pid, "sandbox": sandbox.process.pid}
                         _send(web, conn, sandbox, count=min(payments, WARM_UP), rate=None)
+                        cost = used(arena.cluster, processes)
                         burst = _send(web, conn, sandbox, count=payments, rate=None)
+                        variant.confirmed.spent(used(arena.cluster, processes).since(cost), payments)
                         rate = variant.burst(conn, burst)
                         progress(f"repeat {repeat} of {repeats}: {variant.name} {rate:,.1f} confirmed/s")
                         variant.paced(_send(web, conn, sandbox, count=payments, rate=PACE * rate), PACE * rate)
+                before.turn(arena, payments)
+                progress(f"repeat {repeat} of {repeats}: synchronous {before.burst.rates[-1]:,.1f} confirmed/s")
                 sql.add(*_by_pgbench(arena, quiet, payments))
                 progress(f"repeat {repeat} of {repeats}: pgbench {sql.rates[-1]:,.1f} payments/s")
             progress("checking every invariant")
@@ -69,18 +81,22 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         violations = check(database)
         charged = sandbox.ledger()["summary"]["charged_twice"]
         assert not charged, f"charged twice: {charged}"
-    sql.count(payments=1, deliveries=1)
+    for one in (sql, before.burst):
+        one.count(payments=1, deliveries=1)
     ours, stock = variants[OURS], variants[STOCK]
     return {
         "payments": payments,
-        "variants": [one.summary() for one in (*ours.series, *stock.series, sql)],
+        "variants": [one.summary() for one in (*ours.series, *stock.series, before.burst, before.paced, sql)],
         "ratios": {
             "e2e_vs_stock": ratio(ours.confirmed, stock.confirmed), "e2e_vs_pgbench": ratio(ours.confirmed, sql),
+            "e2e_vs_synchronous": ratio(ours.confirmed, before.burst),
+            "worker_mb": max(ours.confirmed.samples["peak_mb of worker"]),
         },
         "violations": violations,
         "note": f"e2e is the number that users feel: one worker, gunicorn, the sandbox and the clients share the"
         f" cores; money is available {AVAILABLE_AFTER:g} s after the capture and the clock looks every 5 s;"
-        " pgbench calls nobody and stops at confirmed",
+        " pgbench calls nobody and stops at confirmed; synchronous is one request that does everything, its provider"
+        " included, and no webhook, no settlement and no comparing of books afterwards",
     }  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from app.config import Timing
 from tests.bench.arena import Arena, check, until
-from tests.bench.backlog import prepare, prepare_submitting
+from tests.bench.backlog import prepare_submitting
 from tests.bench.deliver import OURS, is_pending, working
 from tests.bench.measure import Series, percentiles
 from tests.bench.paced import pace
+from tests.bench.standing import backlog
 
 # The other merchant's deliveries in one turn, and how many come in a second.
 NEXT, PER_SECOND = 30, 10.0
@@ -21,10 +22,8 @@ DRAIN_SECONDS = 600.0
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
     """Two workers in the middle of the backlog, and now and then a delivery of somebody else."""
     waits = Series(f"another merchant's delivery, beside {payments:,} pending", "deliveries/s offered")
-    with arena.database() as prepared:
-        progress(f"preparing {payments:,} payments of one merchant")
+    with backlog(arena, payments, merchants=1, progress=progress) as prepared:
         prepare_submitting(prepared, NEXT, merchants=2, reference="next ")
-        prepare(prepared, payments, merchants=1)
         prepared.close()
         for repeat in range(1, repeats + 1):
             with arena.database(prepared.name) as database, ExitStack() as running:

@@ -1,77 +1,100 @@
-"""What accepting, delivering and tracing cost in a large database, against a small one, and beside an old snapshot."""
+"""What accepting, delivering and tracing cost among ten thousand, a hundred thousand and a million payments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-from tests import factories
-from tests.bench import pgbench
-from tests.bench.accept import CLIENTS, script_of_one_post
+from tests.bench import standing
 from tests.bench.arena import Arena, check
 from tests.bench.backlog import prepare
 from tests.bench.deliver import drain_by_ours, rate_of
-from tests.bench.history import FINISH, fill
+from tests.bench.history import grown, lived
 from tests.bench.measure import Series, percentiles, ratio
-from tests.bench.trace import trace_some
-from tests.fixtures.database import KEY_PEPPER, Clone
+from tests.bench.trace import references_of, trace_some
+from tests.bench.turns import CLONED_UP_TO, accept_some, turn_of
+from tests.fixtures.database import Clone
 
-# The small database; the large one has as many payments as the benchmark is told.
-SMALL = 10_000
+SIZES = (10_000, 100_000, 1_000_000)
 # What each turn accepts and delivers.
 ACCEPTED, DELIVERED = 2_000, 4_000
+# How long a snapshot is open before its last turn is measured, in seconds of accepting and delivering at full speed.
+SNAPSHOT_AGE = 60.0
+WHAT = ("accept", "deliver", "trace")
 
 
-def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Small, large, and large beside a snapshot that has been open all the while, in turns."""
-    sizes = {"small": min(SMALL, payments), "large": payments, "snapshot": payments}
-    series = {
-        what: {name: Series(f"{what}, {size:,} payments{OLD[name]}", "per second") for name, size in sizes.items()}
-        for what in ("accept", "deliver", "trace")
-    }
-    with arena.database() as small, arena.database() as large:
-        for database, size in ((small, sizes["small"]), (large, payments)):
-            progress(f"making {size:,} payments with their history")
-            fill(database, size)
-            database.close()
+def measure(
+    arena: Arena,
+    *,
+    payments: int,
+    repeats: int,
+    progress: Callable[[str], None],
+    sizes: Sequence[int] = (),
+    snapshot_age: float = SNAPSHOT_AGE,
+) -> dict[str, Any]:
+    """A turn at each size and one beside an old snapshot, `repeats` times; then the same beside a standing backlog."""
+    sizes = sorted(sizes or [size for size in SIZES if size < payments] + [payments])
+    by_size = {size: {what: Series(f"{what}, {size:,} payments", "per second") for what in WHAT} for size in sizes}
+    beside = {what: Series(f"{what}, {sizes[0]:,} payments, beside an old snapshot", "per second") for what in WHAT}
+    held = []
+    with ExitStack() as made:
+        originals = made.enter_context(lived(arena, sizes[0]))
+        databases = {size: made.enter_context(grown(arena, originals, size, progress)) for size in sizes}
         for repeat in range(1, repeats + 1):
-            for name in sizes:
-                with arena.database((small if name == "small" else large).name) as database:
-                    with _old_snapshot(database) if name == "snapshot" else nullcontext():
-                        _one_turn(arena, database, {what: series[what][name] for what in series})
-                    check(database, quiesced=False)
-                progress(f"repeat {repeat} of {repeats}: {name}, check clean")
+            for size, series in by_size.items():
+                with turn_of(arena, databases[size], size) as database:
+                    _one_turn(arena, database, series)
+                progress(f"repeat {repeat} of {repeats}: {size:,} payments, {_told(series)}")
+            with arena.database(databases[sizes[0]].name) as database:
+                held.append(_beside_a_snapshot(arena, database, beside, snapshot_age))
+                check(database, quiesced=False)
+            progress(f"repeat {repeat} of {repeats}: snapshot {held[-1]}, {_told(beside)}")
+        for size in sizes:
+            if size > CLONED_UP_TO:
+                began = time.monotonic()
+                check(databases[size], quiesced=False)
+                progress(f"{size:,} payments: check clean, in {time.monotonic() - began:.0f} s")
+    backlog = standing.measure(arena, sizes=(sizes[0], sizes[-1]), repeats=repeats, progress=progress)
+    small, large = by_size[sizes[0]], by_size[sizes[-1]]
     return {
-        "payments": payments,
-        "variants": [one.summary() for by_size in series.values() for one in by_size.values()],
-        "ratios": {f"growth_{what}": ratio(by["large"], by["small"]) for what, by in series.items()}
-        | {f"snapshot_{what}": ratio(by["snapshot"], by["small"]) for what, by in series.items()}
-        | {"trace_p95_ms": percentiles(series["trace"]["large"].latencies)["p95_ms"]},
+        "payments": sizes[-1],
+        "variants": [
+            *(by_size[size][what].summary() for what in WHAT for size in sizes),
+            *(one.summary() for one in beside.values()),
+            *(one.summary() for one in backlog.series),
+        ],
+        "ratios": {f"growth_{what}": ratio(large[what], small[what]) for what in WHAT}
+        | {f"snapshot_{what}": ratio(beside[what], small[what]) for what in WHAT}
+        | backlog.ratios
+        | {"trace_p95_ms": percentiles(large["trace"].latencies)["p95_ms"]},
+        "limits": {f"growth_{what}": _limit(what, by_size) for what in WHAT},
         "violations": 0,
-        "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED} deliveries, trace by"
-        " reference; the snapshot is open while the turn runs and keeps every dead row",
+        "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
+        f" reference; turns of up to {CLONED_UP_TO:,} payments have a fresh clone each. The snapshot: {held[-1]}."
+        f" The backlog: {backlog.note}",
     }
 
 
-OLD = {"small": "", "large": "", "snapshot": ", beside an open snapshot"}
+def _limit(what: str, by_size: dict[int, dict[str, Series]]) -> str:
+    """What each size did, and how far the turns of one lie apart: what is nearer than that is no growth."""
+    told = [f"{series[what].median:,.0f}/s among {size:,}" for size, series in by_size.items()]
+    rates = next(iter(by_size.values()))[what].rates
+    return f"{', '.join(told)}; turns of the smallest alone lie between {min(rates):,.0f} and {max(rates):,.0f}/s."
+
+
+def _told(series: dict[str, Series]) -> str:
+    return ", ".join(f"{what} {one.rates[-1]:,.0f}/s" for what, one in series.items())
 
 
 def _one_turn(arena: Arena, database: Clone, series: dict[str, Series]) -> None:
     conn = database.connect(admin=True)
-    key = factories.api_key(conn, factories.merchant(conn)["id"], pepper=KEY_PEPPER)
-    series["trace"].add(*trace_some(database))
-    script = script_of_one_post(key)
-    series["accept"].add(
-        *pgbench.run(arena, database, script, clients=CLIENTS, transactions=ACCEPTED, name="growth", role="postbox_api")
-    )
-    conn.execute(FINISH)
-    conn.execute("delete from procrastinate_jobs")
-    # what was accepted is nobody's backlog
-    with factories.acting(conn, "operator"):
-        conn.execute("update payments set state = 'canceled', cancel_reason = 'abandoned' where state = 'initiated'")
-    conn.execute(FINISH)
-    conn.execute("delete from procrastinate_jobs")
+    references = references_of(conn)
+    # twice: the first time reads from the disk what a running system has read before
+    trace_some(database, references)
+    series["trace"].add(*trace_some(database, references))
+    series["accept"].add(*accept_some(arena, database, ACCEPTED))
     prepare(database, DELIVERED, reference="new ", clean=False)
     began = conn.execute("select clock_timestamp() as at").fetchone()
     assert began is not None
@@ -79,11 +102,19 @@ def _one_turn(arena: Arena, database: Clone, series: dict[str, Series]) -> None:
     series["deliver"].add(rate_of(conn, since=began["at"]))
 
 
-@contextmanager
-def _old_snapshot(database: Clone) -> Iterator[None]:
-    """A reader that began before everything here and does not end: nothing that dies meanwhile can be removed."""
+def _beside_a_snapshot(arena: Arena, database: Clone, series: dict[str, Series], age: float) -> str:
+    """Turns until the snapshot is old enough, the last of which counts; nothing that dies meanwhile can be removed."""
     conn = database.connect(admin=True, autocommit=False)
     conn.execute("set transaction isolation level repeatable read")
     conn.execute("select count(*) from merchants")
-    yield
+    began, turns, last = time.monotonic(), 0, time.monotonic()
+    found: dict[str, Series] = {}
+    while not found or last - began < age:
+        found = {what: Series(what, "per second") for what in WHAT}
+        _one_turn(arena, database, found)
+        turns, last = turns + 1, time.monotonic()
+    for what, one in found.items():
+        series[what].add(one.rates[-1], one.latencies)
     conn.rollback()
+    accepted, delivered = turns * ACCEPTED, turns * DELIVERED
+    return f"open for {last - began:.0f} s, in which {accepted:,} were accepted and {delivered:,} delivered"

@@ -1,23 +1,42 @@
-"""Fills a database with payments that have a past, by the triggers that made every other: no row of it is made up."""
+"""Databases with as many settled payments as they are told, each with everything that a payment leaves behind."""
 
 from __future__ import annotations
 
-from tests.bench.backlog import prepare
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.bench.arena import Arena
+from tests.bench.copies import multiplied
+from tests.bench.lives import live
 from tests.fixtures.database import Clone
 
-# One statement makes so many: enough to be fast, few enough that its triggers' queue stays in memory.
-BATCH = 20_000
-FINISH = "update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null where status = 'pending'"
+# The originals: of so many merchants so many payments, and never more than every fifth of what is asked for.
+MERCHANTS, EACH, SHARE = 20, 5, 5
 
 
-def fill(database: Clone, payments: int) -> None:
-    """Payments that were created, submitted and had their one local delivery done, each with a reference of its own."""
-    for first in range(0, payments, BATCH):
-        prepare(database, min(BATCH, payments - first), reference=f"old {first} ", clean=False)
-        conn = database.connect(admin=True)
-        conn.execute(FINISH)
-        conn.execute("delete from procrastinate_jobs")
-        conn.close()
-    conn = database.connect(admin=True)
-    conn.execute("vacuum (freeze, analyze)")
-    conn.close()
+@contextmanager
+def lived(arena: Arena, payments: int) -> Iterator[Clone]:
+    """The originals of that many or more."""
+    merchants = max(1, min(MERCHANTS, payments // SHARE))
+    with arena.database() as originals:
+        live(arena, originals, merchants=merchants, each=max(1, min(EACH, payments // SHARE // merchants)))
+        originals.close()
+        yield originals
+
+
+@contextmanager
+def grown(arena: Arena, originals: Clone, payments: int, progress: Callable[[str], None]) -> Iterator[Clone]:
+    """`payments` of them, to the next whole number of copies."""
+    began = time.monotonic()
+    times = -(-payments // _count(originals))
+    with multiplied(arena, originals, f"grown_{payments}", times, progress) as database:
+        progress(f"{payments:,} payments made in {time.monotonic() - began:.0f} s")
+        yield database
+
+
+def _count(database: Clone) -> int:
+    row = database.connect(admin=True).execute("select count(*) as n from payments").fetchone()
+    database.close()
+    assert row is not None
+    return int(row["n"])

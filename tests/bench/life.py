@@ -100,7 +100,7 @@ def _confirmed() -> list[str]:
 
 def _lease(step: str) -> list[str]:
     return [
-        "select gen_random_uuid() as token, gen_random_uuid() as call \\gset",
+        "select gen_random_uuid() as token, uuidv7() as call \\gset",
         statement(
             "operations.lease", **OPERATION, step=literal(step), attempt="1", lease_token=":token",
             seconds="30.0::float8",

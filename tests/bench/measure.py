@@ -10,8 +10,6 @@ from typing import Any
 from tests.bench.cpu import Cpu
 
 PERCENTILES = (50, 95, 99)
-# Of the latencies so many are kept, evenly over their order: enough to draw them.
-RAW = 500
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -46,9 +44,15 @@ class Series:
         self.samples["deliveries_per_second"] = [rate * deliveries for rate in self.rates]
 
     def spent(self, cost: Cpu, units: int) -> None:
-        """CPU of one repeat, by payment or delivery: of our processes and of the whole server."""
-        self.note("worker_cpu_ms", 1000 * cost.clients / units)
+        """What one repeat cost: CPU by payment or delivery, of processes, what drives them and the server; memory."""
+        self.note("worker_cpu_ms", 1000 * cost.processes / units)
         self.note("server_cpu_ms", 1000 * cost.server / units)
+        for name, seconds in {**cost.each, **cost.driving}.items():
+            self.note(f"cpu_ms of {name}", 1000 * seconds / units)
+        for name, megabytes in cost.peak_mb.items():
+            self.note(f"peak_mb of {name}", megabytes)
+        if cost.peak_mb:
+            self.note("peak_mb", max(cost.peak_mb.values()))
 
     @property
     def median(self) -> float:
@@ -67,8 +71,7 @@ class Series:
         if self.latencies:
             found |= percentiles(self.latencies)
         found["samples"] = {name: [round(value, 4) for value in values] for name, values in self.samples.items()}
-        step = max(1, len(self.latencies) // RAW)
-        found["latencies_ms"] = [round(1000 * value, 2) for value in sorted(self.latencies)[::step]]
+        found["latencies_ms"] = [round(1000 * value, 2) for value in self.latencies]
         return found | {name: round(statistics.median(values), 3) for name, values in self.samples.items()}
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from tests.bench.flame import icicle
+from tests.bench.promised import PROMISED
+
+# So many points show how latencies rise.
+DRAWN = 500
 WIDTH, LABEL, BAR = 900, 430, 26
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#1b1f24}"
@@ -16,11 +21,13 @@ STYLE = (
 
 def page(found: dict[str, Any], told: str) -> str:
     """The whole document."""
-    parts = [f"<p><code>{escape(found['command'])}</code></p><p>{escape(told)}</p>", _ratios(found["ratios"])]
+    parts = [f"<p><code>{escape(found['command'])}</code></p><p>{escape(told)}</p>", *_promised(found), _ratios(found)]
+    parts += [f"<p>{escape(name)} failed: {escape(why)}</p>" for name, why in found["failed"].items()]
     for name, result in found["results"].items():
         parts += [f"<h2>{escape(name)}</h2>", f"<p>{escape(result['note'])}</p>", _table(result)]
         parts += [_bars(result["variants"]), _latencies(result["variants"])]
-        parts += [f"<pre>{escape(text)}</pre>" for text in result.get("texts", [])]
+        if "profile" in result:
+            parts += _profile(result["profile"], result["variants"][0])
         parts.append("<p><code>postbox check</code>: clean after every turn</p>")
     body = "\n".join(parts)
     return (
@@ -29,8 +36,43 @@ def page(found: dict[str, Any], told: str) -> str:
     )
 
 
-def _ratios(ratios: dict[str, float]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{value}</td></tr>" for name, value in sorted(ratios.items()))
+def _promised(found: dict[str, Any]) -> list[str]:
+    """Every promise that this run measured, and where an aim is out of reach, what the limit is."""
+    limits = {key: text for result in found["results"].values() for key, text in result.get("limits", {}).items()}
+    rows, told = [], []
+    for one in PROMISED:
+        value = found["ratios"].get(one.key)
+        if value is None:
+            continue
+        verdict = one.verdict(value)
+        cells = [escape(one.what), f"{one.least:g}", f"{one.aim:g}", f"{value:g}", verdict]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        if verdict != "reached" and one.key in limits:
+            told.append(f"<p><b>{escape(one.what)}</b>: {escape(limits[one.key])}</p>")
+    head = "".join(f"<th>{cell}</th>" for cell in ("what", "at least", "aim", "measured", "aim is"))
+    heading = ["<h2>What stands between the aim and what was measured</h2>"] if told else []
+    return [f"<table><tr>{head}</tr>{''.join(rows)}</table>", *heading, *told]
+
+
+def _profile(profile: dict[str, Any], served: dict[str, Any]) -> list[str]:
+    """What each library costs of one payment, and where in the stack it does."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{share:.1%}</td><td>{share * served['worker_cpu_ms']:.2f}</td></tr>"
+        for name, share in profile["shares"].items()
+    )
+    return [
+        f"<h3>Where the web processes spend their time</h3><p>{profile['samples']:,} samples by py-spy of threads that"
+        " hold the interpreter lock; the standard library counts for whoever called it.</p>",
+        f"<table><tr><th>library</th><th>share</th><th>CPU ms a payment</th></tr>{rows}</table>",
+        icicle(profile["stacks"]),
+    ]
+
+
+def _ratios(found: dict[str, Any]) -> str:
+    """The others too."""
+    told = {one.key for one in PROMISED}
+    ratios = sorted((name, value) for name, value in found["ratios"].items() if name not in told)
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{value}</td></tr>" for name, value in ratios)
     return f"<table><tr><th>what</th><th>measured</th></tr>{rows}</table>"
 
 
@@ -82,7 +124,8 @@ def _latencies(variants: list[dict[str, Any]]) -> str:
     height, drawn = 220, []
     for place, row in enumerate(rows):
         hue = place * 360 // len(rows)
-        values = row["latencies_ms"]
+        values = sorted(row["latencies_ms"])
+        values = values[:: max(1, len(values) // DRAWN)]
         points = [
             (60 + (WIDTH - 360) * n / (len(values) - 1), height - 20 - (height - 30) * value / most)
             for n, value in enumerate(values) if value <= most

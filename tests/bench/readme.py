@@ -3,71 +3,71 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from app.config import ROOT
+from tests.bench.promised import PROMISED, Promise
 
 README = ROOT / "README.md"
 PLOT = ROOT / "docs" / "bench.svg"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
-# What is measured, the key of its ratio, at least, aim, and whether more is better.
-PROMISED = (
-    ("deliveries/s against the best peer on the same work", "deliver_vs_best_peer", 2.5, 4, True),
-    ("deliveries/s against the set-based SQL limit", "deliver_vs_sql_limit", 0.6, 0.85, True),
-    ("deliveries/s against stock Procrastinate", "deliver_vs_stock", 10, 18, True),
-    ("accepted payments/s against pgbench of the same SQL", "accept_vs_pgbench", 0.3, 0.5, True),
-    ("webhooks/s against pgbench of the same SQL", "webhook_vs_pgbench", 0.4, 0.6, True),
-    ("commit of an event to the start of its handler, p95 at 200/s, ms", "start_p95_ms", 50, 15, False),
-    ("webhook acknowledgement, p99 at 200/s, ms", "ack_p99_ms", 25, 10, False),
-    ("accept in a large database against a small one", "growth_accept", 0.85, 0.95, True),
-    ("deliver in a large database against a small one", "growth_deliver", 0.85, 0.95, True),
-    ("trace in a large database against a small one", "growth_trace", 0.85, 0.95, True),
-    ("full trace of one payment in a large database, p95, ms", "trace_p95_ms", 50, 10, False),
-    ("memory of one web process, MB", "web_mb", 120, 90, False),
-    ("memory of one worker, MB", "worker_mb", 150, 110, False),
-)
 # Which variants the plot shows: everything that delivers.
 PLOTTED = ("peers", "deliver")
+# Whose figures stand beside the ratios.
+TOLD = ("accept", "webhook", "e2e")
 WIDTH, LABEL, BAR = 860, 430, 24
 
 
-def write(latest: dict[str, Any], command: str, told: str) -> None:
+def write(latest: dict[str, Any], readme: Path = README, plot_to: Path = PLOT) -> None:
     """Put the table between its marks in the README, and the plot beside it."""
-    text = README.read_text()
+    text = readme.read_text()
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
     assert mark, f"the README holds {BEGIN} and {END}"
-    README.write_text(f"{before}{BEGIN}\n{section(latest, command, told)}\n{END}{after}")
-    PLOT.write_text(plot(latest))
+    readme.write_text(f"{before}{BEGIN}\n{section(latest)}\n{END}{after}")
+    plot_to.write_text(plot(latest))
 
 
-def section(latest: dict[str, Any], command: str, told: str) -> str:
-    """The machine, the command, a row for each promise; what was not measured says so."""
-    ratios = latest["ratios"]
-    rows = [
-        f"| {what} | {least:g} | {aim:g} | {_measured(ratios.get(key), least, more=more)} |"
-        for what, key, least, aim, more in PROMISED
-    ]
-    sizes = {name: result["payments"] for name, result in latest["results"].items()}
+def section(latest: dict[str, Any]) -> str:
+    """A row for each promise, and by which commands on which machine; what was not measured says so."""
+    ratios, results = latest["ratios"], latest["results"]
+    rows = [f"| {one.what} | {one.least:g} | {one.aim:g} | {_measured(one, ratios.get(one.key))} |" for one in PROMISED]
+    runs = dict.fromkeys((result["command"], result["machine"]) for result in results.values())
+    sizes = {name: result["payments"] for name, result in results.items()}
     large = "".join(f" `{name}` had {sizes[name]:,} payments." for name in ("trace", "growth") if name in sizes)
     return "\n".join(
         [
-            f"`{command}` on {told}.{large} `postbox check` was clean after every turn.",
+            *(f"`{command}` on {told}.\n" for command, told in runs),
+            f"`postbox check` was clean after every turn.{large}",
             "",
             "| what | at least | aim | measured |",
             "|---|---|---|---|",
             *rows,
             "",
+            *_others(results),
             "![Deliveries per second](docs/bench.svg)",
         ]
     )
 
 
-def _measured(value: float | None, least: float, *, more: bool) -> str:
+def _measured(one: Promise, value: float | None) -> str:
+    verdict = one.verdict(value)
     if value is None:
-        return "not measured"
-    return f"{value:g}" if (value >= least if more else value <= least) else f"**{value:g}**, missed"
+        return verdict
+    return f"**{value:g}**, missed" if verdict == "missed" else f"{value:g}"
+
+
+def _others(results: dict[str, Any]) -> list[str]:
+    """What users feel, in the figures themselves."""
+    rows = [
+        f"| {row['name']} | {row['median']:,.0f} | {row['lowest']:,.0f} to {row['highest']:,.0f} |"
+        for name in TOLD
+        for row in results.get(name, {}).get("variants", [])
+        if "offered" not in row["unit"]
+    ]
+    return ["| a second | median | lowest to highest |", "|---|---|---|", *rows, ""] if rows else []
 
 
 def plot(latest: dict[str, Any]) -> str:

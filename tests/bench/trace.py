@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.db import Database
 from app.model.actor import Actor, ActorType, Role
 from app.services import trace
 from tests.bench.arena import Arena, check
-from tests.bench.history import fill
+from tests.bench.history import grown, lived
 from tests.bench.measure import Series, percentiles
-from tests.fixtures.database import Clone
+from tests.fixtures.database import Clone, Connection
 
-TRACES = 300
+# So many, out of a sample that is surely large enough.
+TRACES, SAMPLED = 300, 10
 OPERATOR = Actor(ActorType.OPERATOR, "bench", Role.OPERATOR)
 
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
     """Payments with a whole life each; then the evidence of some of them, one after the other."""
     series = Series(f"trace of one payment among {payments:,}", "traces/s")
-    with arena.database() as database:
-        progress(f"making {payments} payments with their history")
-        fill(database, payments)
+    with lived(arena, payments) as originals, grown(arena, originals, payments, progress) as database:
+        conn = database.connect(admin=True)
         for repeat in range(1, repeats + 1):
-            series.add(*trace_some(database))
+            series.add(*trace_some(database, references_of(conn)))
             progress(f"repeat {repeat} of {repeats}: {series.rates[-1]:,.0f} traces/s")
         violations = check(database, quiesced=False)
     return {
@@ -38,19 +38,26 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     }
 
 
-def trace_some(database: Clone, count: int = TRACES) -> tuple[float, list[float]]:
-    """Traces per second, and the seconds of each, of payments picked at random, each by its reference."""
-    conn = database.connect(admin=True)
-    references = [row["reference"] for row in conn.execute("select reference from payments order by id limit 20000")]
-    conn.close()
+def references_of(conn: Connection, count: int = TRACES) -> list[str]:
+    """References of payments from everywhere in the table."""
+    row = conn.execute("select reltuples::float8 as n from pg_class where oid = 'payments'::regclass").fetchone()
+    assert row is not None
+    share = min(100.0, 100.0 * SAMPLED * count / max(row["n"], 1.0))
+    query = "select reference from payments tablesample bernoulli (%s) where state = 'settled'"
+    found = [row["reference"] for row in conn.execute(query, [share])]
+    return random.sample(found, min(count, len(found)))
+
+
+def trace_some(database: Clone, references: Sequence[str]) -> tuple[float, list[float]]:
+    """Traces per second, and the seconds of each, of the payments of these references."""
     seconds = []
     with Database(database.url, size=1, application="trace") as pool:
-        for reference in random.choices(references, k=count):
+        for reference in references:
             began = time.perf_counter()
             rows = pool.transact(OPERATOR, lambda tx, reference=reference: _trace(tx, reference))
             seconds.append(time.perf_counter() - began)
             assert rows, f"{reference} has a history"
-    return count / sum(seconds), seconds
+    return len(references) / sum(seconds), seconds
 
 
 def _trace(tx: Any, reference: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from cli.dev.postgres_process import is_free
 from cli.dev.processes import read_procfile
 from tests import factories
 from tests.bench.arena import Arena, until
+from tests.bench.cpu import named
 from tests.bench.http import post
 from tests.bench.memory import children_of
 from tests.fixtures.database import KEY_PEPPER, Clone
@@ -31,23 +32,25 @@ class Web:
     request: Callable[[int], bytes]
     process: int
 
-    def pids(self) -> list[int]:
+    def processes(self) -> dict[str, int]:
         """gunicorn and its workers."""
-        return [self.process, *children_of(self.process)]
+        return {"gunicorn": self.process, **named("web", children_of(self.process))}
 
 
 @contextmanager
-def serving(arena: Arena, database: Clone, port: int, **env: str) -> Iterator[Web]:
-    """gunicorn on `port`, ready, and a key of a merchant of its own."""
+def serving(
+    arena: Arena, database: Clone, port: int, *, name: str = "web", program: Sequence[str] = (), **env: str
+) -> Iterator[Web]:
+    """gunicorn on `port`, ready, and a key of a merchant of its own; `program` is what it serves in place of ours."""
     conn = database.connect(admin=True)
     key = factories.api_key(conn, factories.merchant(conn)["id"], pepper=KEY_PEPPER)
-    _, *argv = read_procfile(ROOT / "Procfile")["web"]
+    argv = program or read_procfile(ROOT / "Procfile")["web"][1:]
     bound = {"PORT": str(port), "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}"}
     # What one merchant may ask for is a setting, and not what is measured here.
     unlimited = {f"POSTBOX_RATE_{scope}_WRITE": "1000000/1000000" for scope in ("KEY", "MERCHANT")}
     environment = arena.environment(database, **bound, **unlimited, **env)
-    with arena.running("web", "-m", "gunicorn", *argv, env=environment) as process:
-        until(lambda: _is_ready(port), f"the gateway:\n{arena.log('web')}", seconds=READY_SECONDS)
+    with arena.running(name, "-m", "gunicorn", *argv, env=environment) as process:
+        until(lambda: _is_ready(port), f"the gateway:\n{arena.log(name)}", seconds=READY_SECONDS)
         yield Web(port, key, lambda number: _payment(key.text(), number), process.pid)
 
 

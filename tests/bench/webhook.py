@@ -10,12 +10,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import pgbench
+from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, check
 from tests.bench.cpu import used
 from tests.bench.http import drive, post
 from tests.bench.measure import Series, percentiles, ratio
-from tests.bench.memory import peak_megabytes
+from tests.bench.promised import promise
 from tests.bench.script import acting, statement
 from tests.bench.web import free_port, serving
 from tests.fixtures.database import WEBHOOK_SECRET
@@ -48,16 +48,19 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         by_http(warm_up := min(WARM_UP, payments))
         by_pgbench(warm_up)
         for repeat in range(1, repeats + 1):
-            before, began = used(arena.cluster, web.pids()), time.perf_counter()
+            before, began = used(arena.cluster, web.processes()), time.perf_counter()
             latencies = by_http(payments)
             http.add(payments / (time.perf_counter() - began), latencies)
-            http.spent(used(arena.cluster, web.pids()).since(before), payments)
+            http.spent(used(arena.cluster, web.processes()).since(before), payments)
+            before = used(arena.cluster, {})
             sql.add(*by_pgbench(payments))
-            paced.add(PACE, by_http(min(payments, PACED), PACE))
+            sql.spent(used(arena.cluster, {}).since(before), payments)
+            before = used(arena.cluster, web.processes())
+            paced.add(PACE, by_http(count := min(payments, PACED), PACE))
+            paced.spent(used(arena.cluster, web.processes()).since(before), count)
             progress(
                 f"repeat {repeat} of {repeats}: HTTP {http.rates[-1]:,.0f}, pgbench {sql.rates[-1]:,.0f} webhooks/s"
             )
-        http.note("peak_mb", megabytes := peak_megabytes(web.pids()))
         progress("checking every invariant")
         violations = check(database, quiesced=False)
     return {
@@ -66,7 +69,11 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "ratios": {
             "webhook_vs_pgbench": ratio(http, sql),
             "ack_p99_ms": percentiles(paced.latencies)["p99_ms"],
-            "web_mb": megabytes,
+            "web_mb": max(http.samples["peak_mb"]),
+        },
+        "limits": {
+            "webhook_vs_pgbench": limits.by_cpu(http, sql, promise("webhook_vs_pgbench").aim, "webhook"),
+            "ack_p99_ms": limits.by_load(paced, PACE, "webhook"),
         },
         "violations": violations,
         "note": "every event is new, signed, verified on its raw body and stored with its event, audit entry, delivery"

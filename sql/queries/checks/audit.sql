@@ -14,21 +14,24 @@ where (a.entries, a.versions, a.lowest, a.highest) is distinct from (p.version, 
 limit %(limit)s;
 
 -- name: audit_tells_the_row
--- Payments whose row is not what their audit entries, applied one after another, say it is.
+-- Payments whose row is not what their audit entries, applied one after another, say it is. What is told alike needs no types.
 select p.merchant_id, p.id as payment_id,
        format('differs in %%s', (
          select string_agg(coalesce(r.key, t.key), ', ' order by coalesce(r.key, t.key))
-         from jsonb_each(to_jsonb(p)) r full join jsonb_each(told.row) t on t.key = r.key
+         from jsonb_each(to_jsonb(p)) r full join jsonb_each(typed.row) t on t.key = r.key
          where r.value is distinct from t.value and (jsonb_typeof(r.value) <> 'object' or jsonb_strip_nulls(r.value) <> jsonb_strip_nulls(t.value)))) as detail
 from payments p
 join lateral (
-  select to_jsonb(jsonb_populate_record(null::payments, jsonb_object_agg(c.key, c.value order by a.payment_version))) as row
+  select jsonb_object_agg(c.key, c.value order by a.payment_version) as columns
   from audit_log a
   cross join lateral jsonb_each(a.body::jsonb -> 'after') c
   where a.merchant_id = p.merchant_id and a.payment_id = p.id and a.entity_type = 'payment'
-) told on true
+) told on jsonb_strip_nulls(told.columns) is distinct from jsonb_strip_nulls(to_jsonb(p))
+cross join lateral (
+  select to_jsonb(jsonb_populate_record(null::payments, told.columns)) as row
+) typed
 where (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
-  and jsonb_strip_nulls(told.row) is distinct from jsonb_strip_nulls(to_jsonb(p))
+  and jsonb_strip_nulls(typed.row) is distinct from jsonb_strip_nulls(to_jsonb(p))
 limit %(limit)s;
 
 -- name: audit_hashes_hold

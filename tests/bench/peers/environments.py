@@ -32,14 +32,19 @@ TABLE = {
 def build() -> None:
     """A virtual environment for each, with what its requirements pin; graphile-worker by the node in its own."""
     for name in (PGQUEUER, GRAPHILE):
-        venv, wanted = HERE / name / ".venv", HERE / name / "requirements.txt"
-        mark = venv / wanted.read_text().replace("\n", " ").replace("/", "-").strip()[:80]
-        if not mark.exists():
-            _run(sys.executable, "-m", "venv", "--clear", str(venv))
-            _run(str(venv / "bin/pip"), "install", "--quiet", "-r", str(wanted))
-            mark.touch()
+        make_environment(HERE / name)
     if not (HERE / GRAPHILE / "node_modules" / "graphile-worker").exists():
         _run(str(_bin(GRAPHILE, "npm")), "install", "--no-audit", "--no-fund", cwd=HERE / GRAPHILE)
+
+
+def make_environment(directory: Path) -> None:
+    """A virtual environment beside the requirements that say what is in it, unless there is one with just these."""
+    venv, wanted = directory / ".venv", directory / "requirements.txt"
+    mark = venv / wanted.read_text().replace("\n", " ").replace("/", "-").strip()[:80]
+    if not mark.exists():
+        _run(sys.executable, "-m", "venv", "--clear", str(venv))
+        _run(str(venv / "bin/pip"), "install", "--quiet", "-r", str(wanted))
+        mark.touch()
 
 
 def adopt(arena: Arena, database: Clone, name: str) -> None:

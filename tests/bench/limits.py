@@ -1,0 +1,72 @@
+"""Says what the limit is where an aim is out of reach, in figures of the same run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+
+from app.config import ROOT
+from tests.bench.cpu import CLIENTS, PGBENCH
+from tests.bench.measure import Series, percentiles
+
+CORES = os.cpu_count() or 1
+# What a process has resident that has done nothing yet.
+WEIGH = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+WEB, WORKER = "import app.gateway.app", "import cli.main, jobs.worker, jobs.handlers"
+IMPORT_SECONDS = 60
+
+
+def by_cpu(of: Series, to: Series, aim: float, unit: str) -> str:
+    """The most that the cores can do at what one costs, and what it would have to cost for the aim."""
+    processes, server, driving = _of(of, "worker_cpu_ms"), _of(of, "server_cpu_ms"), _driving(of)
+    most = 1000 * CORES / (processes + server + driving)
+    left = 1000 * CORES / (aim * to.median) - server - driving
+    ours = f"our processes may cost {left:.2f} ms of it"
+    none = f"nothing is left for our processes, and {-left:.2f} ms would have to go elsewhere too"
+    return (
+        f"one {unit} costs {processes:.2f} ms of CPU in our processes, {server:.2f} ms in PostgreSQL and"
+        f" {driving:.2f} ms in what drives the load. {CORES} cores give {most:,.0f}/s at most;"
+        f" {of.median:,.0f}/s were measured."
+        f" The other side ({to.name}) costs {_of(to, 'server_cpu_ms'):.2f} ms in PostgreSQL and"
+        f" {_of(to, 'worker_cpu_ms') + _driving(to):.2f} ms around it, and does {to.median:,.0f}/s."
+        f" At {aim:g} times that, {ours if left > 0 else none}."
+    )
+
+
+def by_load(paced: Series, rate: float, unit: str) -> str:
+    """How busy the cores are at a pace: above it nothing is waited for but a core."""
+    cost = _of(paced, "worker_cpu_ms") + _of(paced, "server_cpu_ms") + _driving(paced)
+    found = percentiles(paced.latencies)
+    return (
+        f"at {rate:g}/s one {unit} costs {cost:.2f} ms of CPU in all, which keeps {CORES} cores"
+        f" {rate * cost / 10 / CORES:.0f} % busy with nothing else on them. Half wait {found['p50_ms']:g} ms, which is"
+        f" the work and its fsync; 95 of 100 wait {found['p95_ms']:g} ms, 99 of 100 {found['p99_ms']:g} ms: what is"
+        " more is waiting for a core or for the disk."
+    )
+
+
+def by_imports(statement: str, megabytes: float) -> str:
+    """What a process weighs that has imported what it needs and done nothing."""
+    empty, loaded = (_weigh(text) for text in ("", statement))
+    return (
+        f"an interpreter takes {empty:.0f} MB, and {loaded:.0f} MB with what is imported (`{statement}`);"
+        f" connections, threads and work make it {megabytes:.0f} MB."
+    )
+
+
+def _weigh(statement: str) -> float:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{statement}\n{WEIGH}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=True,
+    )  # fmt: skip
+    return float(ran.stdout)
+
+
+def _of(series: Series, sample: str) -> float:
+    return statistics.median(series.samples.get(sample, [0.0]))
+
+
+def _driving(series: Series) -> float:
+    return _of(series, f"cpu_ms of {CLIENTS}") + _of(series, f"cpu_ms of {PGBENCH}")

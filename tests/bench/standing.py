@@ -1,0 +1,94 @@
+"""What delivering and accepting cost while a backlog stands that no turn comes to the end of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from tests.bench.arena import Arena, check
+from tests.bench.backlog import prepare
+from tests.bench.copies import multiplied
+from tests.bench.deliver import OURS, rate_of, working
+from tests.bench.measure import Series, ratio
+from tests.bench.turns import CLONED_UP_TO, accept_some, turn_of
+from tests.fixtures.database import Clone, Connection
+
+# Payments that are made by the triggers; all others are copies of them.
+ORIGINALS, MERCHANTS = 500, 20
+# Two workers deliver so many in one turn, and at most this share of the backlog.
+DELIVERED, SHARE = 30_000, 0.6
+ACCEPTED = 2_000
+PATIENCE_SECONDS = 120.0
+WHAT = ("deliver", "accept")
+PENDING = "select count(*) as n, clock_timestamp() as at from deliveries where status = 'pending'"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was found, for the benchmark that asked."""
+
+    series: list[Series]
+    ratios: dict[str, float]
+    note: str
+
+
+def measure(arena: Arena, *, sizes: Sequence[int], repeats: int, progress: Callable[[str], None]) -> Standing:
+    """The smaller and the larger backlog in turns."""
+    found = {
+        size: {what: Series(f"{what}, {size:,} deliveries pending", "per second") for what in WHAT} for size in sizes
+    }
+    with ExitStack() as made:
+        databases = {size: made.enter_context(backlog(arena, size, progress=progress)) for size in sizes}
+        for repeat in range(1, repeats + 1):
+            for size, series in found.items():
+                with turn_of(arena, databases[size], size) as database:
+                    _one_turn(arena, database, min(DELIVERED, int(size * SHARE)), series)
+                told = ", ".join(f"{what} {one.rates[-1]:,.0f}/s" for what, one in series.items())
+                progress(f"repeat {repeat} of {repeats}: {size:,} pending, {told}")
+        for size in sizes:
+            if size > CLONED_UP_TO:
+                check(databases[size], quiesced=False)
+    small, large = found[sizes[0]], found[sizes[-1]]
+    return Standing(
+        [one for by in found.values() for one in by.values()],
+        {f"backlog_{what}": ratio(large[what], small[what]) for what in WHAT},
+        f"two workers deliver {DELIVERED:,} of it, or {SHARE:.0%}; then payments are accepted while the rest stands.",
+    )
+
+
+@contextmanager
+def backlog(arena: Arena, size: int, *, merchants: int = MERCHANTS, progress: Callable[[str], None]) -> Iterator[Clone]:
+    """So many submitted payments, to the next whole number of copies, each with a local delivery and its job."""
+    with arena.database() as originals:
+        prepare(originals, min(ORIGINALS, size), merchants=merchants)
+        originals.close()
+        began = time.monotonic()
+        with multiplied(arena, originals, f"backlog_{size}", -(-size // ORIGINALS), progress) as database:
+            progress(f"{size:,} pending deliveries made in {time.monotonic() - began:.0f} s")
+            yield database
+
+
+def _one_turn(arena: Arena, database: Clone, count: int, series: dict[str, Series]) -> None:
+    series["deliver"].add(deliver_some(arena, database, count))
+    series["accept"].add(*accept_some(arena, database, ACCEPTED))
+
+
+def deliver_some(arena: Arena, database: Clone, count: int) -> float:
+    """Deliveries per second of two workers, from their first mark on until `count` are done."""
+    conn = database.connect(admin=True)
+    before = conn.execute(PENDING).fetchone()
+    assert before is not None and before["n"] > count, "a backlog that stands is never emptied"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with working(arena, database, OURS):
+        while _pending(conn) > before["n"] - count:
+            assert time.monotonic() < deadline, f"{count} deliveries took longer:\n{arena.log(OURS)}"
+            time.sleep(0.5)
+    return rate_of(conn, since=before["at"])
+
+
+def _pending(conn: Connection) -> int:
+    row = conn.execute(PENDING).fetchone()
+    assert row is not None
+    return int(row["n"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from app.db import Tx
@@ -18,6 +19,9 @@ from jobs.run import Run
 
 # A payment observed by others this often while we fetched is busy enough to be left alone for a moment.
 FETCHES_PER_RUN = 5
+# Webhooks of these kinds are about a refund or a dispute, which the charge need not tell of: only a look at the payment
+# whole answers them.
+CHILD_EVENTS = ("charge.dispute.", "charge.refund", "refund.")
 
 
 class FetchRefused(Exception):
@@ -40,15 +44,27 @@ class Fetch:
     subject: Subject
     open: OpenCall
     request: ProviderRequest
-    observed_version: int
+    before: Before
     question: Question
     whole: bool
 
 
-def open_fetch(run: Run, tx: Tx, subject: Subject, *, whole: bool = False) -> Fetch | None:
+@dataclass(frozen=True)
+class Before:
+    """What was known before the first question was sent: the payment's version, the time, and what it is to answer."""
+
+    observed_version: int
+    asked_at: datetime
+    told_at: datetime | None
+
+
+def open_fetch(
+    run: Run, tx: Tx, subject: Subject, *, whole: bool = False, told_at: datetime | None = None
+) -> Fetch | None:
     """Write the first question down; None when the run was deferred because the circuit is open.
 
-    `whole`: ask about refunds and disputes too, even where the charge tells of none.
+    `whole`: ask about refunds and disputes too, even where the charge tells of none. `told_at`, UTC: a look of somebody
+    else that began after this moment would do as well.
     """
     provider, timing = run.runtime.provider, run.runtime.timing
     wait = circuits.admission_wait(tx, provider.name, provider.account, timing)
@@ -57,13 +73,28 @@ def open_fetch(run: Run, tx: Tx, subject: Subject, *, whole: bool = False) -> Fe
         return None
     payment = tx.one("payments.observed_version", merchant_id=subject.merchant_id, payment_id=subject.payment_id)
     assert payment is not None, f"payment {subject.payment_id} was just found"
-    return _open(run, tx, subject, Question(), payment["observed_version"], whole=whole or payment["has_children"])
+    before = Before(payment["observed_version"], payment["asked_at"], told_at)
+    return _open(run, tx, subject, Question(), before, whole=whole or payment["has_children"])
 
 
-def _open(run: Run, tx: Tx, subject: Subject, question: Question, observed_version: int, *, whole: bool) -> Fetch:
+def is_answered(run: Run, tx: Tx, subject: Subject, told_at: datetime) -> bool:
+    """Whether a look that began after `told_at` was applied, or will be; this run has then ended, done or waiting."""
+    ids = {"merchant_id": subject.merchant_id, "payment_id": subject.payment_id}
+    tx.one("payments.lock", **ids)
+    look = tx.one("payments.seen_since", **ids, moment=told_at, lease=run.runtime.timing.lease)
+    assert look is not None, f"payment {subject.payment_id} was just found"
+    if look["seen"]:
+        run.done(tx)
+    elif look["being_seen"]:
+        # whoever looks ends this delivery too; the wait is for the case that he cannot
+        run.defer(tx, run.runtime.timing.not_there_yet, "being_fetched")
+    return bool(look["seen"] or look["being_seen"])
+
+
+def _open(run: Run, tx: Tx, subject: Subject, question: Question, before: Before, *, whole: bool) -> Fetch:
     ids = {"merchant_id": subject.merchant_id, "payment_id": subject.payment_id}
     opened, request = open_question(tx, run.runtime.provider, question, ids, ref=subject.ref)
-    return Fetch(subject, opened, request, observed_version, question, whole)
+    return Fetch(subject, opened, request, before, question, whole)
 
 
 def finish_fetches(run: Run, fetch: Fetch | None) -> None:
@@ -95,7 +126,7 @@ def _record(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence
         case Ok() as answer:
             question = next_question(fetch.question, answer, whole=fetch.whole)
             if question is not None and not run.runtime.draining.is_set():
-                following = _open(run, tx, fetch.subject, question, fetch.observed_version, whole=fetch.whole)
+                following = _open(run, tx, fetch.subject, question, fetch.before, whole=fetch.whole)
             elif question is not None:
                 run.defer(tx, 0.0, "draining")
                 following = None
@@ -134,11 +165,15 @@ def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -
         subject.merchant_id,
         subject.payment_id,
         snapshot,
-        observed_version=fetch.observed_version,
+        observed_version=fetch.before.observed_version,
         timing=run.runtime.timing,
+        asked_at=fetch.before.asked_at,
     )
+    told_at = fetch.before.told_at
+    if applied.outdated and told_at is not None and is_answered(run, tx, subject, told_at):
+        return None
     if applied.outdated and again and not run.runtime.draining.is_set():
-        return open_fetch(run, tx, subject, whole=fetch.whole)
+        return open_fetch(run, tx, subject, whole=fetch.whole, told_at=told_at)
     if applied.outdated:
         run.defer(tx, run.runtime.timing.not_there_yet, "overtaken")
         return None
@@ -147,8 +182,22 @@ def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -
     else:
         # an operation that waits to ask what became of it need not: the provider has just told us
         tx.run("deliveries.hurry", merchant_id=subject.merchant_id, payment_id=subject.payment_id)
+        _end_answered(run, tx, fetch)
         run.done(tx)
     return None
+
+
+def _end_answered(run: Run, tx: Tx, fetch: Fetch) -> None:
+    provider = run.runtime.provider
+    tx.run(
+        "deliveries.finish_answered",
+        provider=provider.name,
+        account=provider.account,
+        ref=fetch.subject.ref,
+        asked_at=fetch.before.asked_at,
+        whole=fetch.whole,
+        child_events=list(CHILD_EVENTS),
+    )
 
 
 def subject_of(payment: dict[str, Any], ref: str) -> Subject:

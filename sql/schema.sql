@@ -113,6 +113,7 @@ CREATE TABLE postbox.payments (
     retry_of uuid,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     method_last4 text,
+    looked_at timestamp with time zone,
     CONSTRAINT payments_amount_is_positive CHECK (((amount > 0) AND (amount <= '9007199254740991'::bigint))),
     CONSTRAINT payments_authorizes_something CHECK ((amount_authorized > 0)),
     CONSTRAINT payments_cancel_reason_iff_canceled CHECK (((state = 'canceled'::text) = (cancel_reason IS NOT NULL))),
@@ -158,6 +159,8 @@ COMMENT ON COLUMN postbox.payments.provider_rank IS 'The highest rank of a provi
 COMMENT ON COLUMN postbox.payments.observed_version IS 'Rises with every applied snapshot; a fetch that started before the last one is repeated.';
 
 COMMENT ON COLUMN postbox.payments.method_last4 IS 'The last four digits of the card or account, once the provider has told them; never more of it.';
+
+COMMENT ON COLUMN postbox.payments.looked_at IS 'When the newest look that was applied began: whatever a webhook told before, it has seen.';
 
 CREATE FUNCTION postbox.adopt_payment(p_merchant_id uuid, p_payment_id uuid, p_amount bigint) RETURNS postbox.payments
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2067,7 +2070,7 @@ begin
     end if;
     if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
          new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
-         new.next_action_type, new.next_action_url, new.action_expires_at,
+         new.next_action_type, new.next_action_url, new.action_expires_at, new.looked_at,
          new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee, new.method_last4) > 0
        or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
            new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from app.config import Timing
@@ -45,12 +46,14 @@ def apply_snapshot(
     *,
     observed_version: int | None,
     timing: Timing,
+    asked_at: datetime | None = None,
 ) -> Applied:
     """Walk the payment to what `snapshot` says, one legal step per UPDATE, and store its money lines.
 
     `observed_version` is what was read before the request was sent; None skips the check, for the answer to our own
     operation, which its rank protects from undoing what was seen meanwhile. The one thing a rank cannot tell is a hold
-    that has ended since, so an answer that would raise that alarm is not believed but asked again.
+    that has ended since, so an answer that would raise that alarm is not believed but asked again. `asked_at`, UTC:
+    when the look began of which this is the answer.
     """
     payment = tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id)
     assert payment is not None, f"payment {payment_id} of {merchant_id} exists: a snapshot was fetched for it"
@@ -78,7 +81,7 @@ def apply_snapshot(
         apply_children(tx, payment, snapshot, settlement=_settlement(payment, state, snapshot))
         payment = tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id) or payment
         state = State(payment["state"])
-    state = _close(tx, payment, state, snapshot, timing)
+    state = _close(tx, payment, state, snapshot, timing, asked_at)
     if walk.verdict is not Verdict.APPLIED:
         tx.run("transactions.because", reason="")
     return Applied(walk.verdict, state)
@@ -106,7 +109,9 @@ def _settlement(payment: dict[str, Any], state: State, snapshot: Snapshot) -> Se
     return SettlementStep(min(available))
 
 
-def _close(tx: Tx, payment: dict[str, Any], state: State, snapshot: Snapshot, timing: Timing) -> State:
+def _close(
+    tx: Tx, payment: dict[str, Any], state: State, snapshot: Snapshot, timing: Timing, asked_at: datetime | None
+) -> State:
     ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["id"]}
     charge = tx.one("provider_transactions.charge_of", **ids) if state in AFTER_CONFIRMATION else None
     waits = tx.one("provider_transactions.next_available", **ids) if state in AFTER_CONFIRMATION else None
@@ -124,6 +129,7 @@ def _close(tx: Tx, payment: dict[str, Any], state: State, snapshot: Snapshot, ti
         latest_charge_ref=snapshot.charge_ref,
         method_last4=snapshot.method_last4,
         rank=snapshot.rank,
+        asked_at=asked_at,
         look=look,
         wait=wait,
     )

@@ -8,13 +8,11 @@ from app.db import Tx
 from app.model.actor import ActorType
 from jobs.decide import close_orphan
 from jobs.handlers.handler import RemoteHandler
-from jobs.observe import Fetch, finish_fetches, open_fetch, subject_of
+from jobs.observe import CHILD_EVENTS, Fetch, finish_fetches, is_answered, open_fetch, subject_of
 from jobs.run import Run
 
 # The events that say something about a payment, its refunds or its disputes; the others are kept as evidence.
 PAYMENT_EVENTS = ("payment_intent.", "charge.", "refund.")
-# After these the payment is looked at whole: its charge need not tell of what they are about.
-CHILD_EVENTS = ("charge.dispute.", "charge.refund", "refund.")
 PAYOUT_EVENTS = "payout."
 BALANCE_AVAILABLE = "balance.available"
 # One balance event wakes at most this many payments; the clock sweep finds the rest.
@@ -50,8 +48,13 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
         close_orphan(tx, locked, webhook["payment_ref"])
         run.done(tx)
         return None
-    whole = webhook["type"].startswith(CHILD_EVENTS)
-    return open_fetch(run, tx, subject_of(payment, webhook["payment_ref"]), whole=whole)
+    subject = subject_of(payment, webhook["payment_ref"])
+    if webhook["type"].startswith(CHILD_EVENTS):
+        return open_fetch(run, tx, subject, whole=True)
+    # one that an operator, or the end of a worker, made to run by itself looks itself
+    if not run.delivery["alone"] and is_answered(run, tx, subject, webhook["received_at"]):
+        return None
+    return open_fetch(run, tx, subject, told_at=webhook["received_at"])
 
 
 def _ask_about_payout(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ begin
     end if;
     if num_nonnulls(new.provider_ref, new.latest_charge_ref, new.amount_authorized, new.capture_before, new.observe_at,
          new.submitted_at, new.confirmed_at, new.settled_at, new.money_after_final_at, new.return_window_ends_on,
-         new.next_action_type, new.next_action_url, new.action_expires_at,
+         new.next_action_type, new.next_action_url, new.action_expires_at, new.looked_at,
          new.failure_code, new.failure_message, new.failure_retryable, new.cancel_reason, new.fee, new.method_last4) > 0
        or (new.amount_captured, new.amount_refund_pending, new.amount_refunded, new.amount_disputed, new.amount_lost,
            new.provider_rank, new.observed_version) is distinct from (0, 0, 0, 0, 0, 0, 0) then

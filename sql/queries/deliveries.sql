@@ -219,6 +219,28 @@ update deliveries set due_at = clock_timestamp()
 where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status = 'pending' and job_id is null
   and handler in ('submit_payment', 'run_operation', 'close_intent') and due_at > clock_timestamp();
 
+-- name: finish_answered
+-- A look at a provider's object has answered every webhook about it that came before the look began: those that wait for it
+-- and those that nobody has begun end here, with their jobs. One that is to run by itself is left to itself.
+with answered as (
+  select d.merchant_id, d.event_id, d.handler, d.job_id
+  from webhooks w
+  join events e on e.merchant_id = w.merchant_id and e.webhook_id = w.id
+  join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id and d.handler = 'apply_webhook'
+  where w.payment_ref = %(ref)s and w.provider = %(provider)s and w.account = %(account)s
+    and w.received_at <= %(asked_at)s and (%(whole)s or not w.type ^@ any (%(child_events)s::text[]))
+    and d.status = 'pending' and not d.alone and d.failures = 0
+    and not exists (select from pauses_of(d.handler, d.merchant_id, w.provider))
+  for update of d skip locked
+),
+freed as (
+  delete from procrastinate_jobs j using answered a where j.id = a.job_id and j.status = 'todo' returning j.id
+)
+update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
+from answered a
+where d.merchant_id = a.merchant_id and d.event_id = a.event_id and d.handler = a.handler
+  and (a.job_id is null or a.job_id in (select id from freed));
+
 -- name: finish_job
 -- A job ends only in the hands of the worker that holds it; no row means it was taken over, which is normal.
 delete from procrastinate_jobs where id = %(job_id)s and status = 'doing' and worker_id is not distinct from %(worker_id)s;

@@ -6,9 +6,20 @@ select *,
        coalesce(observe_at <= clock_timestamp(), false) as observe_due
 from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s for no key update;
 
+-- name: seen_since
+-- Whether a look that began after this moment was applied, or is under way in a process that lives. Ask under the payment's
+-- lock: of several who ask at once, one finds that nobody looks.
+select coalesce(p.looked_at >= %(moment)s, false) as seen,
+       exists (
+         select from provider_calls c
+         where c.merchant_id = p.merchant_id and c.payment_id = p.id and c.step = 'fetch' and c.operation_id is null
+           and c.finished_at is null and c.sent_at >= %(moment)s
+           and c.sent_at > clock_timestamp() - make_interval(secs => %(lease)s)) as being_seen
+from payments p where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s;
+
 -- name: observed_version
--- What a fetch carries: applying its snapshot requires this unchanged; and whether there are children to ask about.
-select observed_version, provider_ref, state,
+-- What a fetch carries: applying its snapshot requires this unchanged; when it began; whether there are children to ask about.
+select observed_version, provider_ref, state, clock_timestamp() as asked_at,
        exists (select from refunds r where r.merchant_id = payments.merchant_id and r.payment_id = payments.id)
          or exists (select from disputes d where d.merchant_id = payments.merchant_id and d.payment_id = payments.id) as has_children
 from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s;
@@ -53,6 +64,7 @@ update payments set
   method_last4 = coalesce(method_last4, %(method_last4)s),
   provider_rank = greatest(provider_rank, %(rank)s),
   observed_version = observed_version + 1,
+  looked_at = greatest(looked_at, %(asked_at)s),
   observe_at = case %(look)s
     when 'never' then null
     when 'keep' then observe_at

@@ -59,12 +59,13 @@ def free_port() -> int:
 
 
 def _payment(key: str, number: int) -> bytes:
+    idempotency_key = str(uuid.uuid4())
     body = {
         "amount": 1_000 + number % 500, "currency": "usd", "method": {"type": "card", "token": "pm_card_visa"},
-        "return_url": "https://shop.example/back", "reference": f"order {number}", "description": "Two chairs",
+        "return_url": "https://shop.example/back", "reference": f"order {idempotency_key}", "description": "Two chairs",
         "metadata": {"basket": str(number)},
     }  # fmt: skip
-    return post("/v1/payments", body, Authorization=f"Bearer {key}", Idempotency_Key=str(uuid.uuid4()))
+    return post("/v1/payments", body, Authorization=f"Bearer {key}", Idempotency_Key=idempotency_key)
 
 
 def _is_ready(port: int) -> bool:

@@ -6,6 +6,10 @@ applied. With `answers`, a change that is our own operation also has its HTTP an
 move and is applied at any time after it, without a version. With `repeats`, webhooks are delivered again, and so
 fetched and applied again. What was outdated is fetched again on the spot and applied at any time after.
 
+With `shares`, a look that is applied has answered every webhook that was delivered before the look began, as the
+workers do it: those not fetched yet never are, and an outdated one that was told before a look that was applied is
+over. Without, every webhook looks for itself, as those do that are replayed.
+
 Webhooks of one payment are interchangeable: each leads to the same fetch of the same object (test_interleavings holds
 the real handler to that). So worlds that differ only in which webhook was which are one world, and a world that was
 seen before, database included, is not explored again; `orders` counts what all of them stand for.
@@ -33,11 +37,17 @@ WAITS_FOR_ANSWERS = frozenset({Change.CAPTURE, Change.VOID, Change.ABANDON})
 
 @dataclass(frozen=True, order=True)
 class Flight:
-    """A snapshot on its way: how many changes it has seen, and the version it carries; -1 for an answer of ours."""
+    """A snapshot on its way: how many changes it has seen, and the version it carries; -1 for an answer of ours.
+
+    `told` is the webhook it is for, by the order of delivery, and `asked` how many were delivered when it began; 0
+    where nobody shares a look, and for our own operations, which answer no webhook.
+    """
 
     seen: int
     version: int
     answer: bool = False
+    told: int = 0
+    asked: int = 0
 
 
 ANSWERED = -1
@@ -52,6 +62,7 @@ class World:
     unfetched: int = 0
     delivered: int = 0
     repeats: int = 0
+    looked: int = 0  # how many webhooks were delivered when the newest look that was applied began
     flights: tuple[Flight, ...] = ()
 
 
@@ -88,6 +99,7 @@ class Orders:
     payment: Payment
     expected: str
     answers: bool = False
+    shares: bool = False
     worlds: dict[tuple[object, ...], int] = field(default_factory=dict)
     applied: int = 0
     path: list[str] = field(default_factory=list)
@@ -154,9 +166,16 @@ class Orders:
                     delivered=world.delivered + 1,
                 )
             case ["delivered again"]:
-                return replace(world, repeats=world.repeats - 1, unfetched=world.unfetched + 1)
+                return replace(
+                    world,
+                    repeats=world.repeats - 1,
+                    unfetched=world.unfetched + 1,
+                    delivered=world.delivered + self.shares,
+                )
             case ["fetched"]:
-                return self._fly(replace(world, unfetched=world.unfetched - 1), self._fetch(world))
+                # the oldest first
+                told = world.delivered - world.unfetched + 1
+                return self._fly(replace(world, unfetched=world.unfetched - 1), self._fetch(world, told=told))
             case _:
                 flight = next(flight for flight in world.flights if _name(flight) == step)
                 return self._apply(world, flight)
@@ -181,8 +200,9 @@ class Orders:
             return self._fly(moved, Flight(moved.moved, ANSWERED, answer=True))
         return moved
 
-    def _fetch(self, world: World, *, answer: bool = False) -> Flight:
-        return Flight(world.moved, self.payment.version(), answer)
+    def _fetch(self, world: World, *, told: int = 0, answer: bool = False) -> Flight:
+        shared = (told, world.delivered) if self.shares and not answer else (0, 0)
+        return Flight(world.moved, self.payment.version(), answer, *shared)
 
     def _fly(self, world: World, flight: Flight) -> World:
         return replace(world, flights=tuple(sorted((*world.flights, flight))))
@@ -196,17 +216,27 @@ class Orders:
             outdated = self.payment.apply(flight.seen, None if flight.version == ANSWERED else flight.version)
         except Exception as error:
             raise Violation(self.history, self.path, f"{type(error).__name__}: {error}", self.expected) from error
+        if outdated and 0 < flight.told <= landed.looked:
+            return landed
         if outdated:
-            return self._fly(landed, self._fetch(landed, answer=flight.answer))
-        return landed
+            return self._fly(landed, self._fetch(landed, told=flight.told, answer=flight.answer))
+        return self._answer(landed, flight) if self.shares else landed
+
+    def _answer(self, world: World, flight: Flight) -> World:
+        """What was delivered before this look began is answered; the oldest were fetched first."""
+        looked = max(world.looked, flight.asked)
+        return replace(world, looked=looked, unfetched=min(world.unfetched, world.delivered - looked))
 
     def _key(self, world: World) -> tuple[object, ...]:
         """What the future hangs on: of a version only whether it still is the payment's."""
         now = self.payment.version()
-        flights = tuple(sorted((f.seen, f.version == now, f.version == ANSWERED, f.answer) for f in world.flights))
+        flights = tuple(
+            sorted((f.seen, f.version == now, f.version == ANSWERED, f.answer, f.told, f.asked) for f in world.flights)
+        )
         return replace(world, flights=()), flights, self.payment.told()
 
 
 def _name(flight: Flight) -> str:
     kind = "answer applied" if flight.version == ANSWERED else "applied"
-    return f"{kind}@{flight.seen}.{flight.version}" + ("a" if flight.answer and flight.version != ANSWERED else "")
+    name = f"{kind}@{flight.seen}.{flight.version}" + ("a" if flight.answer and flight.version != ANSWERED else "")
+    return name + (f" for {flight.told} of {flight.asked}" if flight.asked else "")

@@ -77,6 +77,14 @@ def test_no_order_of_the_four_steps_is_left_out(changes: int) -> None:
     assert orders == math.prod(math.comb(4 * n - 1, 3) for n in range(1, changes + 1))
 
 
+@pytest.mark.parametrize("history", [h for h in UPTO if len(h.changes) <= 3], ids=str)
+def test_every_order_in_which_webhooks_share_a_look_ends_the_same(conn, history: History) -> None:
+    payment = Observed(conn, history)
+    orders = Orders(history, Remembered(payment), payment.told_in_time(), shares=True)
+    count = orders.explore(beginning(payment, answers=False, repeats=1))
+    print(f"{history}: {count:,} orders, {len(orders.worlds):,} worlds")
+
+
 @pytest.mark.parametrize("answers", [False, True], ids=["webhooks", "answers"])
 @pytest.mark.parametrize("history", UPTO, ids=str)
 def test_every_order_ends_in_the_same_state_amounts_and_events(conn, history: History, answers: bool) -> None:
@@ -113,7 +121,7 @@ def test_random_orders_of_more_changes_with_repeats_and_answers_tell_the_same(co
             expected = payment.told_in_time()
             assert as_told(expected) == plain(told(history))
             for seed in seeds[index :: len(ABOVE)]:
-                orders = Orders(history, payment, expected, answers=seed % 2 == 0)
+                orders = Orders(history, payment, expected, answers=seed % 2 == 0, shares=seed % 3 > 0)
                 with payment.undone():
                     orders.run_random(beginning(payment, answers=orders.answers, repeats=seed % 4), seed)
                 applied += orders.applied
@@ -129,7 +137,7 @@ def test_a_payment_ends_as_the_plain_state_machine_says(conn, data: st.DataObjec
     with conn.transaction(force_rollback=True):
         payment = Observed(conn, history)
         answers, repeats = data.draw(st.booleans()), data.draw(st.integers(0, 4))
-        orders = Orders(history, payment, "", answers=answers)
+        orders = Orders(history, payment, "", answers=answers, shares=data.draw(st.booleans()))
         world = beginning(payment, answers=answers, repeats=repeats)
         while steps := [step for step, _ in orders.possible(world)]:
             world = orders.take(world, data.draw(st.sampled_from(steps)))
@@ -185,3 +193,19 @@ def test_without_the_version_an_old_fetch_finds_money_on_a_canceled_payment(conn
     assert found is not None
     assert "applied@2" in str(found) and "applied@1" in str(found)
     print(found)
+
+
+class Careless(Orders):
+    """Takes an applied look for the answer to webhooks that came while it was under way as well."""
+
+    def _answer(self, world: World, flight: Flight) -> World:
+        return super()._answer(world, replace(flight, asked=world.delivered))
+
+
+def test_a_look_that_also_answered_what_came_after_it_began_would_lose_it(conn) -> None:
+    history = History((C.HOLD, C.EXPIRE), "card", "manual")
+    payment = Observed(conn, history)
+    expected = payment.told_in_time()
+    with pytest.raises(Violation, match="applied@1"):
+        Careless(history, Remembered(payment), expected, shares=True).explore(World())
+    Orders(history, Remembered(payment), expected, shares=True).explore(World())

@@ -64,7 +64,7 @@ def test_random_orders_of_more_changes_with_repeats_and_books_kept_meanwhile_end
 
 def run_one(payment: MoneyObserved, history: History, draw: random.Random, seed: int) -> None:
     """One order to its end, with its books kept in between."""
-    orders = MoneyOrders(history, payment, "", answers=seed % 2 == 0, path=[f"seed {seed}"])
+    orders = MoneyOrders(history, payment, "", answers=seed % 2 == 0, shares=seed % 3 > 0, path=[f"seed {seed}"])
     world = beginning(payment, repeats=seed % 4)
     while steps := [step for step, ways in orders.possible(world) for _ in range(ways)]:
         step = draw.choice(steps)
@@ -94,7 +94,7 @@ def test_a_payment_ends_as_the_plain_model_says(conn, data: st.DataObject) -> No
     history = History(whole.changes[: data.draw(st.integers(1, len(whole.changes)))], whole.method)
     with conn.transaction(force_rollback=True):
         payment = MoneyObserved(conn, history)
-        orders = MoneyOrders(history, payment, "", answers=data.draw(st.booleans()))
+        orders = MoneyOrders(history, payment, "", answers=data.draw(st.booleans()), shares=data.draw(st.booleans()))
         world = beginning(payment, repeats=data.draw(st.integers(0, 4)))
         while steps := [step for step, _ in orders.possible(world)]:
             world = orders.take(world, data.draw(st.sampled_from(steps)))

@@ -36,7 +36,7 @@ def moving_passes(runtime: Runtime) -> list[Pass]:
         (timing.sweep_jobs, lambda: sweep.find_lost_jobs_once(runtime)),
         (timing.sweep_clock, lambda: sweep.observe_due_once(runtime)),
         (timing.sweep_clock, lambda: sweep.expire_actions_once(runtime)),
-        (timing.settle_recheck, lambda: sweep.prune_keys_once(runtime)),
+        (timing.sweep_clock, lambda: sweep.prune_keys_once(runtime)),
     ]
 
 

@@ -142,7 +142,7 @@ END),
     CONSTRAINT payments_sums_are_not_negative CHECK (((amount_refund_pending >= 0) AND (amount_disputed >= 0) AND (amount_lost >= 0))),
     CONSTRAINT payments_texts_are_bounded CHECK (((length(reference) <= 200) AND (length(description) <= 1000) AND (length(statement_descriptor) <= 22) AND (length(return_url) <= 2000) AND (length(method_token) <= 255)))
 )
-WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.payments IS 'One row per payment: one state, the facts that explain it, and the version every audit entry names.';
 
@@ -328,7 +328,8 @@ CREATE TABLE postbox.audit_log (
     payload_sha256 text,
     row_sha256 bytea NOT NULL,
     CONSTRAINT audit_log_version_iff_payment_change CHECK (((entity_type = 'payment'::text) = (payment_version IS NOT NULL)))
-);
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.audit_log IS 'Who did what, when and why: one row per change, append-only, each hashed over its stored text.';
 
@@ -834,7 +835,7 @@ CREATE TABLE postbox.provider_transactions (
     CONSTRAINT provider_transactions_net_is_gross_less_fee CHECK ((net = (gross - fee))),
     CONSTRAINT provider_transactions_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'available'::text])))
 )
-WITH (fillfactor='80');
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.provider_transactions IS 'One row per money line of a provider: a fact, kept as the provider told it.';
 
@@ -3601,11 +3602,19 @@ COMMENT ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timest
 CREATE FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) RETURNS void
     LANGUAGE sql
     AS $$
+  -- each by its key: whatever is known of the states, all payments that wait are never looked through for a few of them
+  with named as materialized (
+    select p.merchant_id, p.id, p.method
+    from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+    cross join lateral (
+      select * from payments q where q.merchant_id = w.merchant_id and q.id = w.payment_id offset 0
+    ) p
+    where p.state in ('submitted', 'requires_action') and p.observe_at is null
+  )
   update payments p
-  set observe_at = clock_timestamp() + make_interval(secs => case p.method when 'card' then p_card else p_bank end)
-  from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
-  where p.merchant_id = w.merchant_id and p.id = w.payment_id
-    and p.state in ('submitted', 'requires_action') and p.observe_at is null;
+  set observe_at = clock_timestamp() + make_interval(secs => case n.method when 'card' then p_card else p_bank end)
+  from named n
+  where p.merchant_id = n.merchant_id and p.id = n.id;
 $$;
 
 COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) IS 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
@@ -3962,7 +3971,7 @@ CREATE TABLE postbox.deliveries (
     CONSTRAINT deliveries_resolution_is_whole CHECK ((((resolution IS NULL) = (resolved_by IS NULL)) AND ((resolution IS NULL) = (resolved_at IS NULL)) AND ((resolution IS NULL) = (resolved_reason IS NULL)))),
     CONSTRAINT deliveries_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'done'::text, 'dead'::text])))
 )
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000');
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_threshold='1000', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.deliveries IS 'One row per (event, handler): the truth about what is to be done. A dead one waits for a person.';
 
@@ -4032,7 +4041,8 @@ CREATE TABLE postbox.events (
     causation_id text,
     refund_id uuid,
     dispute_id uuid
-);
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.events IS 'One row per thing that became true, written in the transaction that made it true. Never changed.';
 
@@ -4076,7 +4086,7 @@ CREATE TABLE postbox.idempotency_keys (
     CONSTRAINT idempotency_keys_keeps_only_success CHECK (((status >= 200) AND (status <= 299))),
     CONSTRAINT idempotency_keys_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 )
-WITH (fillfactor='70');
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.01', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.idempotency_keys IS 'One row per POST that committed: the fingerprint of the request and the exact bytes that answered it.';
 
@@ -4126,7 +4136,8 @@ CREATE TABLE postbox.ledger_entries (
     recorded_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     CONSTRAINT ledger_entries_reverses_iff_reversal CHECK (((kind = 'reversal'::text) = (reverses_entry_id IS NOT NULL))),
     CONSTRAINT ledger_entries_source_is_bounded CHECK ((((length(source_type) >= 1) AND (length(source_type) <= 64)) AND ((length(source_id) >= 1) AND (length(source_id) <= 400))))
-);
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.ledger_entries IS 'One row per journal entry: what made it (its source), in one transaction with its lines. Never changed; a mistake is reversed.';
 
@@ -4159,7 +4170,8 @@ CREATE TABLE postbox.ledger_lines (
     epoch integer DEFAULT postbox.current_epoch() NOT NULL,
     recorded_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     CONSTRAINT ledger_lines_amount_moves_something CHECK ((amount <> 0))
-);
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.ledger_lines IS 'One row per line of an entry: an amount on an account, for the entry''s payment. A merchant''s entry has lines on the platform''s accounts.';
 
@@ -4221,7 +4233,7 @@ CREATE TABLE postbox.operations (
     CONSTRAINT operations_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'in_flight'::text, 'unknown'::text, 'succeeded'::text, 'failed'::text]))),
     CONSTRAINT operations_target_ref_only_to_close CHECK (((target_ref IS NULL) OR (kind = 'close'::text)))
 )
-WITH (fillfactor='70');
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.operations IS 'One row per intended effect at a provider, with the parameters every attempt is rebuilt from.';
 
@@ -4366,7 +4378,7 @@ CREATE TABLE postbox.provider_calls (
     CONSTRAINT provider_calls_outcome_iff_finished CHECK (((finished_at IS NULL) = (outcome IS NULL))),
     CONSTRAINT provider_calls_outcome_is_known CHECK ((outcome = ANY (ARRAY['ok'::text, 'refused'::text, 'not_executed'::text, 'ambiguous'::text, 'misuse'::text])))
 )
-WITH (fillfactor='60');
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.provider_calls IS 'One row per HTTP request to a provider, written before it is sent and completed after.';
 
@@ -4583,7 +4595,8 @@ CREATE TABLE postbox.webhooks (
     body_sha256 text NOT NULL,
     received_by text DEFAULT 'webhook'::text NOT NULL,
     CONSTRAINT webhooks_id_is_bounded CHECK (((length(provider_event_id) >= 1) AND (length(provider_event_id) <= 255)))
-);
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
 
 COMMENT ON TABLE postbox.webhooks IS 'One row per provider event, for ever: a redelivery finds it and changes nothing. The body is evidence, never an instruction.';
 

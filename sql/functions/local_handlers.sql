@@ -8,11 +8,19 @@ create or replace function watch_outcome(
 ) returns void
   language sql volatile
 as $$
+  -- each by its key: whatever is known of the states, all payments that wait are never looked through for a few of them
+  with named as materialized (
+    select p.merchant_id, p.id, p.method
+    from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
+    cross join lateral (
+      select * from payments q where q.merchant_id = w.merchant_id and q.id = w.payment_id offset 0
+    ) p
+    where p.state in ('submitted', 'requires_action') and p.observe_at is null
+  )
   update payments p
-  set observe_at = clock_timestamp() + make_interval(secs => case p.method when 'card' then p_card else p_bank end)
-  from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, payment_id)
-  where p.merchant_id = w.merchant_id and p.id = w.payment_id
-    and p.state in ('submitted', 'requires_action') and p.observe_at is null;
+  set observe_at = clock_timestamp() + make_interval(secs => case n.method when 'card' then p_card else p_bank end)
+  from named n
+  where p.merchant_id = n.merchant_id and p.id = n.id;
 $$;
 comment on function watch_outcome is 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
 

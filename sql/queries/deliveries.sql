@@ -59,7 +59,7 @@ with due as (
   select d.merchant_id, d.event_id, d.handler, d.lane,
          exists (select from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end)) as paused
   from deliveries d
-  where d.status = 'pending' and d.job_id is null and d.due_at <= clock_timestamp()
+  where d.status = 'pending' and d.job_id is null and d.due_at <= statement_timestamp()
   order by d.due_at
   limit %(limit)s
   for update of d skip locked

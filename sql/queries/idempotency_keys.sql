@@ -21,6 +21,6 @@ update idempotency_keys set status = %(status)s, body = %(body)s where merchant_
 delete from idempotency_keys
 where (merchant_id, key) in (
   select merchant_id, key from idempotency_keys
-  where created_at < clock_timestamp() - make_interval(secs => %(keep)s)
+  where created_at < statement_timestamp() - make_interval(secs => %(keep)s)
   order by created_at
   limit %(limit)s);

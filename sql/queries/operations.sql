@@ -35,7 +35,7 @@ where merchant_id = %(merchant_id)s and id = %(operation_id)s and status = 'in_f
 -- name: expired_leases
 -- Operations whose holder is gone.
 select merchant_id, id as operation_id, payment_id from operations
-where lease_expires_at <= clock_timestamp()
+where lease_expires_at <= statement_timestamp()
 order by lease_expires_at
 limit %(limit)s;
 

@@ -124,7 +124,7 @@ select watch_outcome(array[%(merchant_id)s::uuid], array[%(payment_id)s::uuid], 
 -- Payments the clock says to look at, that nobody is looking at yet.
 select p.merchant_id, p.id as payment_id
 from payments p
-where p.observe_at <= clock_timestamp()
+where p.observe_at <= statement_timestamp()
   and not exists (
     select from deliveries d
     where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'observe_payment'
@@ -136,7 +136,7 @@ limit %(limit)s;
 -- Payers who never came back: their payments are to be canceled.
 select p.merchant_id, p.id as payment_id
 from payments p
-where p.state = 'requires_action' and p.action_expires_at <= clock_timestamp()
+where p.state = 'requires_action' and p.action_expires_at <= statement_timestamp()
   and not exists (
     select from operations o
     where o.merchant_id = p.merchant_id and o.payment_id = p.id

@@ -3,7 +3,7 @@
 select p.merchant_id, p.id as payment_id
 from payments p
 where (p.merchant_id, p.id) in (
-  select d.merchant_id, d.payment_id from reconcile_due d where d.due_at <= clock_timestamp() order by d.due_at limit %(limit)s)
+  select d.merchant_id, d.payment_id from reconcile_due d where d.due_at <= statement_timestamp() order by d.due_at limit %(limit)s)
 order by p.merchant_id, p.id
 for no key update skip locked;
 
@@ -12,7 +12,7 @@ for no key update skip locked;
 with page as (
   select p.merchant_id, p.id from payments p
   where p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
-    and p.updated_at < clock_timestamp() - make_interval(secs => %(quiet_for)s)
+    and p.updated_at < statement_timestamp() - make_interval(secs => %(quiet_for)s)
     and not exists (select from reconcile_due d where d.merchant_id = p.merchant_id and d.payment_id = p.id)
   order by p.state, p.updated_at limit %(limit)s
 )

@@ -64,6 +64,9 @@ COLUMNS = {
 }  # fmt: skip
 PLACES = {"worker_cpu_ms": 2, "server_cpu_ms": 2}
 
+# What is told of each process, and to how many places.
+OF_EACH = {"cpu_ms": ("CPU ms for one:", 2), "peak_mb": ("MB at most:", 0)}
+
 # Figures go into files and logs: what is no terminal is as wide as they need.
 console = Console() if sys.stdout.isatty() else Console(width=180)
 
@@ -191,7 +194,16 @@ def _show(name: str, result: dict[str, Any]) -> None:
         figures = ["" if row.get(key) is None else f"{row[key]:,.{PLACES.get(key, 0)}f}" for key in columns]
         table.add_row(f"{row['name']} ({row['unit']})", *figures)
     console.print(table)
+    for row in result["variants"]:
+        each = [f"{what} {_listed(row, f'{key} of ', places)}" for key, (what, places) in OF_EACH.items()]
+        if any(f"{key} of " in name for key in OF_EACH for name in row):
+            console.print(f"  [dim]{row['name'].partition(':')[0]}: {'; '.join(each)}[/]", highlight=False)
     for ratio, value in result["ratios"].items():
         console.print(f"  {ratio}: [bold]{value}[/]", highlight=False)
     console.print(f"  {result['note']}", highlight=False)
     console.print(f"  postbox check: {'clean' if not result['violations'] else result['violations']}", highlight=False)
+
+
+def _listed(row: dict[str, Any], of: str, places: int) -> str:
+    found = {name.removeprefix(of): value for name, value in row.items() if name.startswith(of)}
+    return ", ".join(f"{name} {value:,.{places}f}" for name, value in found.items())

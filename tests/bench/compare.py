@@ -139,5 +139,8 @@ def _pending(conn: Connection) -> int:
 
 
 def _is_pending(conn: Connection) -> bool:
-    query = "select 1 from deliveries where status = 'pending' and lane = 'local' and job_id is not null limit 1"
+    query = (
+        "select 1 from deliveries where status = 'pending' and job_id is not null and lane = 'local'"
+        " order by merchant_id limit 1"
+    )
     return conn.execute(query).fetchone() is not None

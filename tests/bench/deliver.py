@@ -29,6 +29,13 @@ PATIENCE_SECONDS = 300.0
 # Latencies are taken at a rate that every variant can hold, for so many deliveries.
 PACE = 100.0
 PACED = 600
+ANY_PENDING = """
+    (select 1 from deliveries where status = 'pending' and job_id is not null order by lane, merchant_id limit 1)
+    union all
+    (select 1 from deliveries where status = 'pending' and job_id is null order by due_at limit 1)
+"""
+# Before every event there can be.
+NO_EVENT = "00000000-0000-0000-0000-000000000000"
 # At this rate the start of a handler is promised.
 START_PACE = 200.0
 
@@ -103,13 +110,19 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     }
 
 
-def rate_of(conn: Connection, handler: str = HANDLER, *, since: object = "-infinity") -> float:
-    """Deliveries per second between the end of the warm-up and the last one done, by the marks themselves."""
+def rate_of(
+    conn: Connection, handler: str = HANDLER, *, since: object = "-infinity", events_from: object = NO_EVENT
+) -> float:
+    """Deliveries per second between the end of the warm-up and the last one done, by the marks themselves.
+
+    `since`: only marks from here on; `events_from`: of events from this id on, which are found sooner among many.
+    """
     row = conn.execute(
         "select count(*) as n, extract(epoch from max(done_at) - min(done_at))::float8 as seconds from ("
         "  select done_at, row_number() over (order by done_at) as place, count(*) over () as everything"
-        "  from deliveries where handler = %s and status = 'done' and done_at >= %s) d where place >= everything * %s",
-        [handler, since, WARM_UP],
+        "  from deliveries where handler = %s and status = 'done' and done_at >= %s and event_id >= %s) d"
+        " where place >= everything * %s",
+        [handler, since, events_from, WARM_UP],
     ).fetchone()
     assert row is not None and row["seconds"], "too few deliveries were done to tell a rate"
     return float(row["n"] / row["seconds"])
@@ -196,8 +209,8 @@ def _workers(conn: Connection) -> int:
 
 
 def is_pending(conn: Connection) -> bool:
-    """Whether anything is left to deliver."""
-    return conn.execute("select 1 from deliveries where status = 'pending' limit 1").fetchone() is not None
+    """Whether anything is left to deliver: asked of the two indexes of what is, however many were delivered."""
+    return conn.execute(ANY_PENDING).fetchone() is not None
 
 
 def _drain_by_pgbench(arena: Arena, database: Clone) -> tuple[Cpu, list[float]]:

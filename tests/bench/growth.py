@@ -95,11 +95,11 @@ def _one_turn(arena: Arena, database: Clone, series: dict[str, Series]) -> None:
     trace_some(database, references)
     series["trace"].add(*trace_some(database, references))
     series["accept"].add(*accept_some(arena, database, ACCEPTED))
-    prepare(database, DELIVERED, reference="new ", clean=False)
-    began = conn.execute("select clock_timestamp() as at").fetchone()
+    began = conn.execute("select uuidv7() as event").fetchone()
     assert began is not None
+    prepare(database, DELIVERED, reference="new ", clean=False)
     drain_by_ours(arena, database)
-    series["deliver"].add(rate_of(conn, since=began["at"]))
+    series["deliver"].add(rate_of(conn, events_from=began["event"]))
 
 
 def _beside_a_snapshot(arena: Arena, database: Clone, series: dict[str, Series], age: float) -> str:

@@ -110,3 +110,19 @@ def test_an_observation_takes_the_circuit_after_the_payment(hand: Hand, database
     assert sweep.observe_due_once(hand.runtime) == 1
     with waiting_for(database, payment, lambda: hand.run_one("remote")) as holder:
         holder.execute("select from circuits for update nowait")
+
+
+# -- retention ------------------------------------------------------------------------------------------------------
+
+
+def test_keys_past_their_week_go_a_batch_at_a_time_and_no_other(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "KEYS_PER_PASS", 2)
+    hand.connection.execute(
+        "insert into idempotency_keys (merchant_id, key, fingerprint, status, body, created_at)"
+        " select %s, 'of ' || n, sha256('order'), 201, 'kept', clock_timestamp() - make_interval(days => n)"
+        " from generate_series(5, 9) n",
+        [factories.merchant(hand.connection)["id"]],
+    )
+    assert [sweep.prune_keys_once(hand.runtime) for _ in range(3)] == [2, 1, 0]
+    left = hand.connection.execute("select key from idempotency_keys order by key").fetchall()
+    assert [row["key"] for row in left] == ["of 5", "of 6"]

@@ -52,7 +52,8 @@ def adopt(arena: Arena, database: Clone, name: str) -> None:
     if name not in ENQUEUE:
         return
     if name == PGQUEUER:
-        _run(str(_bin(name, "pgq")), "--pg-dsn", database.admin_url, "install", "--durability", "durable")
+        _run(str(_bin(name, "pgq")), "--pg-dsn", database.admin_url, "install", "--durability", "balanced")
+        _run(str(_bin(name, "pgq")), "--pg-dsn", database.admin_url, "autovac")
     else:
         _run(
             str(_bin(name, "node")),

@@ -2352,12 +2352,12 @@ CREATE FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) RETURNS v
   ),
   explained as (
     select *, counter is null and own_currency is distinct from currency and own_gross is not null as exchanged,
-           case when counter = 'reserved' then provider || ':reserved'
-                when counter is not null then counter
-                -- a line in another currency that says no amount of the payment's own waits for one
-                when own_currency = currency or own_gross is not null then 'clearing:' || provider
-                else 'suspense:' || provider end as explanation
+           case when counter = 'reserved' then provider || ':reserved' else coalesce(counter, otherwise) end as explanation
     from fact
+    -- a line in another currency that says no amount of the payment's own waits for one
+    cross join lateral (
+      select case when own_currency = currency or own_gross is not null then 'clearing:' else 'suspense:' end || provider as otherwise
+    ) unexplained
   ),
   lines as (
     -- its own side
@@ -2378,6 +2378,11 @@ CREATE FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) RETURNS v
     select 1, 'suspense:' || provider, currency, gross
     from explained
     where topic = 'fact.matched' and explanation like 'clearing:%'
+    union all
+    -- its kind was not understood before
+    select place, account, currency, amount
+    from explained, lateral (values (1, otherwise, gross), (2, explanation, -gross)) moved (place, account, amount)
+    where topic = 'fact.explained' and explanation <> otherwise
     union all
     -- the other side, through fx when the payment has another currency
     select place, x.account, x.currency, x.amount
@@ -2735,6 +2740,7 @@ begin
     where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
       select from provider_transactions x
       where x.provider = d.provider and x.account = d.account and x.payment_id is null
+        and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
         and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
     order by d.first_seen_at limit p_limit
   ) d;
@@ -2742,7 +2748,7 @@ begin
   from record_discrepancies(owners, met, array['missing_here', 'suspense_aged'], late, p_detected_by) r;
 end $$;
 
-COMMENT ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) IS 'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found.';
+COMMENT ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) IS 'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found or their kind is understood.';
 
 CREATE FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision DEFAULT 1) RETURNS TABLE(merchant_id uuid, payment_id uuid, type text, ref text, currency text, expected bigint, actual bigint, evidence_at timestamp with time zone)
     LANGUAGE sql STABLE
@@ -2761,7 +2767,9 @@ with books as materialized (
            coalesce(sum(x.gross) filter (where x.kind in ('charge', 'payment', 'partial_capture_reversal') and x.currency = p.currency), 0)::bigint as charged,
            coalesce(-sum(x.gross) filter (where x.kind in ('refund', 'refund_failure') and x.currency = p.currency), 0)::bigint as refunded,
            coalesce(-sum(x.gross) filter (where x.kind in ('dispute', 'dispute_reversal') and x.currency = p.currency), 0)::bigint as withdrawn,
-           coalesce(sum(x.fee) filter (where x.kind in ('charge', 'payment') and x.currency = p.currency), 0)::bigint as charge_fee,
+           -- less what was given back of it since, as a line of its own
+           (coalesce(sum(x.fee) filter (where x.kind in ('charge', 'payment') and x.currency = p.currency), 0)
+             - coalesce(sum(x.gross) filter (where x.kind = 'fee' and x.currency = p.currency), 0))::bigint as charge_fee,
            max(x.currency) filter (where x.kind in ('charge', 'payment') and x.currency <> p.currency and not x.exchanged) as foreign_currency,
            coalesce(bool_or(x.exchanged), false) as exchanged,
            max(x.available_on) filter (where x.kind in ('charge', 'payment')) as available_on,
@@ -4117,11 +4125,10 @@ COMMENT ON TABLE postbox.ledger_balances IS 'The sum of an account''s lines, of 
 CREATE TABLE postbox.ledger_counters (
     provider text NOT NULL,
     fact_kind text NOT NULL,
-    counter text NOT NULL,
-    CONSTRAINT ledger_counters_counter_is_known CHECK ((counter = ANY (ARRAY['cash_in_transit'::text, 'reserved'::text])))
+    counter text NOT NULL
 );
 
-COMMENT ON TABLE postbox.ledger_counters IS 'What stands against a provider''s line that is about no payment: payouts and reserves. All others are clearing or suspense.';
+COMMENT ON TABLE postbox.ledger_counters IS 'What stands against a provider''s line that is not about a payment''s own money: payouts, reserves, and what the provider charges or gives back of it. All others are clearing or suspense.';
 
 CREATE TABLE postbox.ledger_entries (
     merchant_id uuid NOT NULL,
@@ -5614,6 +5621,9 @@ ALTER TABLE ONLY postbox.ledger_accounts
 
 ALTER TABLE ONLY postbox.ledger_balances
     ADD CONSTRAINT ledger_balances_pkey PRIMARY KEY (merchant_id, account_id, currency);
+
+ALTER TABLE postbox.ledger_counters
+    ADD CONSTRAINT ledger_counters_counter_is_known CHECK ((counter = ANY (ARRAY['cash_in_transit'::text, 'reserved'::text, 'provider_fees'::text]))) NOT VALID;
 
 ALTER TABLE ONLY postbox.ledger_counters
     ADD CONSTRAINT ledger_counters_pkey PRIMARY KEY (provider, fact_kind);

@@ -13,7 +13,7 @@ from cli.sandbox.faults import Faults
 from cli.sandbox.idempotency import prune
 from cli.sandbox.ledger import MAX_PAYMENTS, read_ledger
 from cli.sandbox.objects.confirmations import authenticate
-from cli.sandbox.objects.damage import write_line
+from cli.sandbox.objects.damage import exchange_line, write_line
 from cli.sandbox.objects.disputes import (
     lose_dispute,
     open_dispute,
@@ -63,6 +63,9 @@ class Control:
             "POST refunds/{id}/fail": self._fail_refund,
             "POST refunds/{id}/succeed": self._succeed_refund,
             "POST balance_transactions": lambda _, given: self._change(lambda: write_line(world, **given)),
+            "POST balance_transactions/{id}/exchange": lambda ident, given: self._change(
+                lambda: exchange_line(world, ident, float(given["rate"]))
+            ),
             "POST payouts": self._pay_out,
             "POST payouts/{id}/fail": lambda ident, _: self._change(lambda: fail_payout(world, ident)),
             "GET webhooks": self._deliveries,

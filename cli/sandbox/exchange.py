@@ -113,7 +113,7 @@ class Exchange:
         if kind == "error_500_before":
             raise server_error()
         if kind == "rate_limit_429":
-            raise rate_limited()
+            return _refusal(rate_limited(), retry_after=seconds)
         if kind == "conflict_409":
             raise key_in_use(key)
         if request.method == "GET":
@@ -213,8 +213,9 @@ class Exchange:
         return None, given
 
 
-def _refusal(error: StripeError) -> Reply:
-    return Reply(error.status, dumps({"error": error.body}))
+def _refusal(error: StripeError, *, retry_after: float | None = None) -> Reply:
+    headers = {} if retry_after is None else {"Retry-After": str(round(retry_after))}
+    return Reply(error.status, dumps({"error": error.body}), headers)
 
 
 def _created_intent(found: Route, body: str) -> str | None:

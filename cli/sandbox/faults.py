@@ -13,7 +13,7 @@ REQUEST_KINDS = (
     "error_500_saved",  # 500, nothing executed, the 500 saved under the key
     "error_500_after",  # execute, answer 500, the 500 saved under the key
     "conflict_409",  # 409 idempotency_key_in_use
-    "rate_limit_429",
+    "rate_limit_429",  # with a Retry-After of `seconds`, if they are given
     "reset_before",  # TCP reset, nothing executed
     "reset_mid_body",  # execute, send half of the answer, TCP reset
     "slow",  # execute at once, answer late

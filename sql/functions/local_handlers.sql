@@ -87,12 +87,12 @@ as $$
   ),
   explained as (
     select *, counter is null and own_currency is distinct from currency and own_gross is not null as exchanged,
-           case when counter = 'reserved' then provider || ':reserved'
-                when counter is not null then counter
-                -- a line in another currency that says no amount of the payment's own waits for one
-                when own_currency = currency or own_gross is not null then 'clearing:' || provider
-                else 'suspense:' || provider end as explanation
+           case when counter = 'reserved' then provider || ':reserved' else coalesce(counter, otherwise) end as explanation
     from fact
+    -- a line in another currency that says no amount of the payment's own waits for one
+    cross join lateral (
+      select case when own_currency = currency or own_gross is not null then 'clearing:' else 'suspense:' end || provider as otherwise
+    ) unexplained
   ),
   lines as (
     -- its own side
@@ -113,6 +113,11 @@ as $$
     select 1, 'suspense:' || provider, currency, gross
     from explained
     where topic = 'fact.matched' and explanation like 'clearing:%'
+    union all
+    -- its kind was not understood before
+    select place, account, currency, amount
+    from explained, lateral (values (1, otherwise, gross), (2, explanation, -gross)) moved (place, account, amount)
+    where topic = 'fact.explained' and explanation <> otherwise
     union all
     -- the other side, through fx when the payment has another currency
     select place, x.account, x.currency, x.amount

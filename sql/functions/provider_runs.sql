@@ -97,6 +97,7 @@ begin
     where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
       select from provider_transactions x
       where x.provider = d.provider and x.account = d.account and x.payment_id is null
+        and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
         and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
     order by d.first_seen_at limit p_limit
   ) d;
@@ -104,7 +105,8 @@ begin
   from record_discrepancies(owners, met, array['missing_here', 'suspense_aged'], late, p_detected_by) r;
 end $$;
 comment on function reconcile_lines is
-  'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found.';
+  'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found or their'
+  ' kind is understood.';
 
 create or replace function reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text)
   returns table (opened bigint, closed bigint, expected bigint, actual bigint)

@@ -30,7 +30,9 @@ with books as materialized (
            coalesce(sum(x.gross) filter (where x.kind in ('charge', 'payment', 'partial_capture_reversal') and x.currency = p.currency), 0)::bigint as charged,
            coalesce(-sum(x.gross) filter (where x.kind in ('refund', 'refund_failure') and x.currency = p.currency), 0)::bigint as refunded,
            coalesce(-sum(x.gross) filter (where x.kind in ('dispute', 'dispute_reversal') and x.currency = p.currency), 0)::bigint as withdrawn,
-           coalesce(sum(x.fee) filter (where x.kind in ('charge', 'payment') and x.currency = p.currency), 0)::bigint as charge_fee,
+           -- less what was given back of it since, as a line of its own
+           (coalesce(sum(x.fee) filter (where x.kind in ('charge', 'payment') and x.currency = p.currency), 0)
+             - coalesce(sum(x.gross) filter (where x.kind = 'fee' and x.currency = p.currency), 0))::bigint as charge_fee,
            max(x.currency) filter (where x.kind in ('charge', 'payment') and x.currency <> p.currency and not x.exchanged) as foreign_currency,
            coalesce(bool_or(x.exchanged), false) as exchanged,
            max(x.available_on) filter (where x.kind in ('charge', 'payment')) as available_on,

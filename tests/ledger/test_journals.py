@@ -104,7 +104,13 @@ def test_an_unmatched_line_waits_in_suspense_and_leaves_it_when_its_payment_is_f
 
 @pytest.mark.parametrize(
     "kind, account",
-    [("payout", "cash_in_transit"), ("risk_reserved_funds", "stripe:reserved"), ("fee", "suspense:stripe")],
+    [
+        ("payout", "cash_in_transit"),
+        ("risk_reserved_funds", "stripe:reserved"),
+        ("fee", "provider_fees"),
+        ("network_cost", "provider_fees"),
+        ("other_adjustment", "suspense:stripe"),
+    ],
 )
 def test_a_line_about_no_payment_stands_against_what_its_kind_says(conn: Connection, kind: str, account: str) -> None:
     fact(conn, None, kind=kind, gross=-500, fee=0, status="available")

@@ -1,4 +1,4 @@
-"""Twelve ways in which books come apart, each done from outside, and how those that can be are repaired.
+"""Twelve ways in which books come apart, each done from outside, and how each is repaired.
 
 What is done is done by the provider, by its banks and its customers, by the network between us, or by a hand in the
 database: nothing here records a discrepancy, compares a book, or tells the product what it should find.
@@ -21,8 +21,8 @@ from tests.jobs.processes import World, until
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 AMOUNT, FEE = 3_000, 117
-# What must not be answered is asked for again and again: a few of these are as good as many.
-FEW = 5
+# Who is turned away asks again after so long: a worker that asks for many such ones has to do something else as well.
+TURNED_AWAY_SECONDS = 5
 PATIENCE = 120.0
 
 
@@ -70,8 +70,9 @@ class Place:
     def unanswered(self, path: str, p: Row) -> None:
         """The provider turns away whoever asks for this payment there."""
         self.here.sandbox.fault(
-            kind="rate_limit_429", method="GET", path=path, intent={"id": p["provider_ref"]}, count=None
-        )
+            kind="rate_limit_429", method="GET", path=path, intent={"id": p["provider_ref"]}, count=None,
+            seconds=TURNED_AWAY_SECONDS,
+        )  # fmt: skip
 
     def answered(self, p: Row) -> None:
         for rule in self.sandbox("GET", "faults")["rules"]:
@@ -96,9 +97,9 @@ NOBODYS = "select recorded_at as at from provider_transactions where ref = %s"
 CONFIRMED = "select confirmed_at as at from payments where id = %s"
 ENTERED = "select max(occurred_at) as at from events where payment_id = %s and payment_version is not null"
 ITEMISED = "select lines_read_at as at from payouts where ref = %s"
-READ = (
-    "select min(w.received_at) as at from webhooks w join payments p on p.provider_ref = w.payment_ref"
-    " where p.id = %s and w.received_by = 'poll'"
+HAPPENED = (
+    "select min(a.happened_at) as at from awaited_webhooks a join payments p on p.provider_ref = a.payment_ref"
+    " where p.id = %s and a.over_at is null"
 )
 
 
@@ -109,8 +110,8 @@ class Damage:
     type: str
     make: Make
     evidence: str
-    wait: float = 0.0
-    repair: Repair | None = None
+    wait: float
+    repair: Repair
 
 
 def _about(rows: list[Row]) -> list[str]:
@@ -174,6 +175,13 @@ def another_currency(place: Place, times: int) -> list[str]:
     return _about(rows)
 
 
+def exchanged(place: Place, subject: str) -> None:
+    """The provider had converted it, and says so late."""
+    line = "select ref from provider_transactions where payment_id = %s and currency <> 'usd'"
+    ref = place.here.one(line, place.of(subject)["id"])["ref"]
+    place.sandbox("POST", f"balance_transactions/{ref}/exchange", rate=1.0)
+
+
 def too_dear(place: Place, times: int) -> list[str]:
     rows = place.unbooked(times)
     for p in rows:
@@ -183,7 +191,7 @@ def too_dear(place: Place, times: int) -> list[str]:
 
 def behind(place: Place, times: int) -> list[str]:
     """The payer has authenticated and paid; whoever asks about it is turned away."""
-    rows = place.paid(min(times, FEW), "requires_action", method_token="pm_card_authenticationRequired")
+    rows = place.paid(times, "requires_action", method_token="pm_card_authenticationRequired")
     for p in rows:
         place.unanswered("/v1/payment_intents/*", p)
         place.sandbox("POST", f"payment_intents/{p['provider_ref']}/authenticate", outcome="success")
@@ -222,7 +230,7 @@ def explained(place: Place, subject: str) -> None:
 
 def disputed_unheard(place: Place, times: int) -> list[str]:
     """The money is withdrawn; whoever asks for what dispute is turned away."""
-    rows = place.paid(min(times, FEW), "settled")
+    rows = place.paid(times, "settled")
     for p in rows:
         place.unanswered("/v1/disputes", p)
         place.sandbox("POST", f"charges/{p['latest_charge_ref']}/dispute")
@@ -237,6 +245,13 @@ def never_told(place: Place, times: int) -> list[str]:
         place.here.sandbox.fault(kind="webhook_dropped", metadata=named, count=None)
         place.stripe("refunds", payment_intent=p["provider_ref"], amount=500, **{"metadata[payment_id]": p["id"]})
     return _about(rows)
+
+
+def told_late(place: Place, subject: str) -> None:
+    """The provider sends them after all."""
+    awaited = "select provider_event_id as ref from awaited_webhooks where payment_ref = %s and over_at is null"
+    for event in place.here.all(awaited, place.of(subject)["provider_ref"]):
+        place.sandbox("POST", f"events/{event['ref']}/redeliver")
 
 
 def stuck(place: Place, times: int) -> list[str]:
@@ -280,19 +295,19 @@ DAMAGES = {
     "another amount": Damage(
         "amount_mismatch", another_amount, LINE, 0.0, _booked(10, category="partial_capture_reversal")
     ),
-    "another currency": Damage("currency_mismatch", another_currency, LINE),
+    "another currency": Damage("currency_mismatch", another_currency, LINE, 0.0, exchanged),
     "the state is behind": Damage(
         "state_mismatch", behind, LINE, 10 * MINUTE, lambda place, subject: place.answered(place.of(subject))
     ),
     "charged twice": Damage("duplicate_charge", charged_twice, CONFIRMED, 0.0, given_back),
-    "another fee": Damage("fee_mismatch", too_dear, LINE),
+    # the provider gives back what it took too much
+    "another fee": Damage("fee_mismatch", too_dear, LINE, 0.0, _booked(25, category="fee")),
     "a payout that is not its lines": Damage("payout_mismatch", short_payout, ITEMISED, 0.0, explained),
     "a dispute nobody told us of": Damage(
         "dispute_mismatch", disputed_unheard, LINE, 10 * MINUTE,
         lambda place, subject: place.answered(place.of(subject)),
     ),
-    # it is repaired by what finds it: reading the provider's changes applies them
-    "a webhook that never came": Damage("webhook_missing", never_told, READ, 0.0, lambda place, subject: None),
+    "a webhook that never came": Damage("webhook_missing", never_told, HAPPENED, HOUR, told_late),
     "stuck in its state": Damage(
         "stale_state", stuck, ENTERED, 1 * MINUTE, lambda place, subject: _wake(place, place.of(subject), "now")
     ),

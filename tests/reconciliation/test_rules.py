@@ -248,6 +248,7 @@ def test_a_bank_debit_has_its_line_before_it_succeeds(conn: Connection) -> None:
         ("dispute_mismatch", lambda conn, p: line(conn, p, "dispute_reversal", p["amount"])),
         ("currency_mismatch", lambda conn, p: told_late_that_it_was_exchanged(conn, p)),
         ("fee_mismatch", lambda conn, p: agreed(conn, bps=290, fixed=30)),
+        ("fee_mismatch", lambda conn, p: line(conn, p, "fee", 10)),
         (
             "clearing_nonzero",
             lambda conn, p: books.post(

@@ -1,4 +1,4 @@
-"""Owns what a provider should never do to its books: lines that are wrong, too many, or were missing."""
+"""Owns what a provider should never do to its books: lines that are wrong, too many, missing, or told by halves."""
 
 from cli.sandbox.errors import missing
 from cli.sandbox.objects.balance import book
@@ -30,4 +30,14 @@ def write_line(
         row["_payout"] = payout
         world.put(row)
         world.emit("payout.updated", paid)
+    return shown(row)
+
+
+def exchange_line(world: World, ident: str, rate: float) -> Row:
+    """Say late that this line was converted, and at what rate; Stripe tells of no change to a balance transaction."""
+    row = world.get("balance_transaction", ident)
+    if row is None:
+        raise missing("balance_transaction", ident, "id")
+    row["exchange_rate"] = rate
+    world.put(row)
     return shown(row)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from app.config import Timing
@@ -44,6 +45,21 @@ def compare(tx: Tx, payments: Sequence[Row], *, timing: Timing, detected_by: str
     )
     assert found is not None, "a comparison always answers"
     return Compared(len(payments), found["opened"], found["closed"])
+
+
+def compare_night(
+    tx: Tx, at: Mapping[str, Any], *, limit: int, most: int, back: float, timing: Timing
+) -> tuple[Row | None, Compared]:
+    """Look at the next page after `at`, and compare what is amiss in it: at most `most`, under their locks.
+
+    Returns the page (`looked`, where it ends, `is_last`), None where no payment is left, and what comparing changed.
+    """
+    page = tx.one("reconciliation_runs.night_page", **at, limit=limit, most=most, back=back, scale=timing.silence)
+    if page is None:
+        return None, Compared()
+    amiss = {name: page[name] for name in ("merchant_ids", "payment_ids")}
+    locked = tx.all("reconciliation_runs.lock_amiss", **amiss) if page["payment_ids"] else []
+    return page, compare(tx, locked, timing=timing, detected_by="daily")
 
 
 @dataclass(frozen=True)

@@ -52,23 +52,50 @@ where merchant_id = %(merchant_id)s and id = %(run_id)s and status = 'requested'
 select * from reconciliation_runs where kind = %(kind)s and status = 'requested' order by requested_at limit 1 for update skip locked;
 
 -- name: night_page
--- The next payments by key that changed lately, locked; `last` is where the page ends, whatever was left out of it.
+-- The next payments by key, looked at without a lock: how many of them changed lately, those about which a comparison would
+-- change something, and where the page ends, which is no further than so many of those; no place at the end of the table.
 with page as materialized (
-  select p.merchant_id, p.id, p.updated_at from payments p
+  select p.merchant_id, p.id, p.updated_at > clock_timestamp() - make_interval(secs => %(back)s) as is_recent
+  from payments p
   where (p.merchant_id, p.id) > (%(merchant_id)s::uuid, %(payment_id)s::uuid)
   order by p.merchant_id, p.id limit %(limit)s
+),
+found as materialized (
+  select f.merchant_id, f.payment_id, min(f.evidence_at) as at
+  from (select array_agg(merchant_id) as merchant_ids, array_agg(id) as ids from page where is_recent) w
+  cross join lateral reconcile_payments(w.merchant_ids, w.ids, %(scale)s) f
+  group by f.merchant_id, f.payment_id
+),
+-- something is wrong, or was until now, or will be without anybody being going to look
+amiss as materialized (
+  select g.merchant_id, g.id, row_number() over (order by g.merchant_id, g.id) as number
+  from page g
+  left join found f on f.merchant_id = g.merchant_id and f.payment_id = g.id
+  left join reconcile_due d on d.merchant_id = g.merchant_id and d.payment_id = g.id
+  where g.is_recent
+    and (f.at <= clock_timestamp() or f.at < coalesce(d.due_at, 'infinity')
+      or exists (
+        select from discrepancies o
+        where o.merchant_id = g.merchant_id and o.subject = 'payment/' || g.id and o.closed_at is null))
+),
+page_end as (
+  select merchant_id, id from amiss where number = %(most)s
+  union all
+  (select g.merchant_id, g.id from page g where (select count(*) from amiss) < %(most)s order by g.merchant_id desc, g.id desc limit 1)
 )
-select p.merchant_id, p.id as payment_id
-from payments p
-where (p.merchant_id, p.id) in (select merchant_id, id from page where updated_at > clock_timestamp() - make_interval(secs => %(back)s))
+select (select count(*) from page g where g.is_recent and (g.merchant_id, g.id) <= (e.merchant_id, e.id)) as looked,
+       (select coalesce(array_agg(a.merchant_id order by a.number), '{}') from amiss a where a.number <= %(most)s) as merchant_ids,
+       (select coalesce(array_agg(a.id order by a.number), '{}') from amiss a where a.number <= %(most)s) as payment_ids,
+       e.merchant_id, e.id as payment_id,
+       (select count(*) from page) < %(limit)s and (select count(*) from amiss) < %(most)s as is_last
+from page_end e;
+
+-- name: lock_amiss
+-- These payments in the one lock order; what another holds is being changed, and compared after that.
+select p.merchant_id, p.id as payment_id from payments p
+where (p.merchant_id, p.id) in (select * from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[]))
 order by p.merchant_id, p.id
 for no key update skip locked;
-
--- name: night_end
--- Where a page of so many keys ends; no row at the end of the table.
-select p.merchant_id, p.id as payment_id from payments p
-where (p.merchant_id, p.id) > (%(merchant_id)s::uuid, %(payment_id)s::uuid)
-order by p.merchant_id, p.id offset %(limit)s - 1 limit 1;
 
 -- name: proofs
 -- The last proof of each account's balance in a day: the one that is over, else the one under way.

@@ -17,7 +17,6 @@ from tests import factories
 from tests.fixtures.sandbox import Sandbox
 from tests.fixtures.worker import Hand
 from tests.ledger.books import books
-from tests.reconciliation.comparing import met
 
 READER = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 
@@ -228,13 +227,3 @@ def test_a_change_that_asking_found_is_missing_its_webhook_an_hour_later_though_
     told = rows(hand, "select provider_event_id as ref from webhooks where payment_ref is not null order by 1")
     still_open = "select ref from discrepancies where closed_at is null and type = 'webhook_missing' order by 1"
     assert told == hand.until(lambda: found if len(found := rows(hand, still_open)) == len(told) else [])
-
-
-def test_a_night_walks_every_payment_by_key_and_says_what_it_found(hand: Hand) -> None:
-    for _ in range(3):
-        met(hand.connection)
-    hand.connection.execute("delete from reconcile_due")
-    request_runs_once(hand.runtime)
-    compare_night_once(hand.runtime)
-    [night] = rows(hand, "select status, found from reconciliation_runs where kind = 'nightly'")
-    assert night == {"status": "finished", "found": {"payments": 3, "opened": 0, "closed": 0}}

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.model.snapshot import PROVIDER_RANK
+from tests.campaign.progress import one_more
 from tests.jobs.interleaving import Flight, Orders, Violation, World
 from tests.jobs.observed import Observed, Remembered, as_told, plain
 from tests.jobs.provider_history import FIRST, Change, History, all_histories, told
@@ -124,6 +125,7 @@ def test_random_orders_of_more_changes_with_repeats_and_answers_tell_the_same(co
                 orders = Orders(history, payment, expected, answers=seed % 2 == 0, shares=seed % 3 > 0)
                 with payment.undone():
                     orders.run_random(beginning(payment, answers=orders.answers, repeats=seed % 4), seed)
+                one_more()
                 applied += orders.applied
     print(f"{len(seeds)} orders from seed {seeds.start} in steps of {PARTS}, {applied:,} snapshots applied")
 

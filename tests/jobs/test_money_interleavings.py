@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.campaign.progress import one_more
 from tests.jobs.interleaving import Flight, Violation, World
 from tests.jobs.money_history import Change, History, all_histories, told
 from tests.jobs.money_observed import MoneyObserved, MoneyOrders, as_told, plain
@@ -60,6 +61,7 @@ def test_random_orders_of_more_changes_with_repeats_and_books_kept_meanwhile_end
         with conn.transaction(force_rollback=True):
             payment = MoneyObserved(conn, history)
             run_one(payment, history, draw, seed)
+        one_more()
 
 
 def run_one(payment: MoneyObserved, history: History, draw: random.Random, seed: int) -> None:

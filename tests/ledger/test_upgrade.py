@@ -56,6 +56,6 @@ def test_a_fee_that_was_booked_to_suspense_or_clearing_is_moved_to_what_it_is_on
     }  # fmt: skip
     conn.execute("insert into ledger_counters values ('stripe', 'fee', 'provider_fees')")
     for _ in range(2):
-        conn.execute(backfill("0035_provider_fee_lines", "-- Those that were booked before"))
+        conn.execute(backfill("0037_provider_fee_lines", "-- Those that were booked before"))
         handle_facts(conn)
     assert books(conn) == {"stripe:pending": {"usd": -475}, "provider_fees": {"usd": 475}}

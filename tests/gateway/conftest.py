@@ -60,6 +60,11 @@ class Api:
 
 @pytest.fixture
 def app(settings: Settings):
+    yield from made(settings)
+
+
+def made(settings: Settings):
+    """The application, whose answers are held to the document, closed afterwards."""
     app = create_app(settings)
     app.test_client_class = DocumentedClient
     yield app

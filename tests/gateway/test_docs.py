@@ -7,8 +7,16 @@ import pytest
 
 from app.gateway import errors
 from app.gateway.docs import ASSETS, _prose, meanings
+from tests.fixtures.database import settings_of
+from tests.gateway.conftest import made
 
 PAGES = ("/docs", "/docs/problems")
+
+
+@pytest.fixture(scope="module")
+def app(_shared):
+    """One for all: pages are read, and nothing is written."""
+    yield from made(settings_of(_shared))
 
 
 def test_the_pages_name_only_files_of_ours_and_each_is_named(app):

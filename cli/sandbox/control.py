@@ -12,7 +12,7 @@ from cli.sandbox.exchange import Reply, Request
 from cli.sandbox.faults import Faults
 from cli.sandbox.idempotency import prune
 from cli.sandbox.ledger import MAX_PAYMENTS, read_ledger
-from cli.sandbox.objects.confirmations import authenticate
+from cli.sandbox.objects.confirmations import authenticate, take_word_back
 from cli.sandbox.objects.damage import exchange_line, write_line
 from cli.sandbox.objects.disputes import (
     lose_dispute,
@@ -55,6 +55,7 @@ class Control:
             "DELETE faults": self._clear_faults,
             "DELETE faults/{id}": self._clear_faults,
             "POST payment_intents/{id}/authenticate": self._authenticate,
+            "POST payment_intents/{id}/take_back": self._take_back,
             "POST charges/{id}/dispute": self._dispute,
             "POST disputes/{id}/win": lambda ident, _: self._change(lambda: win_dispute(world, ident)),
             "POST disputes/{id}/lose": lambda ident, _: self._change(lambda: lose_dispute(world, ident)),
@@ -212,6 +213,9 @@ class Control:
         if outcome not in ("success", "failure"):
             raise ValueError("outcome is success or failure")
         return self._change(lambda: authenticate(self._world, find_intent(self._world, ident), outcome == "success"))
+
+    def _take_back(self, ident: str, _given: dict[str, Any]) -> Row:
+        return self._change(lambda: take_word_back(self._world, find_intent(self._world, ident)))
 
     def _dispute(self, ident: str, given: dict[str, Any]) -> Row:
         reason, status = given.get("reason", "fraudulent"), given.get("status", "needs_response")

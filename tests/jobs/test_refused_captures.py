@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.model.operation import capture_params
-from app.model.outcome import Reply
-from app.model.snapshot import ProviderStatus
-from app.providers.protocol import ProviderRequest
 from tests import factories
 from tests.fixtures.sandbox import Sandbox
 from tests.fixtures.worker import Hand
@@ -43,22 +39,17 @@ def test_where_the_hold_stands_the_payment_is_authorized_and_another_capture_may
     assert sandbox.ledger(payment_id=str(payment["id"]))["summary"]["captured"] == {"usd": 600}
 
 
-def test_where_the_payment_failed_at_the_provider_it_fails_here(
-    hand: Hand, payment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_where_the_bank_takes_its_word_back_before_the_capture_the_payment_fails_here(
+    hand: Hand, sandbox: Sandbox
 ) -> None:
-    send = hand.runtime.provider.send
-
-    def after_the_bank_took_its_word_back(request: ProviderRequest) -> Reply:
-        reply = send(request)
-        if request.step != "fetch":
-            return reply
-        failed = replace(reply.outcome.snapshot, status=ProviderStatus.FAILED, failure_code="card_declined")
-        return replace(reply, outcome=replace(reply.outcome, snapshot=failed))
-
-    monkeypatch.setattr(hand.runtime.provider, "send", after_the_bank_took_its_word_back)
-    end = hand.settle(payment["id"])
-    assert (end["state"], end["failure_code"]) == ("failed", "card_declined")
-    assert hand.topics(payment["id"])[-2:] == ["payment.authorized", "payment.failed"]
+    held = hand.reach(factories.payment(hand.connection, capture_method="manual")["id"], "authorized")
+    sandbox.control("POST", f"payment_intents/{held['provider_ref']}/take_back")
+    factories.operation(hand.connection, held, "capture")
+    end = hand.settle(held["id"])
+    assert asked(hand)[:2] == [("capture", "refused"), ("fetch", "ok")]
+    assert (end["state"], end["failure_code"]) == ("failed", "generic_decline")
+    assert hand.topics(held["id"])[-2:] == ["payment.authorized", "payment.failed"]
+    assert sandbox.ledger(payment_id=str(held["id"]))["summary"]["captured"] == {}
 
 
 def test_a_capture_of_what_the_provider_does_not_know_stays_refused(hand: Hand) -> None:

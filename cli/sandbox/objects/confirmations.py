@@ -183,6 +183,24 @@ def finish_debit(world: World, ident: str) -> None:
     _fail(world, intent, method, {**error, "type": "invalid_request_error"})
 
 
+def take_word_back(world: World, intent: Row) -> Row:
+    """The bank no longer stands by its authorization: the charge fails, and the intent wants another method."""
+    if intent["status"] != "requires_capture":
+        raise ValueError(f"the payment intent is {intent['status']}, and holds nothing")
+    method = find_method(intent["payment_method"])
+    charge = world.tables["charge"].rows[intent["latest_charge"]]
+    charge.update(status="failed", paid=False, captured=False)
+    charge["failure_code"] = "card_declined"
+    charge["failure_message"] = MESSAGES["generic_decline"]
+    charge["payment_method_details"]["card"].pop("capture_before", None)
+    world.put(charge)
+    world.emit("charge.failed", charge)
+    intent["amount_capturable"] = 0
+    error = {"charge": charge["id"], "code": "card_declined", "decline_code": "generic_decline", "type": "card_error"}
+    _fail(world, intent, method, {**error, "message": MESSAGES["generic_decline"]})
+    return shown(intent)
+
+
 def _decline(world: World, intent: Row, method: Method) -> Row:
     assert method.decline is not None
     code, decline_code = method.decline

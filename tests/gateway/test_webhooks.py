@@ -7,7 +7,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import psycopg
 import pytest
 
 from app.db import pool as pool_module
@@ -116,20 +115,6 @@ def test_without_a_database_the_provider_is_told_to_come_back(settings, monkeypa
         assert "127.0.0.1" not in answer.text
     finally:
         app.extensions[EXTENSION].database.close()
-
-
-def test_scenario_23_a_webhook_that_met_no_database_is_taken_in_when_it_comes_again(app, sql, database, cluster):
-    """Whether it is applied then is what every webhook's delivery is about."""
-    assert send(app).status_code == 200
-    with psycopg.connect(cluster.url(), autocommit=True) as admin:
-        admin.execute(f"alter database {database.name} allow_connections false")
-        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [database.name])
-        late = EVENT | {"id": "evt_2"}
-        assert send(app, late).status_code == 503
-        admin.execute(f"alter database {database.name} allow_connections true")
-    assert send(app, late).status_code == 200
-    counts = "select (select count(*) from webhooks) as w, (select count(*) from deliveries) as d"
-    assert database.connect(admin=True).execute(counts).fetchone() == {"w": 2, "d": 2}
 
 
 def test_after_the_database_lost_every_connection_the_next_webhook_is_stored(app, sql):

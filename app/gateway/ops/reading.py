@@ -55,9 +55,9 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
                     refuse_without(person, right)
                     shown = view(tx, person, **arguments)
                 except PostboxError as refused:
-                    _note(tx, person, refused.code, {})
+                    note(tx, person, refused.code, {})
                     return refused
-                _note(tx, person, "ok", Counter(row.get("merchant_id") or PLATFORM_MERCHANT_ID for row in shown.rows))
+                note(tx, person, "ok", Counter(row.get("merchant_id") or PLATFORM_MERCHANT_ID for row in shown.rows))
                 return Answer(200, render(shown.body))
 
             answer = edge.database.transact(operator("session"), work)
@@ -71,7 +71,8 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
     return decorate
 
 
-def _note(tx: Tx, person: Person, result: str, seen: Mapping[Any, int]) -> None:
+def note(tx: Tx, person: Person, result: str, seen: Mapping[Any, int]) -> None:
+    """Note in the access log what this request asked for, how it ended, and how many rows of whom it was shown."""
     asked = [*(request.view_args or {}).values(), *(f"{name}={value}" for name, value in request.args.items())]
     access.note(
         tx,

@@ -19,11 +19,13 @@ from app.gateway.limits import take_of_address, take_of_operator
 from app.gateway.ops import answers
 from app.gateway.ops.door import operator_key, refuse_forged, refuse_other_origins, session_token, who_is_in
 from app.gateway.ops.proving import prove
+from app.gateway.ops.reading import note
 from app.gateway.ops.schemas import SignIn
 from app.gateway.representation import render
 from app.gateway.transaction import Answer, json_body
 from app.model.operator_role import RIGHTS, OperatorRole
 from app.services import sign_in
+from app.services.sign_in import Person
 
 log = structlog.get_logger()
 
@@ -80,7 +82,13 @@ def show() -> Response:
     edge, token = gateway(), session_token()
     key = operator_key(edge)
     take_of_operator(edge, sign_in.token_hmac(token, key), "read")
-    person = edge.database.transact(operator("session"), lambda tx: who_is_in(tx, token, edge))
+
+    def work(tx: Tx) -> Person:
+        person = who_is_in(tx, token, edge)
+        note(tx, person, "ok", {})
+        return person
+
+    person = edge.database.transact(operator("session"), work)
     return Answer(200, render(_shown(person.name, person.role, token, key))).response()
 
 

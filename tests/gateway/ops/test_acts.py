@@ -8,7 +8,9 @@ import pytest
 
 from app.model.api_key import parse_key
 from tests import factories
+from tests.contract.fields import bodies
 from tests.gateway.conftest import Api
+from tests.gateway.documented import document
 from tests.gateway.ops.test_reads import dead_letter
 from tests.gateway.test_webhooks import EVENT, send
 
@@ -108,6 +110,12 @@ def test_without_a_reason_a_key_or_our_own_page_nothing_is_done(desk, sql, body,
     root = desk("admin")
     assert root.post("/ops/v1/merchants", {"name": "X"} | body, **headers).status_code == status
     assert sql.execute("select from merchants where name = 'X'").fetchall() == []
+
+
+def test_every_post_but_signing_in_needs_a_reason():
+    needing = {body.route for body in bodies() if "reason" in body.schema.get("required", ())}
+    acts = {path for path, methods in document()["paths"].items() if path.startswith("/ops/") and "post" in methods}
+    assert needing & acts == acts - {"/ops/v1/session"}
 
 
 def test_a_discrepancy_is_looked_after_and_closed_for_a_reason(desk, sql):

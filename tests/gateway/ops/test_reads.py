@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
 
 from tests import factories
 from tests.gateway.conftest import CARD
+from tests.gateway.documented import document
 from tests.gateway.test_webhooks import EVENT, send
 from tests.sql.refusal import answer as refusal
 
@@ -132,6 +134,14 @@ def test_what_was_not_shown_is_noted_too(desk):
         ("/ops/v1/access-log", "role_refused", 0, str(PLATFORM)),
         ("/ops/v1/payments/{payment_id}", "not_found", 0, str(PLATFORM)),
     ]
+
+
+def test_every_get_of_a_person_is_noted(app, desk, sql):
+    ann = desk("admin")
+    for route in sorted(path for path, methods in document()["paths"].items() if "/ops/" in path and "get" in methods):
+        before = len(log(sql, route=route))
+        assert ann.get(re.sub(r"\{[^}]+\}", "nothing", route)).status_code in (200, 404)
+        assert len(log(sql, operator=ann.name, route=route)) == before + 1, route
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "operator", "system"])

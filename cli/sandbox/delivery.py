@@ -4,15 +4,19 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
+from cli.sandbox.clock import Timing
+
 MAX_HEAD = 65_536
 MAX_ANSWER = 1 << 20
+# However fast time runs: a receiver on a busy machine needs this long.
+LEAST_SECONDS = 0.5
 
 
 class Sender:
-    """Connections of one thread, one per endpoint; `timeout` in seconds."""
+    """Connections of one thread, one per endpoint; it waits as long as `timing` says when it connects."""
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = max(timeout, 0.5)
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
         self._open: dict[str, socket.socket] = {}
 
     def post(self, url: str, body: bytes, signature: str) -> int | None:
@@ -49,7 +53,8 @@ class Sender:
         return status
 
     def _connect(self, scheme: str, host: str, port: int | None) -> socket.socket:
-        connection = socket.create_connection((host, port or (443 if scheme == "https" else 80)), self._timeout)
+        patience = max(self._timing.webhook_timeout, LEAST_SECONDS)
+        connection = socket.create_connection((host, port or (443 if scheme == "https" else 80)), patience)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if scheme == "https":
             return ssl.create_default_context().wrap_socket(connection, server_hostname=host)

@@ -99,7 +99,7 @@ class Webhooks:
             self._ready.notify()
 
     def _work(self) -> None:
-        sender = Sender(self._world.timing.webhook_timeout)
+        sender = Sender(self._world.timing)
         while True:
             job = self._take()
             if job is None:
@@ -210,7 +210,7 @@ class Webhooks:
         statuses: list[int | None] = [None] * len(sends)
 
         def send(number: int) -> None:
-            sender = Sender(self._world.timing.webhook_timeout)
+            sender = Sender(self._world.timing)
             statuses[number] = self._send(event, sends[number], sender, None)
             self._note(Job(event["id"], sends[number]["id"], 0), event["type"], statuses[number])
 

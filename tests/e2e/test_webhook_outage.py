@@ -25,7 +25,7 @@ def test_scenario_23_a_webhook_that_met_no_database_is_applied_when_it_comes_aga
     hand: Hand, sandbox: Sandbox, database: Clone, cluster: Cluster, tmp_path: Path
 ) -> None:
     payment = hand.reach(factories.payment(hand.connection, method_token=CHALLENGED)["id"], "requires_action")
-    with serving(database, tmp_path) as server:
+    with serving(database, tmp_path, WEB_CONCURRENCY="1") as server:
         sandbox.send_webhooks_to(server.url + PATH)
         # as patient as the provider: the gateway waits some seconds for a connection before it says that there is none
         sandbox.control("POST", "timing", webhook_timeout=30)

@@ -68,7 +68,7 @@ def run(
     wanted = Range(_utc(since), _utc(until), payment, provider)
     compared, plan = _walk(session, wanted, dry_run=dry_run, quiet=as_json)
     if wanted == Range():
-        opened, imbalances = _walk_ledger(session, dry_run=dry_run)
+        opened, imbalances = _walk_ledger(session, dry_run=dry_run, quiet=as_json)
         compared, plan = compared + Compared(opened=opened), plan + imbalances
     if page is not None:
         now = datetime.now(UTC)
@@ -105,21 +105,26 @@ def _walk(session: Session, wanted: Range, *, dry_run: bool, quiet: bool) -> tup
     return compared, plan
 
 
-def _walk_ledger(session: Session, *, dry_run: bool) -> tuple[int, list[Row]]:
+def _walk_ledger(session: Session, *, dry_run: bool, quiet: bool) -> tuple[int, list[Row]]:
     """The whole ledger against itself, likewise."""
     opened = 0
     plan: list[Row] = []
     at: LedgerPlace | None = LedgerPlace()
-    while at is not None:
-        if dry_run:
-            rows, following = session.read(lambda tx, at=at: preview_ledger(tx, at, limit=LEDGER_PAGE))  # type: ignore[misc]
-            plan += rows
-        else:
-            found, following = session.reconcile(
-                lambda tx, at=at: compare_ledger(tx, at, limit=LEDGER_PAGE, detected_by="operator")  # type: ignore[misc]
-            )
-            opened += found
-        at = following
+    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        # how many entries there are would take as long to count; the bar says that it goes on
+        bar = progress.add_task("comparing the ledger", total=None, visible=False)
+        while at is not None:
+            if dry_run:
+                rows, following = session.read(lambda tx, at=at: preview_ledger(tx, at, limit=LEDGER_PAGE))  # type: ignore[misc]
+                plan += rows
+            else:
+                found, following = session.reconcile(
+                    lambda tx, at=at: compare_ledger(tx, at, limit=LEDGER_PAGE, detected_by="operator")  # type: ignore[misc]
+                )
+                opened += found
+            # two parts, so a small ledger is two pages
+            progress.update(bar, visible=following is not None and following.part == at.part, advance=LEDGER_PAGE)
+            at = following
     return opened, plan
 
 

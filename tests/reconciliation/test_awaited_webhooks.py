@@ -125,11 +125,8 @@ def test_a_webhook_that_comes_while_the_reading_is_being_stored_is_not_missed(da
 def test_the_clock_flags_it_within_seconds_though_all_it_told_was_applied_long_ago(hand: Hand) -> None:
     p = factories.payment(hand.connection, method_token="pm_card_visa")
     hand.settle(p["id"])
-    hour = 3.0
-    hand.runtime = replace(
-        hand.runtime,
-        settings=replace(hand.runtime.settings, timing=replace(hand.runtime.timing, silence=hour / HOUR)),
-    )
+    hour = 1.5
+    hand.retime(silence=hour / HOUR)
     found: Any = hand.connection.execute("select * from payments where id = %(id)s", p).fetchone()
     polled(hand.connection, event(found))
     hand.until(lambda: not hand.open_deliveries())

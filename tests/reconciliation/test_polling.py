@@ -18,6 +18,8 @@ from tests.fixtures.sandbox import Sandbox
 from tests.fixtures.worker import Hand
 from tests.ledger.books import books
 
+# how long a stranger's webhook and its line are waited for
+QUARTER_OF_AN_HOUR_IS_A_SECOND = {"silence": 1 / 900, "unrouted_for": 1.0}
 READER = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 
 
@@ -89,6 +91,7 @@ def stranger(sandbox: Sandbox, **metadata: object) -> str:
 
 def test_scenario_19_a_charge_of_a_stranger_waits_in_suspense_and_is_missing_here(hand: Hand, sandbox: Sandbox) -> None:
     stranger(sandbox)
+    hand.retime(**QUARTER_OF_AN_HOUR_IS_A_SECOND)
     poll(hand)
     nobodys = {"merchant_id": UUID(PLATFORM_MERCHANT_ID), "payment_id": None}
     assert rows(hand, "select merchant_id, payment_id from provider_transactions") == [nobodys]
@@ -100,8 +103,11 @@ def test_scenario_19_a_charge_of_a_stranger_waits_in_suspense_and_is_missing_her
 def test_a_late_match_moves_the_line_to_its_payment_and_out_of_suspense(hand: Hand, sandbox: Sandbox) -> None:
     late, merchant_id = uuid4(), factories.merchant(hand.connection)["id"]
     intent = stranger(sandbox, payment_id=late, merchant_id=merchant_id, operation_id=uuid4())
+    usual = hand.runtime.timing.silence
+    hand.retime(**QUARTER_OF_AN_HOUR_IS_A_SECOND)
     poll(hand)
     hand.until(lambda: rows(hand, "select from discrepancies where type = 'missing_here'"))
+    hand.retime(silence=usual)
     p = factories.payment(hand.connection, "submitting", merchant_id=merchant_id, id=late, amount=700)
     factories.advance(hand.connection, p, "submitted", provider_ref=intent)
     # it was submitted long ago, by a worker that could not say so
@@ -220,9 +226,7 @@ def test_each_window_of_time_is_asked_for_once_by_whichever_worker_is_first(hand
 
 def test_a_change_that_asking_found_is_missing_its_webhook_an_hour_later_though_it_is_applied(hand: Hand) -> None:
     settled(hand)
-    hand.runtime = replace(
-        hand.runtime, settings=replace(hand.runtime.settings, timing=replace(hand.runtime.timing, silence=0.0))
-    )
+    hand.retime(silence=0.0)
     poll(hand)
     told = rows(hand, "select provider_event_id as ref from webhooks where payment_ref is not null order by 1")
     still_open = "select ref from discrepancies where closed_at is null and type = 'webhook_missing' order by 1"

@@ -1,0 +1,105 @@
+"""The acceptance scenarios about webhooks of one payment and one worker, by their number in the domain's list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from app.config import SANDBOX_API_KEY
+from app.services.deliveries import DeliveryKey
+from jobs.remote import run_remote
+from tests import factories
+from tests.e2e.scenario import (
+    SPINE,
+    after_send,
+    first_intent,
+    intents,
+    invariants_hold,
+    of_webhook,
+    pay,
+    receive,
+    spine,
+    summary,
+)
+from tests.fixtures.database import Clone
+from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.worker import Hand
+
+__all__ = ["invariants_hold"]
+
+
+def test_scenario_13_a_webhook_ahead_of_our_own_answer_tells_the_same_story_once(hand: Hand, sandbox: Sandbox) -> None:
+    payment = pay(hand)
+
+    def webhook_first() -> None:
+        ref = first_intent(sandbox, payment)
+        receive(hand, "payment_intent.succeeded", ref, payment=payment)
+        job = hand.connection.execute(
+            "select id, args from procrastinate_jobs where args ->> 'handler' = 'apply_webhook'"
+        ).fetchone()
+        assert run_remote(hand.runtime, DeliveryKey(**job["args"]), job["id"]) == "done"
+        assert hand.payment(payment["id"])["state"] == "confirmed"
+
+    after_send(hand, "confirm", webhook_first)
+    hand.settle(payment["id"])
+    assert spine(hand, payment) == SPINE
+    assert summary(sandbox, payment)["captured_charges"] == 1
+
+
+def test_scenario_18_a_webhook_of_a_payment_not_yet_there_is_applied_when_it_is(
+    hand: Hand, sandbox: Sandbox, database: Clone
+) -> None:
+    """Its payment is in a transaction that commits later."""
+    merchant = factories.merchant(hand.connection)["id"]
+    slow = database.connect(admin=True, autocommit=False)
+    slow.execute("select 1")  # begins it: a block that finds none open would commit
+    payment = factories.initiated(slow, merchant)
+    ref = create_intent(sandbox, payment)
+    receive(hand, "payment_intent.created", ref, payment=payment)
+    hand.until(lambda: of_webhook(hand)["deferrals"] >= 2)
+    waiting = of_webhook(hand)
+    assert (waiting["status"], waiting["deferred_for"], waiting["failures"]) == ("pending", "payment_not_found", 0)
+    slow.commit()
+    assert hand.settle(payment["id"])["state"] == "settled"
+    assert of_webhook(hand)["status"] == "done"
+    assert not hand.connection.execute("select from audit_log where action = 'webhook.unrouted'").fetchall()
+    assert sorted(intent["status"] for intent in intents(sandbox, payment)) == ["canceled", "succeeded"]
+
+
+def create_intent(sandbox: Sandbox, payment: dict[str, Any]) -> str:
+    """A PaymentIntent that carries our ids and that we never heard of."""
+    answer = requests.post(
+        f"{sandbox.url}/v1/payment_intents",
+        data={
+            "amount": payment["amount"],
+            "currency": payment["currency"],
+            "payment_method": payment["method_token"],
+            "metadata[payment_id]": str(payment["id"]),
+            "metadata[merchant_id]": str(payment["merchant_id"]),
+            "metadata[operation_id]": str(payment["id"]),
+        },
+        headers={"Authorization": f"Bearer {SANDBOX_API_KEY}"},
+        timeout=10,
+    )
+    assert answer.ok, answer.text
+    return str(answer.json()["id"])
+
+
+def test_a_webhook_of_a_stranger_is_kept_as_evidence_after_a_quarter_of_an_hour(hand: Hand) -> None:
+    receive(hand, "payment_intent.succeeded", "pi_of_a_stranger")
+    hand.until(lambda: of_webhook(hand)["status"] == "done")
+    [entry] = hand.connection.execute("select * from audit_log where action = 'webhook.unrouted'").fetchall()
+    assert entry["entity_id"] == "pi_of_a_stranger"
+    assert of_webhook(hand)["failures"] == 0
+
+
+@pytest.mark.parametrize("type", ["payment_intent.teleported", "crystal.ball", "charge.dispute.exploded"])
+def test_scenario_22_an_unknown_event_is_stored_and_breaks_nothing(hand: Hand, sandbox: Sandbox, type: str) -> None:
+    payment = pay(hand)
+    settled = hand.settle(payment["id"])
+    receive(hand, type, settled["provider_ref"], payment=payment)
+    hand.until(lambda: of_webhook(hand)["status"] == "done")
+    assert hand.payment(payment["id"])["state"] == "settled"
+    assert not hand.connection.execute("select from delivery_failures").fetchall()

@@ -1,0 +1,55 @@
+"""A balance that becomes available in days is waited for by the clock, or told of by the provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.model.actor import Actor, ActorType, Role
+from app.services import webhooks
+from tests import factories
+from tests.e2e.scenario import DAY, SPINE, invariants_hold, pay, spine
+from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.worker import Hand
+
+__all__ = ["invariants_hold"]
+
+
+def test_a_balance_available_in_three_days_is_waited_for_and_no_dead_letter(hand: Hand, sandbox: Sandbox) -> None:
+    sandbox.control("POST", "timing", available_after=3 * DAY)
+    payment = pay(hand)
+    hand.until(lambda: hand.connection.execute("select from provider_transactions").fetchone() is not None)
+    hand.quiet()
+    waiting = hand.payment(payment["id"])
+    assert waiting["state"] == "confirmed"
+    assert (waiting["observe_at"] - waiting["confirmed_at"]).total_seconds() > 2.9 * DAY
+    for _ in range(3):
+        hand.sweep()
+        assert hand.run_all() == 0, "nobody asks before the day"
+    sandbox.advance(3 * DAY + 60)
+    with factories.acting(hand.connection, "worker"):
+        hand.connection.execute("update payments set observe_at = clock_timestamp()")
+    assert hand.settle(payment["id"])["state"] == "settled"
+    assert spine(hand, payment) == SPINE
+    assert not hand.dead()
+
+
+def test_a_balance_event_of_the_provider_settles_what_became_available(hand: Hand, sandbox: Sandbox) -> None:
+    sandbox.control("POST", "timing", available_after=60)
+    payment = pay(hand)
+    hand.until(lambda: hand.connection.execute("select from provider_transactions").fetchone() is not None)
+    hand.quiet()
+    sandbox.advance(61)
+    available = hand.connection.execute("select available_on from provider_transactions").fetchone()["available_on"]
+    store_balance_event(hand, available)
+    assert hand.settle(payment["id"])["state"] == "settled"
+
+
+def store_balance_event(hand: Hand, at: Any) -> None:
+    hand.runtime.database.transact(
+        Actor(ActorType.API, "webhook:stripe/default", Role.API),
+        lambda tx: webhooks.store(
+            tx, provider="stripe", account="default", event_id="evt_balance", type="balance.available", object_id=None,
+            payment_ref=None, payment_id=None, merchant_id=None, api_version=None, livemode=False, created_at=at,
+            payload={"id": "evt_balance"}, body_sha256="0" * 64,
+        ),
+    )  # fmt: skip

@@ -63,6 +63,7 @@ class World:
     delivered: int = 0
     repeats: int = 0
     looked: int = 0  # how many webhooks were delivered when the newest look that was applied began
+    seen: int = 0  # how many changes the newest snapshot that was applied had seen, where moves wait for it
     flights: tuple[Flight, ...] = ()
 
 
@@ -220,7 +221,11 @@ class Orders:
             return landed
         if outdated:
             return self._fly(landed, self._fetch(landed, told=flight.told, answer=flight.answer))
-        return self._answer(landed, flight) if self.shares else landed
+        return self._land(landed, flight)
+
+    def _land(self, world: World, flight: Flight) -> World:
+        """The world after a snapshot was applied."""
+        return self._answer(world, flight) if self.shares else world
 
     def _answer(self, world: World, flight: Flight) -> World:
         """What was delivered before this look began is answered; the oldest were fetched first."""

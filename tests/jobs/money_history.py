@@ -63,8 +63,8 @@ class History:
         """Asked by test orders of payments before their confirmation; here `vanishes` says it."""
         return False
 
-    def vanishes(self, moved: int) -> str | None:
-        """The dispute's status that must be seen before the next change: nothing will show afterwards that it was.
+    def vanishes(self, moved: int) -> bool:
+        """Whether the dispute's status must be seen before the next change: nothing will show afterwards that it was.
 
         A lost dispute that is won, and an appeal that ends, look like a dispute that was never lost or appealed. What
         moved money, and a dispute that is being appealed, tell what was before.
@@ -72,12 +72,8 @@ class History:
         said = [change for change in self.changes[:moved] if change in DISPUTE_CHANGES]
         after = self.changes[moved]
         if after not in DISPUTE_CHANGES or not said or len(said) < 2:
-            return None
-        if said[-1] is C.LOST and after is C.WON:
-            return "lost"
-        if said[-1] is C.REOPEN and said[-2] is C.LOST:
-            return "appeal_under_review"
-        return None
+            return False
+        return (said[-1], after) == (C.LOST, C.WON) or (said[-2], said[-1]) == (C.LOST, C.REOPEN)
 
 
 def following(history: History) -> list[Change]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from app.db import Tx
 from app.services import ledger
 from tests import factories
-from tests.jobs.interleaving import Orders, World
+from tests.jobs.interleaving import Flight, Orders, World
 from tests.jobs.money_history import AMOUNT, History, Told, snapshots
 from tests.jobs.observed import Connection, Observed
 
@@ -138,11 +139,10 @@ class MoneyOrders(Orders):
     def _can_move(self, world: World) -> bool:
         if not super()._can_move(world):
             return False
-        wanted = self.history.vanishes(world.moved)
-        if wanted is None:
-            return True
-        dispute = json.loads(self.payment.told())["dispute"]
-        return dispute is not None and dispute["status"] == wanted
+        return not self.history.vanishes(world.moved) or world.seen == world.moved
+
+    def _land(self, world: World, flight: Flight) -> World:
+        return replace(super()._land(world, flight), seen=max(world.seen, flight.seen))
 
 
 def as_told(text: str) -> dict[str, Any]:

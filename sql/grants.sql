@@ -71,7 +71,7 @@ grant update (status, due_at, job_id, alone, failures, deferrals, rescues, defer
 grant insert on fee_schedules, fee_schedule_fixed to postbox_operator;
 grant insert on provider_prices to postbox_operator;
 grant execute on function set_provider_price to postbox_operator;
-grant execute on function ledger_reverse, write_off_discrepancy, compute_fee to postbox_operator;
+grant execute on function ledger_reverse, working_days_after, write_off_discrepancy, compute_fee to postbox_operator;
 grant execute on function request_merchant_payout, end_merchant_payout, move_reserve, write_off_debt to postbox_operator;
 -- what a person says about a discrepancy; who found it and what it is about is the reconciler's
 grant update (status, acknowledged_by, acknowledged_at, closed_at, resolved_by, resolution_code, resolution_note) on discrepancies

@@ -3031,7 +3031,7 @@ begin
     insert into discrepancies (merchant_id, type, severity, subject, payment_id, provider, account, ref, currency, expected, actual,
       evidence_at, sla_due_at, detected_by, reopens)
     select f.merchant_id, f.type, t.severity, f.subject, f.payment_id, f.provider, f.account, f.ref, f.currency, f.expected, f.actual,
-      f.evidence_at, clock_timestamp() + t.fix_within, p_detected_by, before.times
+      f.evidence_at, working_days_after(clock_timestamp(), t.fix_within), p_detected_by, before.times
     from jsonb_to_recordset(p_found) f (merchant_id uuid, subject text, type text, payment_id uuid, provider text, account text,
       ref text, currency text, expected bigint, actual bigint, evidence_at timestamptz)
     join discrepancy_types t on t.type = f.type
@@ -3527,7 +3527,7 @@ begin
     select o.merchant_id, o.id
     from discrepancies o join discrepancy_severities s on s.severity = o.severity
     where o.status = 'open' and o.unacknowledged_at is null and o.severity <> 'low'
-      and o.first_seen_at + s.acknowledge_within <= clock_timestamp()
+      and working_days_after(o.first_seen_at, s.acknowledge_within) <= clock_timestamp()
     order by o.first_seen_at limit p_limit for no key update of o skip locked
   ) late
   where d.merchant_id = late.merchant_id and d.id = late.id;
@@ -3694,6 +3694,19 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.webhooks_700_event() IS 'A stored provider event is queued in the transaction that stored it.';
+
+CREATE FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select case when days.many = 0 then p_at + p_within
+              else (select x.at from generate_series(1, 2 * days.many + 2) n
+                    cross join lateral (select p_at + make_interval(days => n) as at) x
+                    where extract(isodow from x.at at time zone 'UTC') < 6
+                    order by n offset days.many - 1 limit 1) + (p_within - make_interval(days => days.many)) end
+  from (select extract(day from p_within)::integer as many) days
+$$;
+
+COMMENT ON FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) IS 'A deadline: of what one may take, hours are hours, and days are working days, Monday to Friday in UTC.';
 
 CREATE FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7363,6 +7376,9 @@ REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.webhooks_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.webhooks_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;

@@ -86,30 +86,6 @@ begin
 end $$;
 comment on function discrepancies_700_event is 'A discrepancy tells when it is opened, when it is closed, and once if nobody acknowledged it in time, for those who notify.';
 
-create or replace function tell_unacknowledged(p_limit integer) returns bigint
-  language plpgsql volatile security definer
-  set search_path = postbox, procrastinate, pg_temp
-as $$
-declare
-  told bigint;
-begin
-  if assert_actor_allowed() <> 'reconciler' then
-    raise exception 'what nobody acknowledged is told by the clock' using errcode = 'PB002';
-  end if;
-  update discrepancies d set unacknowledged_at = clock_timestamp()
-  from (
-    select o.merchant_id, o.id
-    from discrepancies o join discrepancy_severities s on s.severity = o.severity
-    where o.status = 'open' and o.unacknowledged_at is null and o.severity <> 'low'
-      and o.first_seen_at + s.acknowledge_within <= clock_timestamp()
-    order by o.first_seen_at limit p_limit for no key update of o skip locked
-  ) late
-  where d.merchant_id = late.merchant_id and d.id = late.id;
-  get diagnostics told = row_count;
-  return told;
-end $$;
-comment on function tell_unacknowledged is 'Tells, once each, of open discrepancies that nobody acknowledged in time; how many.';
-
 create or replace function write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) returns discrepancies
   language plpgsql volatile security definer
   set search_path = postbox, procrastinate, pg_temp

@@ -97,7 +97,7 @@ begin
     insert into discrepancies (merchant_id, type, severity, subject, payment_id, provider, account, ref, currency, expected, actual,
       evidence_at, sla_due_at, detected_by, reopens)
     select f.merchant_id, f.type, t.severity, f.subject, f.payment_id, f.provider, f.account, f.ref, f.currency, f.expected, f.actual,
-      f.evidence_at, clock_timestamp() + t.fix_within, p_detected_by, before.times
+      f.evidence_at, working_days_after(clock_timestamp(), t.fix_within), p_detected_by, before.times
     from jsonb_to_recordset(p_found) f (merchant_id uuid, subject text, type text, payment_id uuid, provider text, account text,
       ref text, currency text, expected bigint, actual bigint, evidence_at timestamptz)
     join discrepancy_types t on t.type = f.type

@@ -2,7 +2,7 @@
 -- Discrepancies, the worst first and of those the longest overdue.
 select d.*, c.exponent, p.reference, extract(epoch from clock_timestamp() - d.first_seen_at)::float8 as age_s,
        d.closed_at is null and d.sla_due_at < clock_timestamp() as overdue,
-       d.first_seen_at + s.acknowledge_within as acknowledge_due_at
+       working_days_after(d.first_seen_at, s.acknowledge_within) as acknowledge_due_at
 from discrepancies d
 join discrepancy_severities s on s.severity = d.severity
 left join currencies c on c.code = d.currency

@@ -13,8 +13,8 @@ from tests.fixtures.worker import Hand
 from tests.ledger import books
 from tests.reconciliation.comparing import compare, opened
 
-# In how many minutes, by severity.
-DEADLINES = {"critical": 60, "high": 240, "medium": 1_440, "low": None}
+# Before how many minutes nothing is told, and after how many it is: a working day is longer over a weekend.
+DEADLINES = {"critical": (59, 61), "high": (239, 241), "medium": (1_439, 3 * 1_440 + 1), "low": (100_000, None)}
 
 
 def found(conn: Connection) -> Row:
@@ -48,15 +48,35 @@ def topics(conn: Connection) -> list[str]:
     return [row["topic"] for row in rows]
 
 
-@pytest.mark.parametrize("severity, minutes", DEADLINES.items())
+@pytest.mark.parametrize("severity, early, late", [(severity, *minutes) for severity, minutes in DEADLINES.items()])
 def test_each_severity_has_its_deadline_and_a_low_one_may_wait(
-    conn: Connection, severity: str, minutes: int | None
+    conn: Connection, severity: str, early: int, late: int | None
 ) -> None:
     row = found(conn)
-    made(conn, row, severity=severity, minutes=(minutes or 100_000) - 1)
+    made(conn, row, severity=severity, minutes=early)
     assert told(conn) == 0
-    made(conn, row, severity=severity, minutes=(minutes or 100_000) + 1)
-    assert told(conn) == (0 if minutes is None else 1)
+    if late is not None:
+        made(conn, row, severity=severity, minutes=late)
+        assert told(conn) == 1
+
+
+@pytest.mark.parametrize(
+    "at, within, due",
+    [
+        ("2026-11-27 10:00Z", "24 hours", "2026-11-28 10:00Z"),  # a Friday, and hours are hours
+        ("2026-11-26 10:00Z", "1 day", "2026-11-27 10:00Z"),
+        ("2026-11-27 10:00Z", "1 day", "2026-11-30 10:00Z"),
+        ("2026-11-28 10:00Z", "1 day", "2026-11-30 10:00Z"),
+        ("2026-11-27 10:00Z", "2 days", "2026-12-01 10:00Z"),
+        ("2026-11-28 10:00Z", "5 days", "2026-12-04 10:00Z"),
+        ("2026-11-25 10:00Z", "10 days", "2026-12-09 10:00Z"),
+    ],
+)
+def test_a_deadline_in_days_counts_working_days(conn: Connection, at: str, within: str, due: str) -> None:
+    row = conn.execute(
+        "select working_days_after(%s::timestamptz, %s::interval) = %s::timestamptz as so", [at, within, due]
+    ).fetchone()
+    assert row == {"so": True}
 
 
 def test_it_is_told_once_on_the_bus_and_in_the_audit_and_it_stays_open(conn: Connection) -> None:

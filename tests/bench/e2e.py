@@ -16,7 +16,7 @@ from tests.bench.deliver import OUR_WORKER, OURS, STOCK, STOCK_CONCURRENCY
 from tests.bench.http import Answer, drive
 from tests.bench.life import script_of_one_payment
 from tests.bench.measure import Series, ratio
-from tests.bench.synchronous import Synchronous
+from tests.bench.synchronous import SLOW_SECONDS, Synchronous, slow
 from tests.bench.web import Web, free_port, serving
 from tests.fixtures.database import KEY_PEPPER, Clone, Connection
 from tests.fixtures.sandbox import Sandbox, running_sandbox
@@ -50,6 +50,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     shutil.rmtree(ledger, ignore_errors=True)
     ledger.mkdir()
     before = Synchronous()
+    ours_slow = Series(f"{OURS}: burst, {SLOW_SECONDS:g} s a call, confirmed", "payments/s")
     with (
         arena.database() as database,
         running_sandbox(ledger / "ledger.jsonl", *options) as sandbox,
@@ -72,6 +73,10 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                         rate = variant.burst(conn, burst)
                         progress(f"repeat {repeat} of {repeats}: {variant.name} {rate:,.1f} confirmed/s")
                         variant.paced(_send(web, conn, sandbox, count=payments, rate=PACE * rate), PACE * rate)
+                        if variant.name == OURS:
+                            with slow(sandbox):
+                                late = _send(web, conn, sandbox, count=payments, rate=None)
+                            ours_slow.add(_throughput(late, "payment.confirmed"))
                 before.turn(arena, payments)
                 progress(f"repeat {repeat} of {repeats}: synchronous {before.burst.rates[-1]:,.1f} confirmed/s")
                 sql.add(*_by_pgbench(arena, quiet, payments))
@@ -84,15 +89,17 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         # what a slow machine was late with was flagged and has closed by itself
         flagged = conn.execute("select type from discrepancies where closed_at is null").fetchall()
         assert not flagged, f"nothing went wrong, and yet: {flagged}"
-    for one in (sql, before.burst):
+    for one in (sql, before.burst, before.slow, ours_slow):
         one.count(payments=1, deliveries=1)
     ours, stock = variants[OURS], variants[STOCK]
+    series = (*ours.series, ours_slow, *stock.series, before.burst, before.paced, before.slow, sql)
     return {
         "payments": payments,
-        "variants": [one.summary() for one in (*ours.series, *stock.series, before.burst, before.paced, sql)],
+        "variants": [one.summary() for one in series],
         "ratios": {
             "e2e_vs_stock": ratio(ours.confirmed, stock.confirmed), "e2e_vs_pgbench": ratio(ours.confirmed, sql),
             "e2e_vs_synchronous": ratio(ours.confirmed, before.burst),
+            "e2e_vs_synchronous_slow": ratio(ours_slow, before.slow),
             "worker_mb": max(ours.confirmed.samples["peak_mb of worker"]),
         },
         "violations": violations,

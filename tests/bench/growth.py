@@ -36,12 +36,18 @@ def measure(
 ) -> dict[str, Any]:
     """A turn at each size and one beside an old snapshot, `repeats` times; then the same beside a standing backlog."""
     sizes = sorted(sizes or [size for size in SIZES if size < payments] + [payments])
-    by_size = {size: {what: Series(f"{what}, {size:,} payments", "per second") for what in WHAT} for size in sizes}
-    beside = {what: Series(f"{what}, {sizes[0]:,} payments, beside an old snapshot", "per second") for what in WHAT}
+    by_size = {size: _series(f"{size:,} payments") for size in sizes}
+    beside = _series(f"{sizes[0]:,} payments, beside an old snapshot")
     held = []
     with ExitStack() as made:
         originals = made.enter_context(lived(arena, sizes[0]))
         databases = {size: made.enter_context(grown(arena, originals, size, progress)) for size in sizes}
+        for size in sizes:
+            if size > CLONED_UP_TO:
+                # a clone was just copied, and is in memory
+                _one_turn(arena, databases[size], _series("warm-up"))
+                databases[size].close()
+                progress(f"{size:,} payments: one turn to warm up")
         for repeat in range(1, repeats + 1):
             for size, series in by_size.items():
                 with turn_of(arena, databases[size], size) as database:
@@ -77,6 +83,10 @@ def measure(
     }
 
 
+def _series(where: str) -> dict[str, Series]:
+    return {what: Series(f"{what}, {where}", "per second") for what in WHAT}
+
+
 def _limit(what: str, by_size: dict[int, dict[str, Series]]) -> str:
     """What each size did, and how far the turns of one lie apart: what is nearer than that is no growth."""
     told = [f"{series[what].median:,.0f}/s among {size:,}" for size, series in by_size.items()]
@@ -110,7 +120,7 @@ def _beside_a_snapshot(arena: Arena, database: Clone, series: dict[str, Series],
     began, turns, last = time.monotonic(), 0, time.monotonic()
     found: dict[str, Series] = {}
     while not found or last - began < age:
-        found = {what: Series(what, "per second") for what in WHAT}
+        found = _series("aging")
         _one_turn(arena, database, found)
         turns, last = turns + 1, time.monotonic()
     for what, one in found.items():

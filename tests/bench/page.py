@@ -77,19 +77,29 @@ def _ratios(found: dict[str, Any]) -> str:
 
 
 def _table(result: dict[str, Any]) -> str:
-    plain = [
+    """The variants, and beneath them what each process of theirs cost: `cpu_ms of web 1`."""
+    keys = [
         key
         for row in result["variants"]
         for key, value in row.items()
         if key != "name" and not isinstance(value, list | dict)
     ]
-    columns = list(dict.fromkeys(plain))
+    each = [key for key in keys if " of " in key]
+    return _rows(result["variants"], [key for key in keys if key not in each]) + _rows(
+        [row for row in result["variants"] if any(key in row for key in each)], each
+    )
+
+
+def _rows(variants: list[dict[str, Any]], keys: list[str]) -> str:
+    columns = list(dict.fromkeys(keys))
+    if not columns:
+        return ""
     head = "".join(f"<th>{escape(column)}</th>" for column in ("", *columns))
     rows = [
         f"<tr><td>{escape(row['name'])}</td>"
         + "".join(f"<td>{escape(str(row.get(c, '')))}</td>" for c in columns)
         + "</tr>"
-        for row in result["variants"]
+        for row in variants
     ]
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 

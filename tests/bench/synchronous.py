@@ -11,7 +11,7 @@ from tests.bench.cpu import used
 from tests.bench.http import drive
 from tests.bench.measure import Series
 from tests.bench.web import Web, free_port, serving
-from tests.fixtures.sandbox import running_sandbox
+from tests.fixtures.sandbox import Sandbox, running_sandbox
 
 # As many threads as our own web processes have, which is what the design lives on: each waits for the provider.
 SERVED = ("tests.bench.peers.synchronous:app", "--workers=2", "--threads=8", "--worker-class=gthread")
@@ -19,16 +19,29 @@ CLIENTS = 16
 WARM_UP = 20
 # As for the others: below what the burst showed nothing queues.
 PACE = 0.5
+# About what a card network takes; the sandbox answers at once, which is the best that can happen to this design.
+SLOW_SECONDS = 0.3
+
+
+@contextmanager
+def slow(sandbox: Sandbox) -> Iterator[None]:
+    """Every call that changes something takes its time."""
+    sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
+    try:
+        yield
+    finally:
+        sandbox.control("DELETE", "faults")
 
 
 class Synchronous:
     """Its own database without a subscription, its own sandbox without webhooks."""
 
     web: Web
-    sandbox: int
+    sandbox: Sandbox
 
     def __init__(self) -> None:
         self.burst = Series(f"synchronous: burst, confirmed, {CLIENTS} clients", "payments/s")
+        self.slow = Series(f"synchronous: burst, {SLOW_SECONDS:g} s a call, confirmed", "payments/s")
         self.paced = Series("synchronous: paced, POST to its answer, confirmed", "payments/s offered")
 
     @contextmanager
@@ -39,7 +52,7 @@ class Synchronous:
             database.connect(admin=True).execute("delete from subscriptions")
             env = {"STRIPE_API_BASE": sandbox.url}
             with serving(arena, database, free_port(), name="synchronous", program=SERVED, **env) as web:
-                self.web, self.sandbox = web, sandbox.process.pid
+                self.web, self.sandbox = web, sandbox
                 drive(web.port, web.request, count=WARM_UP, clients=CLIENTS)
                 yield
             check(database, quiesced=False)
@@ -47,8 +60,8 @@ class Synchronous:
             assert not charged, f"charged twice: {charged}"
 
     def turn(self, arena: Arena, payments: int) -> None:
-        """A burst, and the same number at half its rate."""
-        processes = {**self.web.processes(), "sandbox": self.sandbox}
+        """A burst, the same number at half its rate, and a burst with a provider that takes its time."""
+        processes = {**self.web.processes(), "sandbox": self.sandbox.process.pid}
         before, began = used(arena.cluster, processes), time.perf_counter()
         drive(self.web.port, self.web.request, count=payments, clients=CLIENTS)
         self.burst.add(payments / (time.perf_counter() - began))
@@ -56,3 +69,7 @@ class Synchronous:
         rate = PACE * self.burst.rates[-1]
         answers = drive(self.web.port, self.web.request, count=payments, clients=CLIENTS, rate=rate)
         self.paced.add(rate, [answer.seconds for answer in answers])
+        with slow(self.sandbox):
+            began = time.perf_counter()
+            drive(self.web.port, self.web.request, count=payments, clients=CLIENTS)
+            self.slow.add(payments / (time.perf_counter() - began))

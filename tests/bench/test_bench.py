@@ -58,7 +58,7 @@ def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
         ("accept", 3, {"accept_vs_pgbench", "accept_vs_stock_notify", "web_mb"}),
         ("deliver", 4, {"worker_mb", "start_p95_ms", "deliver_vs_stock", "deliver_vs_pgbench", "stock_vs_pgbench",
                         "deliver_vs_stock_by_cpu", "deliver_vs_pgbench_by_cpu"}),
-        ("e2e", 11, {"e2e_vs_stock", "e2e_vs_pgbench", "e2e_vs_synchronous", "worker_mb"}),
+        ("e2e", 13, {"e2e_vs_stock", "e2e_vs_pgbench", "e2e_vs_synchronous", "e2e_vs_synchronous_slow", "worker_mb"}),
         ("trace", 1, {"trace_p95_ms"}),
         ("reconcile", 3, {"reconcile_at_ten_times", "reconcile_at_a_hundred_times", "night_memory_at_a_hundred_times"}),
     ],

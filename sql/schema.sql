@@ -3467,6 +3467,7 @@ COMMENT ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_
 CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet DEFAULT NULL::inet) RETURNS TABLE(scope text, allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 #variable_conflict use_column
 declare

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from app.config import Timing
 from app.errors import IllegalTransition, OperationOpen
 from tests import factories
 from tests.e2e.scenario import DAY, after_send, ask, authorized, intents, invariants_hold, pay, receive, summary
@@ -61,7 +64,8 @@ def test_scenario_26_an_authorization_that_expires_is_canceled_and_took_nothing(
     end = hand.reach(payment["id"], "canceled")
     assert (end["cancel_reason"], end["amount_captured"]) == ("authorization_expired", 0)
     hand.quiet()
-    assert not hand.connection.execute("select from provider_transactions").fetchall()
+    for book in ("provider_transactions", "ledger_lines"):
+        assert hand.connection.execute(f"select from {book}").fetchall() == []
 
 
 def test_scenario_26_a_capture_too_late_ends_canceled_without_a_dead_letter(hand: Hand, sandbox: Sandbox) -> None:
@@ -101,9 +105,13 @@ def test_a_capture_or_cancel_without_an_answer_is_resolved_by_asking(
 
 
 def test_scenario_28_who_never_comes_back_is_canceled_at_the_provider_first(hand: Hand, sandbox: Sandbox) -> None:
+    hand.retime(action_window=Timing().action_window)
     payment = pay(hand, method_token="pm_card_threeDSecure2Required")
     waiting = hand.reach(payment["id"], "requires_action")
     assert waiting["next_action_url"]
+    [entered] = hand.connection.execute("select occurred_at from events where topic = 'payment.requires_action'")
+    left = waiting["action_expires_at"] - entered["occurred_at"]
+    assert abs(left - timedelta(days=1)) < timedelta(seconds=1)
     with factories.acting(hand.connection, "worker"):
         hand.connection.execute("update payments set action_expires_at = clock_timestamp()")
     end = hand.settle(payment["id"])

@@ -101,5 +101,9 @@ def test_scenario_22_an_unknown_event_is_stored_and_breaks_nothing(hand: Hand, s
     settled = hand.settle(payment["id"])
     receive(hand, type, settled["provider_ref"], payment=payment)
     hand.until(lambda: of_webhook(hand)["status"] == "done")
-    assert hand.payment(payment["id"])["state"] == "settled"
+    stored = hand.connection.execute("select provider_event_id, type, payload from webhooks").fetchall()
+    assert stored == [{"provider_event_id": "evt_1", "type": type, "payload": {"id": "evt_1"}}]
+    after = hand.payment(payment["id"])
+    told = {"version", "observed_version", "updated_at", "observe_at", "looked_at"}
+    assert {name for name in after if after[name] != settled[name]} <= told, "it is ignored"
     assert not hand.connection.execute("select from delivery_failures").fetchall()

@@ -60,7 +60,7 @@ def test_the_same_body_spelled_differently_is_the_same_request(api):
     assert first.data == again.data
 
 
-def test_a_key_used_with_another_body_or_path_is_refused(api, sql):
+def test_scenario_02_a_key_used_with_another_body_or_path_is_refused(api, sql):
     made = api.post("/v1/payments", CARD, key="k").get_json()
     for path, body in (("/v1/payments", CARD | {"amount": 2_000}), (f"/v1/payments/{made['id']}/cancel", CARD)):
         answer = api.post(path, body, key="k")
@@ -74,7 +74,7 @@ def test_two_merchants_may_use_the_same_key(api, login):
     assert api.post("/v1/payments", CARD, key="k").data != other.post("/v1/payments", CARD, key="k").data
 
 
-def test_two_at_once_make_one_payment_and_get_the_same_bytes(api, sql, database):
+def test_scenario_01_two_at_once_make_one_payment_and_get_the_same_bytes(api, sql, database):
     blocker = database.connect(admin=True, autocommit=False)
     blocker.execute("lock table payments in share mode")
     with ThreadPoolExecutor(2) as pool:
@@ -129,7 +129,7 @@ def test_who_waits_for_a_request_that_is_rolled_back_owns_the_key(api, sql, data
 
 
 @pytest.mark.parametrize("path", ["/v1/payments", "/v1/payments/pay_x/capture", "/v1/payments/pay_x/cancel"])
-def test_every_post_needs_a_key(api, path):
+def test_scenario_03_every_post_needs_a_key(api, path):
     answer = api.client.post(path, json=CARD, headers={"Authorization": f"Bearer {api.key.text()}"})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "idempotency_key_missing")
 
@@ -148,7 +148,7 @@ def test_a_refusal_leaves_the_key_free(api, sql, refused):
     assert api.post("/v1/payments", CARD, key="k").status_code == 201
 
 
-def test_a_crash_after_the_insert_leaves_nothing(api, sql, monkeypatch):
+def test_scenario_04_a_crash_after_the_insert_leaves_nothing(api, sql, monkeypatch):
     def crash(*_: object, **__: object) -> None:
         raise RuntimeError("the process is gone")
 

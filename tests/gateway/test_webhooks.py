@@ -45,7 +45,7 @@ def test_an_event_is_stored_with_its_delivery_in_one_transaction(app, sql):
     assert delivery["xid"] == row["xid"]
 
 
-def test_the_same_event_five_times_at_once_is_one_row_and_five_200s(app, sql):
+def test_scenario_14_the_same_event_five_times_at_once_is_one_row_and_five_200s(app, sql):
     with ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(lambda _: send(app), range(5)))
     assert [answer.status_code for answer in answers] == [200] * 5

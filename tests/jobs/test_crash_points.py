@@ -30,6 +30,9 @@ SEEN_AFTER_THE_KILL = {
     "before_record": "submitting",
     "after_record": "confirmed",
 }
+# Where a claim was lost: what the provider says then is that nothing was taken, or that all was.
+BEFORE_THE_CHARGE = ("after_claim", "after_create", "after_ref_commit")
+AFTER_THE_CHARGE = ("after_confirm", "before_record")
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Survived:
     summary: dict[str, Any]
     topics: list[str]
     submit: dict[str, Any]
+    credits: int
     violations: list[Violation]
     log: str
 
@@ -84,6 +88,7 @@ def crash(cluster: Cluster, template: str, directory: Path, point: str) -> Survi
                 for row in here.all("select topic from events where payment_version is not null order by id")
             ],
             here.one("select * from deliveries where handler = 'submit_payment'"),
+            here.one("select count(*) as n from ledger_entries where kind = 'payment_credited'")["n"],
             here.violations(),
             here.tail(),
         )
@@ -120,8 +125,22 @@ def test_a_kill_spends_no_failure_and_its_payment_is_told_in_order(survived: dic
     ]
 
 
-@pytest.mark.parametrize("point", [p for p, state in SEEN_AFTER_THE_KILL.items() if state == "submitting"])
-def test_an_outcome_nobody_recorded_is_a_state_until_the_provider_was_asked(
+@pytest.mark.parametrize("point", BEFORE_THE_CHARGE)
+def test_scenario_05_what_was_claimed_and_not_charged_is_unknown_and_then_submitted_again(
     survived: dict[str, Survived], point: str
 ) -> None:
-    assert "payment.outcome_unknown" in survived[point].topics
+    assert asked(survived[point]) == ["payment.outcome_unknown", "payment.resubmitted"]
+    assert survived[point].credits == 1
+
+
+@pytest.mark.parametrize("point", AFTER_THE_CHARGE)
+def test_scenario_06_what_was_charged_and_not_recorded_is_found_and_credited_once(
+    survived: dict[str, Survived], point: str
+) -> None:
+    assert asked(survived[point]) == ["payment.outcome_unknown"]
+    assert survived[point].credits == 1
+
+
+def asked(found: Survived) -> list[str]:
+    """How the payment's outcome was missed, and what became of it."""
+    return [topic for topic in found.topics if topic in ("payment.outcome_unknown", "payment.resubmitted")]

@@ -26,10 +26,10 @@ def payment(hand: Hand) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_saved_500_is_replayed_and_then_another_key_goes_with_the_proof(
+def test_scenario_09_a_saved_500_is_replayed_and_then_another_key_goes_with_the_proof(
     hand: Hand, sandbox: Sandbox, payment: dict[str, Any], step: str
 ) -> None:
-    """Scenario 9: the provider keeps a 500 under our key and replays it."""
+    """The provider keeps a 500 under our key and replays it."""
     sandbox.fault(kind="error_500_saved", method="POST", path=STEPS[step])
     assert hand.settle(payment["id"])["state"] == "settled"
     assert keys(hand, step) == [(f"{step}:1", False), (f"{step}:2", True)]

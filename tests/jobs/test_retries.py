@@ -254,8 +254,10 @@ def test_a_pause_longer_than_the_cap_leaves_a_day_for_what_waited_before_it(hand
     assert hand.settle(payment["id"])["state"] == "settled"
 
 
-def test_one_key_with_two_bodies_is_a_dead_letter_at_once_and_never_a_fresh_key(hand: Hand, sandbox: Sandbox) -> None:
-    """Scenario 12: somebody used our key with another body; only a person can know what happened."""
+def test_scenario_12_one_key_with_two_bodies_is_a_dead_letter_at_once_and_never_a_fresh_key(
+    hand: Hand, sandbox: Sandbox
+) -> None:
+    """Somebody used our key with another body; only a person can know what happened."""
     payment = pay(hand)
     event = delivery(hand, "submit_payment")["event_id"]
     spend_key(sandbox, f"{event}:create:1")

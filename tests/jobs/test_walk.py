@@ -250,10 +250,15 @@ def test_the_database_takes_every_walk_with_all_its_facts(conn, state: str, meth
             assert {entry["reason"] or None for entry in written} <= {reason}
 
 
-def test_a_stale_snapshot_changes_nothing_and_is_audited_as_stale(conn) -> None:
-    payment = factories.payment(conn, "authorized")
-    applied = observe(conn, payment, says(ProviderStatus.ACTION_REQUIRED))
-    assert (applied.verdict, applied.state) == (Verdict.STALE, State.AUTHORIZED)
+@pytest.mark.parametrize(
+    ("state", "late"), [("confirmed", ProviderStatus.PROCESSING), ("authorized", ProviderStatus.ACTION_REQUIRED)]
+)
+def test_scenario_15_what_is_late_changes_nothing_and_is_audited_as_stale(
+    conn, state: str, late: ProviderStatus
+) -> None:
+    payment = factories.payment(conn, state)
+    applied = observe(conn, payment, says(late))
+    assert (applied.verdict, applied.state) == (Verdict.STALE, state)
     after = read(conn, payment)
     moved = {name for name in after if after[name] != payment[name]}
     assert moved <= {"version", "observed_version", "updated_at", "observe_at"}

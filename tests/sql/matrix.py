@@ -10,29 +10,34 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tests.factories import Connection, Row
-from tests.sql.edges import ACTORS, ROLE_ACTORS
+from tests.sql.edges import ACTORS, ROLE_ACTORS, topics
 
 # One block per attempt: what it wrote is read, then an error undoes it. Inside the server, because there are
 # twenty thousand attempts.
 _ATTEMPT_ALL = """
-create function pg_temp.attempt_all(p_merchant_id uuid, p_id uuid, p_roles text[], p_actors text[], p_statements jsonb)
-  returns table (role text, actor text, statement text, result text, evidence jsonb) language plpgsql as $$
+create function pg_temp.attempt_all(
+  p_merchant_id uuid, p_id uuid, p_version bigint, p_mode text, p_roles text[], p_actors text[], p_statements jsonb)
+  returns table (role text, actor text, statement text, result text, evidence jsonb) language plpgsql
+  set postbox.actor_id = 'somebody' set postbox.on_behalf_of = 'alice'
+  -- set below, and put back at the end
+  set postbox.merchant_id = '' set postbox.causation_id = '' set postbox.causations = ''
+as $$
 declare
-  audits bigint := (select count(*) from postbox.audit_log a where a.payment_id = p_id and a.entity_type = 'payment');
   wanted jsonb;
   told text;
 begin
+  perform set_config('postbox.merchant_id', p_merchant_id::text, true),
+          case p_mode when 'row' then set_config('postbox.causation_id', p_mode, true)
+                      else set_config('postbox.causations', jsonb_build_object(p_id, p_mode)::text, true) end;
   foreach role in array p_roles loop
     foreach actor in array p_actors loop
       for wanted in select * from jsonb_array_elements(p_statements) loop
         statement := wanted ->> 'name';
         begin
-          perform set_config('postbox.actor_type', actor, true), set_config('postbox.actor_id', 'somebody', true),
-                  set_config('postbox.on_behalf_of', 'alice', true),
-                  set_config('postbox.merchant_id', p_merchant_id::text, true), set_config('role', role, true);
+          perform set_config('postbox.actor_type', actor, true), set_config('role', role, true);
           execute wanted ->> 'sql';
           perform set_config('role', 'none', true);
-          raise exception 'undone' using errcode = 'PBUND', detail = pg_temp.evidence(p_id, audits);
+          raise exception 'undone' using errcode = 'PBUND', detail = pg_temp.evidence(p_id, p_version);
         exception when others then
           get stacked diagnostics result = returned_sqlstate, told = pg_exception_detail;
           evidence := case when result = 'PBUND' then told::jsonb end;
@@ -45,26 +50,32 @@ begin
 end $$
 """
 
+# Everything that was said of the payment since that version.
 _EVIDENCE = """
-create function pg_temp.evidence(p_id uuid, p_audits bigint) returns text language sql as $$
+create function pg_temp.evidence(p_id uuid, p_version bigint) returns text language sql as $$
+  with audits as (
+    select * from postbox.audit_log where payment_id = p_id and payment_version > p_version
+  ),
+  events as (select * from postbox.events where payment_id = p_id and payment_version > p_version),
+  said as (
+    select recorded_xid, causation_id from audits union all select recorded_xid, causation_id from events
+  )
   select jsonb_build_object(
     'state', p.state, 'version', p.version,
-    'audits', (select count(*) from postbox.audit_log where payment_id = p_id and entity_type = 'payment') - p_audits,
-    'topics', (select coalesce(jsonb_agg(e.topic order by e.id), '[]') from postbox.events e
-               where e.payment_id = p_id and e.payment_version = p.version),
-    'deliveries', (select count(*) from postbox.deliveries d join postbox.events e on e.id = d.event_id
-                   join procrastinate.procrastinate_jobs j on j.id = d.job_id
-                   where e.payment_id = p_id and e.payment_version = p.version),
-    'audited_as', (select jsonb_build_array(a.actor_type, a.db_role) from postbox.audit_log a
-                   where a.payment_id = p_id and a.payment_version = p.version),
-    'one_xid', not exists (
-      select recorded_xid from postbox.audit_log a where a.payment_id = p_id and a.payment_version = p.version
-        and recorded_xid <> pg_current_xact_id()
-      union all select recorded_xid from postbox.events e where e.payment_id = p_id and e.payment_version = p.version
-        and recorded_xid <> pg_current_xact_id()))::text
+    'audited_as', (select jsonb_agg(jsonb_build_array(entity_type, payment_version, actor_type, db_role)
+                                    order by payment_version) from audits),
+    'topics', (select coalesce(jsonb_agg(topic order by payment_version, id), '[]') from events),
+    'deliveries', (select count(*) from postbox.deliveries d join events e on e.id = d.event_id
+                   join procrastinate.procrastinate_jobs j on j.id = d.job_id),
+    'causes', (select jsonb_agg(distinct causation_id) from said),
+    'one_xid', (select bool_and(recorded_xid = pg_current_xact_id()) from said))::text
   from postbox.payments p where p.id = p_id
 $$
 """
+
+# Each row speaks for itself, or one statement for all its rows: whoever writes switches by a setting. The events and
+# entries name the mode as their cause.
+MODES = ("row", "group")
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,7 @@ def attempt_all(
     p: Row,
     statements: Mapping[str, sql.Composable],
     *,
-    roles: tuple[str, ...] = tuple(ROLE_ACTORS),
-    actors: tuple[str, ...] = ACTORS,
+    mode: str = "row",
 ) -> list[Attempt]:
     """Every statement under every role and every actor type."""
     if conn.execute("select to_regprocedure('pg_temp.evidence(uuid, bigint)') is null as missing").fetchone() == {
@@ -94,10 +104,42 @@ def attempt_all(
         conn.execute(_ATTEMPT_ALL)
     given = [{"name": name, "sql": statement.as_string(conn)} for name, statement in statements.items()]
     rows = conn.execute(
-        "select * from pg_temp.attempt_all(%s, %s, %s, %s, %s)",
-        [p["merchant_id"], p["id"], list(roles), list(actors), Jsonb(given)],
+        "select * from pg_temp.attempt_all(%s, %s, %s, %s, %s, %s, %s)",
+        [p["merchant_id"], p["id"], p["version"], mode, list(ROLE_ACTORS), list(ACTORS), Jsonb(given)],
     )
     return [Attempt(**row) for row in rows]
+
+
+def evidence_due(p: Row, a: Attempt, states: list[str], mode: str, subscribed: Mapping[str, int]) -> dict[str, Any]:
+    """What these accepted steps must leave: an audit entry each, its events and their deliveries, under one xid."""
+    told: list[str] = []
+    before, settled = p["state"], p["settled_at"] is not None
+    for state in states:
+        told += topics(before, state, settled=settled)
+        before, settled = state, settled or state == "settled"
+    versions = [p["version"] + n for n, _ in enumerate(states, 1)]
+    return {
+        "state": states[-1],
+        "version": versions[-1],
+        "audited_as": [["payment", version, a.actor, a.role] for version in versions],
+        "topics": told,
+        "deliveries": sum(subscribed.get(topic, 0) for topic in told),
+        "causes": [mode],
+        "one_xid": True,
+    }
+
+
+def subscriptions(conn: Connection) -> dict[str, int]:
+    return {r["topic"]: r["n"] for r in conn.execute("select topic, count(*) as n from subscriptions group by topic")}
+
+
+def rows_in_all(conn: Connection) -> Row:
+    row = conn.execute(
+        "select (select count(*) from audit_log) as audit, (select count(*) from events) as events,"
+        " (select count(*) from deliveries) as deliveries, (select count(*) from procrastinate_jobs) as jobs"
+    ).fetchone()
+    assert row is not None
+    return row
 
 
 def update(p: Row, columns: Row) -> sql.Composed:

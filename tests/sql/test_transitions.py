@@ -9,8 +9,8 @@ import pytest
 from tests import factories
 from tests.factories import Connection, Row
 from tests.sql import matrix
-from tests.sql.edges import ACCEPTED, ACTORS, DENIED, EDGES, INSERTS, ROLE_ACTORS, STATES, topics, verdict
-from tests.sql.matrix import Attempt, attempt_all
+from tests.sql.edges import ACCEPTED, ACTORS, DENIED, EDGES, INSERTS, ROLE_ACTORS, STATES, verdict
+from tests.sql.matrix import MODES, Attempt, attempt_all, evidence_due, rows_in_all
 
 # Every state, and those that may also come after settlement or before confirmation.
 STARTS: dict[str, tuple[str, dict[str, Any]]] = {state: (state, {}) for state in STATES} | {
@@ -21,7 +21,9 @@ STARTS: dict[str, tuple[str, dict[str, Any]]] = {state: (state, {}) for state in
     "returned before confirmation": ("returned", {"confirmed": False}),
 }
 
-WRITES = {"update": matrix.update, "update from": matrix.update_from, "merge": matrix.merge}
+WRITES = {
+    "update": matrix.update, "update from": matrix.update_from, "merge": matrix.merge, "on conflict": matrix.upsert,
+}  # fmt: skip
 
 
 def start(conn: Connection, name: str) -> Row:
@@ -55,61 +57,34 @@ def test_roles_may_set_exactly_these_actor_types(conn: Connection) -> None:
     assert found == {role: set(actors) for role, actors in ROLE_ACTORS.items()}
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", WRITES)
 @pytest.mark.parametrize("name", STARTS)
-def test_a_step_is_accepted_exactly_where_the_tables_say(conn: Connection, name: str, way: str) -> None:
+def test_a_step_is_accepted_exactly_where_the_tables_say(conn: Connection, name: str, way: str, mode: str) -> None:
+    """And leaves one audit entry and its events under one xid; what is refused or undone leaves nothing."""
     p = start(conn, name)
     columns = {to: columns_to(p, to) for to in STATES}
-    attempts = attempt_all(conn, p, {to: WRITES[way](p, columns[to]) for to in STATES})
+    before, subscribed = rows_in_all(conn), matrix.subscriptions(conn)
+    attempts = attempt_all(conn, p, {to: WRITES[way](p, columns[to]) for to in STATES}, mode=mode)
     assert len(attempts) == len(ROLE_ACTORS) * len(ACTORS) * len(STATES)
-    wrong = [
-        a for a in attempts
-        if a.result != expected_of(p, a, columns[a.statement])
-    ]  # fmt: skip
-    assert wrong == []
-
-
-def expected_of(p: Row, a: Attempt, columns: dict[str, Any]) -> str:
-    settled = p["settled_at"] is not None
-    captures = columns.get("amount_captured", p["amount_captured"]) != p["amount_captured"]
-    return verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns), settled=settled, captures=captures)
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_an_accepted_step_leaves_one_audit_entry_and_its_events_under_one_xid(conn: Connection, name: str) -> None:
-    p = start(conn, name)
-    subscribed = subscriptions(conn)
-    attempts = attempt_all(conn, p, {to: matrix.update(p, columns_to(p, to)) for to in STATES})
-    accepted = [a for a in attempts if a.result == ACCEPTED]
-    assert accepted, "a payment may at least be observed"
-    for a in accepted:
-        wanted = topics(p["state"], a.statement, settled=p["settled_at"] is not None)
-        assert a.evidence == {
-            "state": a.statement, "version": p["version"] + 1, "audits": 1, "topics": wanted,
-            "deliveries": sum(subscribed.get(topic, 0) for topic in wanted),
-            "audited_as": [a.actor, a.role], "one_xid": True,
-        }  # fmt: skip
-
-
-def subscriptions(conn: Connection) -> dict[str, int]:
-    return {r["topic"]: r["n"] for r in conn.execute("select topic, count(*) as n from subscriptions group by topic")}
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_what_is_rolled_back_leaves_nothing(conn: Connection, name: str) -> None:
-    p = start(conn, name)
-    before = rows_in_all(conn)
-    attempt_all(conn, p, {to: matrix.update(p, columns_to(p, to)) for to in STATES})
+    assert any(a.result == ACCEPTED for a in attempts), "a payment may at least be observed"
+    for a in attempts:
+        expected = expected_of(p, a, columns[a.statement], way)
+        assert a.result == expected, a
+        assert expected != ACCEPTED or a.evidence == evidence_due(p, a, [a.statement], mode, subscribed), a
     assert rows_in_all(conn) == before
 
 
-def rows_in_all(conn: Connection) -> Row:
-    row = conn.execute(
-        "select (select count(*) from audit_log) as audit, (select count(*) from events) as events,"
-        " (select count(*) from deliveries) as deliveries, (select count(*) from procrastinate_jobs) as jobs"
-    ).fetchone()
-    assert row is not None
-    return row
+def expected_of(p: Row, a: Attempt, columns: dict[str, Any], way: str) -> str:
+    settled = p["settled_at"] is not None
+    captures = columns.get("amount_captured", p["amount_captured"]) != p["amount_captured"]
+    judged = verdict(a.role, a.actor, p["state"], a.statement, frozenset(columns), settled=settled, captures=captures)
+    if way != "on conflict" or judged == DENIED:
+        return judged
+    # the INSERT half is judged first: it takes the right to insert and the actor api
+    if a.role not in INSERTS:
+        return DENIED
+    return judged if a.actor == "api" else "PB002"
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -126,20 +101,6 @@ def is_refused_or_incomplete(a: Attempt, state: str) -> bool:
     # two people agreed to an amount, and none is here
     missing = "PB005" if EDGES.get((state, a.statement), ("",))[0] == "payment.adopted" else "23514"
     return a.result == expected or (expected == ACCEPTED and a.result == missing)
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_on_conflict_do_update_moves_only_what_the_api_may_move(conn: Connection, name: str) -> None:
-    """The INSERT half is judged first: it takes the right to insert and the actor api."""
-    p = start(conn, name)
-    columns = {to: columns_to(p, to) for to in STATES}
-    for a in attempt_all(conn, p, {to: matrix.upsert(p, columns[to]) for to in STATES}):
-        expected = expected_of(p, a, columns[a.statement])
-        if a.role not in INSERTS:
-            expected = DENIED
-        elif expected != DENIED and a.actor != "api":
-            expected = "PB002"
-        assert a.result == expected, a
 
 
 @pytest.mark.parametrize("actor", ACTORS)

@@ -8,11 +8,8 @@ from psycopg import sql
 from tests import factories
 from tests.factories import Connection, Row
 from tests.sql import matrix
-from tests.sql.edges import ACCEPTED, STATES, topics, verdict
-from tests.sql.matrix import attempt_all
-
-ROLES = ("postbox_api", "postbox_worker", "postbox_operator")
-ACTORS = ("api", "worker", "reconciler", "operator")
+from tests.sql.edges import ACCEPTED, ACTORS, ROLE_ACTORS, STATES, verdict
+from tests.sql.matrix import MODES, attempt_all, evidence_due
 
 
 def chains(p: Row) -> dict[str, tuple[Row, Row]]:
@@ -46,8 +43,9 @@ def expected(role: str, actor: str, p: Row, steps: tuple[Row, Row]) -> str:
     return judged
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("state", STATES)
-def test_both_steps_are_judged_and_both_leave_their_evidence(conn: Connection, state: str) -> None:
+def test_both_steps_are_judged_and_both_leave_their_evidence(conn: Connection, state: str, mode: str) -> None:
     p = factories.payment(conn, state)
     factories.agree_to_adopt(conn, p)
     steps = chains(p)
@@ -55,15 +53,15 @@ def test_both_steps_are_judged_and_both_leave_their_evidence(conn: Connection, s
         name: sql.SQL("; ").join([matrix.update(p, first), matrix.update(p, second)])
         for name, (first, second) in steps.items()
     }
-    for a in attempt_all(conn, p, statements, roles=ROLES, actors=ACTORS):
-        first, second = steps[a.statement]
-        assert a.result == expected(a.role, a.actor, p, steps[a.statement]), a
-        if a.evidence is not None:
-            settled = p["settled_at"] is not None or first["state"] == "settled"
-            assert a.evidence["audits"] == 2
-            assert a.evidence["version"] == p["version"] + 2
-            assert a.evidence["topics"] == topics(first["state"], second["state"], settled=settled)
-            assert a.evidence["one_xid"] is True
+    before, subscribed = matrix.rows_in_all(conn), matrix.subscriptions(conn)
+    attempts = attempt_all(conn, p, statements, mode=mode)
+    assert len(attempts) == len(ROLE_ACTORS) * len(ACTORS) * len(steps)
+    for a in attempts:
+        wanted = expected(a.role, a.actor, p, steps[a.statement])
+        assert a.result == wanted, a
+        walked = [step["state"] for step in steps[a.statement]]
+        assert wanted != ACCEPTED or a.evidence == evidence_due(p, a, walked, mode, subscribed), a
+    assert matrix.rows_in_all(conn) == before
 
 
 def test_every_step_of_a_walk_in_one_transaction_is_told_in_order_under_one_xid(conn: Connection) -> None:

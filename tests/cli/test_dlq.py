@@ -84,6 +84,25 @@ def test_filters_choose_and_dry_run_changes_nothing(postbox: Postbox, conn: Conn
     assert conn.execute("select count(*) as n from audit_log").fetchone() == entries
 
 
+def test_dry_run_says_how_the_payment_stands_and_how_old_its_key_is(postbox: Postbox, conn: Connection) -> None:
+    def told(event: UUID) -> tuple[str, str | None, float | None]:
+        [row] = postbox("dlq", "replay", f"{event}:submit_payment", "--dry-run", "--reason", "look", "--json").json
+        return row["payment_state"], row["idempotency_key"], row["key_age"]
+
+    p = factories.initiated(conn, factories.merchant(conn)["id"])
+    event = story.dead(conn, p)
+    assert told(event) == ("initiated", None, None)
+    with factories.acting(conn, "worker"):
+        op = factories.operation(conn, p, "submit", id=event)
+    story.attempt(conn, op, "create", 1)
+    conn.execute("alter table operation_attempts disable trigger user")
+    conn.execute("update operation_attempts set first_sent_at = clock_timestamp() - interval '2 hours'")
+    state, key, age = told(event)
+    assert (state, key) == ("initiated", f"{event}:create:1")
+    assert age is not None
+    assert 7_200 <= age < 7_260
+
+
 def test_dry_run_says_whether_the_provider_is_called_or_asked_first(postbox: Postbox, conn: Connection) -> None:
     def plan(event: UUID) -> tuple[str, bool, str]:
         answer = postbox("dlq", "replay", f"{event}:submit_payment", "--dry-run", "--reason", "look", "--json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from app.db.queries import QUERIES
@@ -45,6 +47,19 @@ def test_what_needs_a_person_is_said_and_exits_with_3(postbox: Postbox, database
     answer = postbox("status", "--json")
     assert answer.code == 3
     assert [said in line for line in answer.json["attention"]] == [True]
+
+
+def test_the_last_webhook_and_the_last_settlement_are_told(postbox: Postbox, database: Clone) -> None:
+    assert set(postbox("status", "--json").json["lately"].values()) == {None}
+    conn = database.connect(admin=True)
+    hook = factories.webhook(conn)
+    settled = factories.payment(conn, "settled")
+    lately = postbox("status", "--json").json["lately"]
+    assert datetime.fromisoformat(lately["last_webhook_at"]) == hook["received_at"]
+    assert datetime.fromisoformat(lately["last_settled_at"]) == settled["settled_at"]
+    page = postbox("status").out
+    assert "last webhook: never" not in page
+    assert "last settled: never" not in page
 
 
 def test_a_waiting_delivery_is_no_trouble(postbox: Postbox, database: Clone) -> None:

@@ -95,6 +95,26 @@ def test_a_webhook_of_a_stranger_is_kept_as_evidence_after_a_quarter_of_an_hour(
     assert of_webhook(hand)["failures"] == 0
 
 
+DIES = "update deliveries set status = 'dead', dead_at = now(), dead_reason = 'misuse', job_id = null"
+
+
+@pytest.mark.parametrize("end", ["done", "dead"])
+def test_what_is_over_never_runs_again_because_its_event_came_again(hand: Hand, sandbox: Sandbox, end: str) -> None:
+    payment = hand.settle(pay(hand)["id"])
+    event = ("payment_intent.succeeded", payment["provider_ref"])
+    assert receive(hand, *event, payment=payment)
+    if end == "dead":
+        hand.connection.execute(DIES + " where handler = 'apply_webhook'")
+    hand.run_all()
+    before, calls = of_webhook(hand), len(hand.calls())
+    assert before["status"] == end
+    assert not receive(hand, *event, payment=payment), "it is there already"
+    hand.sweep()
+    hand.run_all()
+    assert of_webhook(hand) == before
+    assert len(hand.calls()) == calls
+
+
 @pytest.mark.parametrize("type", ["payment_intent.teleported", "crystal.ball", "charge.dispute.exploded"])
 def test_scenario_22_an_unknown_event_is_stored_and_breaks_nothing(hand: Hand, sandbox: Sandbox, type: str) -> None:
     payment = pay(hand)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def drain(cluster: Cluster, template: str, directory: Path, way: str) -> dict[st
             "failures": here.all("select * from delivery_failures"),
             "captured": here.sandbox.ledger()["summary"]["captured"],
             "violations": here.violations(),
+            "groups": groups(here),
         }
 
 
@@ -75,6 +77,12 @@ def fill(here: World) -> None:
 def is_quiet(here: World) -> bool:
     open_ones = ("initiated", "submitting", "outcome_unknown", "submitted", "authorized", "confirmed")
     return not here.pending() and not set(here.states()) & set(open_ones)
+
+
+def groups(here: World) -> list[int]:
+    """How many deliveries each committed group held, by the worker's own log."""
+    lines = [json.loads(line) for line in here.log.read_text().splitlines() if line.startswith("{")]
+    return [line["deliveries"] for line in lines if line["message"] == "group"]
 
 
 def story(here: World) -> str:
@@ -102,6 +110,11 @@ def test_every_way_drains_the_queue_and_breaks_nothing(ends: dict[str, dict[str,
     assert len(ends[way]["payments"]) == PAYMENTS
     assert (ends[way]["violations"], ends[way]["failures"]) == ([], [])
     assert {row["status"] for row in ends[way]["deliveries"]} == {"done"}
+
+
+def test_only_the_carrying_way_runs_more_than_one_at_once(ends: dict[str, dict[str, Any]]) -> None:
+    assert max(ends["carrying"]["groups"]) > 1
+    assert max(ends["one by one"]["groups"]) == 1
 
 
 @pytest.mark.parametrize("way", WAYS[1:])

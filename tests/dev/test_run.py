@@ -22,6 +22,8 @@ from tests.dev.waiting import eventually
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = ("DATABASE_URL", "POSTBOX_MIGRATION_URL", "STRIPE_API_KEY", "STRIPE_API_BASE", "POSTBOX_KEY_PEPPER",
          "POSTBOX_OPERATOR_KEY")  # fmt: skip
+# What dev.env holds for scripts, under the names they know it by.
+FOR_SCRIPTS = {"POSTBOX_URL", "POSTBOX_API_KEY", "POSTBOX_WEBHOOK_SECRET", "DATABASE_URL", "STRIPE_API_BASE"}
 
 pytestmark = pytest.mark.skipif(not Path(POSTBOX).exists(), reason="postbox is not installed here: bin/test does that")
 
@@ -85,6 +87,7 @@ def test_one_command_brings_every_demo_payment_to_its_end_and_one_signal_leaves_
         assert "all 20 demo payments ended where they must" in told.read_text(), told.read_text()
         remembered = read_env_file(state / "dev.env")
         assert remembered["POSTBOX_API_KEY"].startswith("pb_test_")
+        assert remembered.keys() >= FOR_SCRIPTS
         sign_in(remembered)
         assert len(processes_of(state)) > 4
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -173,18 +175,23 @@ def test_a_definer_trigger_hung_on_a_temporary_table_serves_only_its_own(conn: C
             f"create trigger t before insert on forged for each row execute function postbox.{function}();"
             "insert into forged default values"
         )
-        assert answer(conn, forge, actor="system") == "PB002", function
+        with conn.transaction(force_rollback=True):
+            factories.act(conn, "system")
+            with pytest.raises(psycopg.Error) as refused:
+                conn.execute(forge.encode())
+        assert refused.value.sqlstate == "PB002", function
+        # it says so of the table, before anything that it may refuse of a row
+        assert re.match(rf"{function} [a-z ]+ postbox\.", refused.value.diag.message_primary or ""), function
 
 
 @pytest.mark.parametrize("role", RUNTIME)
 def test_a_runtime_role_given_temp_cannot_hang_one_up_at_all(conn: Connection, role: str) -> None:
     conn.execute(f"grant temporary on database {conn.info.dbname} to {role}")
     conn.execute(f"grant usage on schema postbox to {role}")
+    table = "create temporary table forged (id int)"
+    assert answer(conn, table, role=role) == ACCEPTED
     for function in definer_triggers(conn):
-        forge = (
-            "create temporary table forged (id int);"
-            f"create trigger t before insert on forged execute function postbox.{function}()"
-        )
+        forge = f"{table};create trigger t before insert on forged execute function postbox.{function}()"
         assert answer(conn, forge, role=role) == "42501", function
 
 

@@ -157,6 +157,49 @@ def test_of_a_hundred_three_fail_alone_and_the_other_97_are_done(
     assert timed_out["error_class"] == "psycopg.errors.QueryCanceled"
 
 
+@pytest.fixture
+def in_database(hand: Hand, books: Books) -> Books:
+    """The same books kept by the database, in one statement for many; what a payment makes it do is in a table."""
+    hand.connection.execute("""
+        update subscriptions set handler = 'watch_outcome';
+        create table test_conduct (payment_id uuid, how text);
+        grant select on test_conduct to postbox_worker;
+        create or replace function watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card float8,
+          p_bank float8) returns void language plpgsql volatile as $$
+        begin
+          insert into test_lines
+          select w.m, w.p, case when c.how = 'unbalances' then 1 else 0 end
+          from unnest(p_merchant_ids, p_payment_ids) w (m, p) left join test_conduct c on c.payment_id = w.p;
+          if exists (select from test_conduct where how = 'raises' and payment_id = any (p_payment_ids)) then
+            raise exception 'this one is poison';
+          end if;
+          perform pg_sleep(5) from test_conduct where how = 'dawdles' and payment_id = any (p_payment_ids);
+        end $$;
+    """)
+    return books
+
+
+def test_of_a_hundred_that_the_database_runs_three_fail_alone_and_the_other_97_are_done(
+    hand: Hand, in_database: Books, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # far above what one statement for the other 97 needs, and paid once per halving
+    monkeypatch.setattr(local, "STATEMENT_MS", 500)
+    ids = payments(hand, 100)
+    poison, unbalanced, slow = ids[10], ids[50], ids[90]
+    for payment_id, how in ((poison, "raises"), (unbalanced, "unbalances"), (slow, "dawdles")):
+        hand.connection.execute("insert into test_conduct values (%s, %s)", [payment_id, how])
+    assert hand.run_one("local")
+
+    assert outcomes(hand) == {"done": 97, "failed": 3}
+    assert lines(hand) == Counter(set(ids) - {poison, unbalanced, slow}), "each effect once, none of the failed"
+    assert len(groups) <= 1 + 3 * 2 * 7, "each failure costs at most two reruns per halving of a hundred"
+    assert not in_database.handled, "all of it was run by the database"
+    [[raised], [at_commit], [timed_out]] = [failures_of(hand, payment_id) for payment_id in (poison, unbalanced, slow)]
+    assert "this one is poison" in raised["message"]
+    assert f"the books of {unbalanced} do not balance" in at_commit["message"]
+    assert timed_out["error_class"] == "psycopg.errors.QueryCanceled"
+
+
 def test_a_delivery_that_failed_is_carried_by_nobody_again(hand: Hand, books: Books, groups: list[int]) -> None:
     ids = payments(hand, 8)
     books.conduct = {ids[3]: raises}

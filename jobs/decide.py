@@ -80,8 +80,10 @@ class Decider:
         wait = circuits.admission_wait(tx, self.provider.name, self.provider.account, self.timing)
         if wait > 0:
             return Wait(wait, "circuit_open")
-        if operation["status"] == "pending":
+        attempt = self._last_attempt(tx, operation)
+        if operation["status"] == "pending" and (attempt is None or not self._is_used_up(attempt)):
             return self.perform(tx, payment, operation, operation["step"], operation["attempt"])
+        # its outcome is open, or it was turned away so long ago that its key may mean nothing any more
         if operation["step"] == Step.CREATE:
             # creating moves no money and its key makes it the same object: sending it again is the way to ask
             return self.try_again(tx, payment, operation, proof_call_id=None)
@@ -101,20 +103,23 @@ class Decider:
 
     def try_again(self, tx: Tx, payment: Row, operation: Row, *, proof_call_id: str | None) -> Next:
         """The same key while it surely still means the same attempt; a further attempt only with proof."""
-        attempt = tx.one(
-            "operations.attempt",
-            merchant_id=operation["merchant_id"],
-            operation_id=operation["id"],
-            step=operation["step"],
-        )
+        attempt = self._last_attempt(tx, operation)
         assert attempt is not None, (
             f"operation {operation['id']} has sent {operation['step']} before its outcome was unknown"
         )
-        over = attempt["saved_error"] or attempt["age"] > self.timing.key_reusable_for
-        if not over:
+        if not self._is_used_up(attempt):
             return self.perform(tx, payment, operation, operation["step"], attempt["n"])
         proof = proof_call_id or str(attempt["last_call_id"])
         return self.perform(tx, payment, operation, operation["step"], attempt["n"] + 1, proof_call_id=proof)
+
+    def _last_attempt(self, tx: Tx, operation: Row) -> Row | None:
+        """The newest attempt of its step; None when the step was never sent."""
+        ids = {"merchant_id": operation["merchant_id"], "operation_id": operation["id"]}
+        return tx.one("operations.attempt", **ids, step=operation["step"])
+
+    def _is_used_up(self, attempt: Row) -> bool:
+        """Whether its key replays an error for ever, or may be forgotten: sent again it could be another attempt."""
+        return bool(attempt["saved_error"] or attempt["age"] > self.timing.key_reusable_for)
 
     def perform(
         self, tx: Tx, payment: Row, operation: Row, step: str, n: int, *, proof_call_id: str | None = None

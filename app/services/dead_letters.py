@@ -105,7 +105,7 @@ def _going_on(row: Row, timing: Timing) -> tuple[str, bool, str]:
     if row["n"] is None:
         return "send", False, f"sends {row['step']}: it was never sent before"
     fresh = row["key_age"] <= timing.key_reusable_for and not row["saved_error"]
-    if row["operation_status"] == "pending":
+    if row["operation_status"] == "pending" and fresh:
         return "send", False, f"sends {row['step']} with the key it has"
     if row["step"] == "create":
         how = "the same key" if fresh else "a further key: creating moves no money"

@@ -125,17 +125,37 @@ def test_dry_run_says_whether_the_provider_is_called_or_asked_first(postbox: Pos
     op = {"merchant_id": p["merchant_id"], "id": event}
     assert plan(event) == ("send", False, "sends create: it was never sent before")
     story.attempt(conn, op, "create", 1)
-    status = "update operations set status = 'unknown', step = %s where id = %s"
+    status = "update operations set status = %s, step = %s where id = %s"
     with factories.acting(conn, "worker"):
-        conn.execute(status, ["create", event])
+        conn.execute(status, ["unknown", "create", event])
     assert plan(event) == ("send", False, "sends create again with the same key")
     story.attempt(conn, op, "confirm", 1)
     with factories.acting(conn, "worker"):
-        conn.execute(status, ["confirm", event])
+        conn.execute(status, ["unknown", "confirm", event])
     assert plan(event) == ("ask", True, "asks how confirm ended; the same key may follow")
     conn.execute("alter table operation_attempts disable trigger user")
     conn.execute("update operation_attempts set first_sent_at = first_sent_at - interval '24 hours'")
     assert plan(event)[2].endswith("its key is used up, a further one needs the proof of that answer")
+
+
+def test_dry_run_says_that_what_was_turned_away_is_asked_about_once_its_key_is_old(
+    postbox: Postbox, conn: Connection
+) -> None:
+    p = factories.initiated(conn, factories.merchant(conn)["id"])
+    event = story.dead(conn, p)
+    with factories.acting(conn, "worker"):
+        factories.operation(conn, p, "submit", id=event)
+        conn.execute("update operations set step = 'confirm' where id = %s", [event])
+    story.attempt(conn, {"merchant_id": p["merchant_id"], "id": event}, "confirm", 1)
+
+    def effect() -> str:
+        answer = postbox("dlq", "replay", f"{event}:submit_payment", "--dry-run", "--reason", "look", "--json")
+        return str(answer.json[0]["effect"])
+
+    assert effect() == "sends confirm with the key it has"
+    conn.execute("alter table operation_attempts disable trigger user")
+    conn.execute("update operation_attempts set first_sent_at = first_sent_at - interval '24 hours'")
+    assert effect().startswith("asks how confirm ended; its key is used up")
 
 
 def test_a_discarded_letter_stays_dead_and_is_handled(postbox: Postbox, conn: Connection) -> None:

@@ -78,7 +78,7 @@ def test_no_order_of_the_four_steps_is_left_out(changes: int) -> None:
     assert orders == math.prod(math.comb(4 * n - 1, 3) for n in range(1, changes + 1))
 
 
-@pytest.mark.parametrize("history", [h for h in UPTO if len(h.changes) <= 3], ids=str)
+@pytest.mark.parametrize("history", UPTO, ids=str)
 def test_every_order_in_which_webhooks_share_a_look_ends_the_same(conn, history: History) -> None:
     payment = Observed(conn, history)
     orders = Orders(history, Remembered(payment), payment.told_in_time(), shares=True)
@@ -99,11 +99,15 @@ def test_every_order_ends_in_the_same_state_amounts_and_events(conn, history: Hi
     print(f"{history}: {count:,} orders, {len(orders.worlds):,} worlds, {remembered.runs} applied for real")
 
 
+@pytest.mark.parametrize(
+    ("answers", "shares"), [(False, False), (True, False), (False, True)], ids=["webhooks", "answers", "shared"]
+)
 @pytest.mark.parametrize("history", [h for h in UPTO if len(h.changes) <= 3], ids=str)
-def test_nothing_is_forgotten_by_remembering(conn, history: History) -> None:
+def test_nothing_is_forgotten_by_remembering(conn, history: History, answers: bool, shares: bool) -> None:
     payment = Observed(conn, history)
-    expected, start = payment.told_in_time(), beginning(payment, answers=False)
-    real, remembered = Orders(history, payment, expected), Orders(history, Remembered(payment), expected)
+    expected, start = payment.told_in_time(), beginning(payment, answers=answers)
+    real = Orders(history, payment, expected, answers=answers, shares=shares)
+    remembered = Orders(history, Remembered(payment), expected, answers=answers, shares=shares)
     assert real.explore(start) == remembered.explore(start)
     assert len(real.worlds) == len(remembered.worlds)
 

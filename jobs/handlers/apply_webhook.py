@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from app.db import Tx
 from app.model.actor import ActorType
 from jobs.decide import close_orphan
 from jobs.handlers.handler import RemoteHandler
 from jobs.observe import CHILD_EVENTS, Fetch, finish_fetches, is_answered, open_fetch, subject_of
 from jobs.run import Run
+
+log = structlog.get_logger()
 
 # The events that say something about a payment, its refunds or its disputes; the others are kept as evidence.
 PAYMENT_EVENTS = ("payment_intent.", "charge.", "refund.")
@@ -36,7 +40,7 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
         _ask_about_payout(run, tx, webhook)
         return None
     if not _is_about_payment(webhook):
-        run.done(tx)
+        _ignored(run, tx, webhook)
         return None
     payment = _payment_of(tx, webhook)
     if payment is None:
@@ -106,6 +110,22 @@ def _unrouted(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
         payment_id=None,
         body={"webhook_id": str(webhook["id"]), "type": webhook["type"]},
         reason=f"no payment after {timing.unrouted_for:g} s",
+    )
+    run.done(tx)
+
+
+def _ignored(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
+    """Stored and done; people are told, because what nothing is done by may be an event that Postbox should know."""
+    log.warning("a webhook is ignored", type=webhook["type"], webhook_id=str(webhook["id"]))
+    tx.one(
+        "acts.record",
+        merchant_id=run.delivery["merchant_id"],
+        action="webhook.ignored",
+        entity_type="provider_object",
+        entity_id=webhook["object_id"] or webhook["provider_event_id"],
+        payment_id=None,
+        body={"type": webhook["type"], "webhook_id": str(webhook["id"])},
+        reason="nothing is done by its type",
     )
     run.done(tx)
 

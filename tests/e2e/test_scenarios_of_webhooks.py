@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import requests
+import structlog.testing
 
 from app.config import SANDBOX_API_KEY
 from app.services.deliveries import DeliveryKey
@@ -113,6 +115,18 @@ def test_what_is_over_never_runs_again_because_its_event_came_again(hand: Hand, 
     hand.run_all()
     assert of_webhook(hand) == before
     assert len(hand.calls()) == calls
+
+
+def test_scenario_22_an_event_that_nothing_is_done_by_is_told(hand: Hand, sandbox: Sandbox) -> None:
+    payment = hand.settle(pay(hand)["id"])
+    with structlog.testing.capture_logs() as lines:
+        receive(hand, "crystal.ball", payment["provider_ref"], payment=payment)
+        hand.until(lambda: of_webhook(hand)["status"] == "done")
+    assert [line["type"] for line in lines if line["log_level"] == "warning"] == ["crystal.ball"]
+    told = hand.connection.execute("select reason, body from audit_log where action = 'webhook.ignored'").fetchall()
+    assert [(row["reason"], json.loads(row["body"])["type"]) for row in told] == [
+        ("nothing is done by its type", "crystal.ball")
+    ]
 
 
 @pytest.mark.parametrize("type", ["payment_intent.teleported", "crystal.ball", "charge.dispute.exploded"])

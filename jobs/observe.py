@@ -39,7 +39,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fetch:
-    """One question of the series that sees a payment; all of it carries the version from before the first."""
+    """One question of the series that sees a payment; all of it carries what was known before the first."""
 
     subject: Subject
     open: OpenCall
@@ -86,7 +86,7 @@ def is_answered(run: Run, tx: Tx, subject: Subject, told_at: datetime) -> bool:
     if look["seen"]:
         run.done(tx)
     elif look["being_seen"]:
-        # whoever looks ends this delivery too; the wait is for the case that he cannot
+        # whoever looks ends this delivery too; the wait is for the case that it cannot
         run.defer(tx, run.runtime.timing.not_there_yet, "being_fetched")
     return bool(look["seen"] or look["being_seen"])
 

@@ -55,10 +55,11 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
     subject = subject_of(payment, webhook["payment_ref"])
     if webhook["type"].startswith(CHILD_EVENTS):
         return open_fetch(run, tx, subject, whole=True)
-    # one that an operator, or the end of a worker, made to run by itself looks itself
-    if not run.delivery["alone"] and is_answered(run, tx, subject, webhook["received_at"]):
+    # one that an operator, or the end of a worker, made to run by itself looks itself, and again when it was overtaken
+    told_at = None if run.delivery["alone"] else webhook["received_at"]
+    if told_at is not None and is_answered(run, tx, subject, told_at):
         return None
-    return open_fetch(run, tx, subject, told_at=webhook["received_at"])
+    return open_fetch(run, tx, subject, told_at=told_at)
 
 
 def _ask_about_payout(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:

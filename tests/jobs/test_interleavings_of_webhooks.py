@@ -135,3 +135,17 @@ def test_a_replayed_webhook_looks_itself_however_often_was_looked_since(told: To
         told.hand.connection.execute("select replay_webhook(%(merchant_id)s, %(id)s)", webhook)
     told.hand.quiet()
     assert len(told.looks()) == 2
+
+
+def test_a_replayed_webhook_that_was_overtaken_looks_again(told: Told) -> None:
+    webhook = told.webhook(LIES[0])
+    told.hand.quiet()
+    with told.hand.connection.transaction():
+        factories.act(told.hand.connection, "operator")
+        told.hand.connection.execute("select replay_webhook(%(merchant_id)s, %(id)s)", webhook)
+    told.hand.sweep()
+    run, fetch = told.claim()
+    told.webhook(LIES[1])
+    told.hand.run_one("remote")
+    finish_fetches(run, fetch)
+    assert run.ended == "done" and len(told.looks()) == 4

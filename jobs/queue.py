@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from procrastinate import PsycopgConnector, exceptions, manager
 from procrastinate import jobs as procrastinate_jobs
 from psycopg.conninfo import make_conninfo
 
+from app.db.pool import FRESH_SECONDS
 from app.db.queries import QUERIES
 from jobs.flight import Flight
 
@@ -36,14 +38,29 @@ WAIT_SECONDS = 4.0
 
 
 class DeafConnector(PsycopgConnector):
-    """A connector that listens for the fact of a notification and never reads it."""
+    """A connector that listens for the fact of a notification and never reads it, with one ear for all workers here."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._told: list[Any] = []
+        self._ear = asyncio.Lock()
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        self._told.append(on_notification)
+        try:
+            # the others wait here: another listens when who did is gone
+            async with self._ear:
+                await self._listen()
+        finally:
+            self._told.remove(on_notification)
+
+    async def _listen(self) -> None:
         while True:
             async with self._get_standalone_connection() as connection:
                 await connection.execute(f"listen {CHANNEL}")
                 async for _ in connection.notifies():
-                    await on_notification(channel=CHANNEL, payload=PAYLOAD)
+                    for tell in self._told:
+                        await tell(channel=CHANNEL, payload=PAYLOAD)
             # the connection ended: listen on a new one, and do not spin while the database is away
             await asyncio.sleep(1)
 
@@ -108,11 +125,22 @@ def worker_conninfo(url: str) -> str:
     return make_conninfo(url, options=WORKER_OPTIONS, application_name="postbox queue")
 
 
-def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
+class _Connection(psycopg.AsyncConnection[Any]):
+    """A connection that knows when it was last asked whether it still answers."""
+
+    asked_at = float("-inf")
+
+
+def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[_Connection]:
     """Fetch and finish are single statements: autocommit saves two round trips each."""
 
-    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    async def configure(connection: _Connection) -> None:
         await connection.set_autocommit(True)
+
+    async def check(connection: _Connection) -> None:
+        if connection.asked_at < time.monotonic() - FRESH_SECONDS:
+            await psycopg_pool.AsyncConnectionPool.check_connection(connection)
+            connection.asked_at = time.monotonic()
 
     return psycopg_pool.AsyncConnectionPool(
         worker_conninfo(url),
@@ -120,8 +148,9 @@ def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[
         max_size=size,
         open=False,
         timeout=WAIT_SECONDS,
+        connection_class=_Connection,
         configure=configure,
-        check=psycopg_pool.AsyncConnectionPool.check_connection,
+        check=check,
         name="postbox queue",
     )
 

@@ -106,11 +106,6 @@ class _Connection(psycopg.Connection[Row]):
     answered_at = 0.0
 
 
-def _returned(connection: psycopg.Connection[Row]) -> None:
-    assert isinstance(connection, _Connection), "the pool makes connections of this class"
-    connection.answered_at = time.monotonic()
-
-
 class Database:
     """A pool that opens lazily, so that it can be made before a fork and used after it."""
 
@@ -137,7 +132,6 @@ class Database:
             timeout=POOL_WAIT_SECONDS,
             name=application,
             check=self._check,
-            reset=_returned,
             reconnect_timeout=60.0,
             connection_class=_Connection,
             kwargs={
@@ -175,6 +169,9 @@ class Database:
         try:
             with self._pool.connection() as connection:
                 yield connection
+                # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
+                assert isinstance(connection, _Connection), "the pool makes connections of this class"
+                connection.answered_at = time.monotonic()
         except PoolTimeout as error:
             raise errors.DatabaseDown() from error
 

@@ -13,7 +13,8 @@ SQL_DIR = ROOT / "sql"
 
 # The demo and the tests use the sandbox's key; a real one replaces it.
 SANDBOX_API_KEY = "sk_test_postbox"
-# The one value that lets a process start on a PostgreSQL that may forget: nobody types it by chance.
+# A process starts on a PostgreSQL that may forget only when it was told so twice: by this value, which nobody types by
+# chance, and by the names of the settings that may be off.
 UNSAFE_ACCEPTED = "payments-may-be-lost"
 # What a login of its own can be given for: the roles are postbox_<name>.
 LOGIN_ROLES = ("api", "worker", "operator", "compliance")
@@ -151,7 +152,8 @@ class Settings:
     carrying: bool = True
     livemode: bool = False
     trusted_proxies: int = 0
-    unsafe_postgres: bool = False
+    # settings of PostgreSQL that may be off
+    unsafe_postgres: frozenset[str] = frozenset()
     # the operators' own way into the database; without it theirs is everybody's
     operator_url: str | None = field(default=None, repr=False)
     # runtime role -> login, for `postbox migrate`; empty: the login of DATABASE_URL may take on each of them
@@ -228,6 +230,13 @@ def _logins(env: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def _unsafe(env: Mapping[str, str]) -> frozenset[str]:
+    """What may be off in PostgreSQL; either variable alone allows nothing."""
+    named = {part.strip() for part in env.get("POSTBOX_UNSAFE_SETTINGS", "").split(",")} - {""}
+    accepted = env.get("POSTBOX_UNSAFE_POSTGRES", "").strip() == UNSAFE_ACCEPTED
+    return frozenset(named if accepted else ())
+
+
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises SettingsError with one clear line."""
     env = os.environ if env is None else env
@@ -269,5 +278,5 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         trusted_proxies=int(_number(env, "POSTBOX_TRUSTED_PROXIES", 0, at_least=0)),
         operator_url=secret(env, "POSTBOX_OPERATOR_URL") or None,
         logins=_logins(env),
-        unsafe_postgres=env.get("POSTBOX_UNSAFE_POSTGRES", "").strip() == UNSAFE_ACCEPTED,
+        unsafe_postgres=_unsafe(env),
     )

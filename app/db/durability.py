@@ -24,8 +24,6 @@ def refuse_unsafe(settings: Settings, url: str | None = None) -> None:
 
     A database that is away has shown nothing: it returns, and whoever opens it later asks again.
     """
-    if settings.unsafe_postgres:
-        return
     try:
         with psycopg.connect(
             url or settings.database_url, autocommit=True, row_factory=tuple_row, connect_timeout=CONNECT_SECONDS
@@ -33,7 +31,7 @@ def refuse_unsafe(settings: Settings, url: str | None = None) -> None:
             names = [str(name) for (name,) in connection.execute(QUERIES["health.unsafe_settings"].encode())]
     except psycopg.OperationalError:
         return
-    if names:
+    if not settings.unsafe_postgres.issuperset(names):
         raise UnsafeDatabase(told(names))
 
 
@@ -41,5 +39,6 @@ def told(names: list[str]) -> str:
     """One line that names the settings and both ways out."""
     return (
         f"PostgreSQL runs with {' and '.join(f'{name} = off' for name in names)}: a crash would lose acknowledged "
-        f"payments; turn it on, or set POSTBOX_UNSAFE_POSTGRES={UNSAFE_ACCEPTED}"
+        f"payments; turn it on, or say twice that you want it: POSTBOX_UNSAFE_POSTGRES={UNSAFE_ACCEPTED} "
+        f"POSTBOX_UNSAFE_SETTINGS={','.join(names)}"
     )

@@ -39,7 +39,7 @@ def readyz() -> tuple[dict[str, Any], int]:
         return {"status": "unready", "reason": "database_down"}, 503
     except PostboxError:
         return {"status": "unready", "reason": "database_not_migrated"}, 503
-    if unsafe and not edge.settings.unsafe_postgres:
+    if not edge.settings.unsafe_postgres.issuperset(unsafe):
         return {"status": "unready", "reason": "database_unsafe", "settings": unsafe}, 503
     if pending:
         return {"status": "unready", "reason": "migrations_pending", "pending": pending}, 503

@@ -21,10 +21,9 @@ from app.gateway import create_app
 from app.gateway.context import EXTENSION
 from cli.dev.postgres import Cluster, ensure_cluster
 from jobs.worker import _work
-from tests.fixtures.cluster import SETTINGS, UNSAFE
+from tests.fixtures.cluster import OFF, SETTINGS, UNSAFE
 from tests.fixtures.database import KEY_PEPPER
 
-OFF = ("fsync", "full_page_writes", "synchronous_commit")
 TOLD = "PostgreSQL runs with fsync = off and full_page_writes = off and synchronous_commit = off"
 WEB = ("-m", "gunicorn", "app.gateway:create_app()", "--config", "app/gateway/gunicorn_conf.py")
 POSTBOX = ("-c", "from cli.main import main; main()")
@@ -43,7 +42,7 @@ def test_a_process_refuses_to_start_in_one_line(database, process):
     said = [line for line in ran.stderr.splitlines() if '"level":"info"' not in line]
     assert (ran.returncode, len(said)) == (1, 1), ran.stderr
     assert said[0].startswith(f"Error: {TOLD}: a crash would lose acknowledged payments")
-    assert said[0].endswith("set POSTBOX_UNSAFE_POSTGRES=payments-may-be-lost")
+    assert said[0].endswith(f"POSTBOX_UNSAFE_POSTGRES=payments-may-be-lost POSTBOX_UNSAFE_SETTINGS={','.join(OFF)}")
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +59,22 @@ def durable() -> Iterator[Cluster]:
 
 
 def test_a_durable_postgres_is_accepted_and_one_setting_off_is_enough(durable, settings):
-    strict = replace(settings, unsafe_postgres=False, database_url=durable.url())
+    strict = replace(settings, unsafe_postgres=frozenset(), database_url=durable.url())
     refuse_unsafe(strict)
     with psycopg.connect(durable.url(), autocommit=True) as connection:
         connection.execute("alter role current_user set synchronous_commit = 'off'")
         with pytest.raises(UnsafeDatabase, match="runs with synchronous_commit = off: "):
             refuse_unsafe(strict)
-        refuse_unsafe(replace(strict, unsafe_postgres=True))
+        with pytest.raises(UnsafeDatabase):
+            refuse_unsafe(replace(strict, unsafe_postgres=frozenset({"fsync", "full_page_writes"})))
+        refuse_unsafe(replace(strict, unsafe_postgres=frozenset({"synchronous_commit"})))
         connection.execute("alter role current_user set synchronous_commit = 'local'")
         refuse_unsafe(strict)
         connection.execute("alter role current_user reset all")
 
 
 def test_a_database_that_is_away_has_shown_nothing_and_is_asked_again_by_readiness(database, settings):
-    strict = replace(settings, unsafe_postgres=False)
+    strict = replace(settings, unsafe_postgres=frozenset())
     refuse_unsafe(replace(strict, database_url="postgresql://nobody@127.0.0.1:1/none"))
     app = create_app(strict)
     answer = app.test_client().get("/readyz")
@@ -84,4 +85,4 @@ def test_a_database_that_is_away_has_shown_nothing_and_is_asked_again_by_readine
 
 def test_a_worker_asks_again_whenever_it_reaches_its_queue(settings):
     with pytest.raises(UnsafeDatabase):
-        asyncio.run(_work(replace(settings, unsafe_postgres=False), None, asyncio.Event()))
+        asyncio.run(_work(replace(settings, unsafe_postgres=frozenset()), None, asyncio.Event()))

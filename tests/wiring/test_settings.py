@@ -59,9 +59,12 @@ def test_the_queue_is_opened_with_a_database_url_from_a_file_too(tmp_path: Path,
 
 
 @pytest.mark.parametrize("value", ["1", "on", "yes", "true", UNSAFE_ACCEPTED.upper(), ""])
-def test_an_unsafe_postgres_is_accepted_by_one_unmistakable_value_only(value: str) -> None:
-    assert not load_settings(GIVEN | {"POSTBOX_UNSAFE_POSTGRES": value}).unsafe_postgres
-    assert load_settings(GIVEN | {"POSTBOX_UNSAFE_POSTGRES": UNSAFE_ACCEPTED}).unsafe_postgres
+def test_an_unsafe_postgres_is_accepted_only_when_told_twice(value: str) -> None:
+    named = {"POSTBOX_UNSAFE_SETTINGS": "fsync, synchronous_commit"}
+    accepted = {"POSTBOX_UNSAFE_POSTGRES": UNSAFE_ACCEPTED}
+    for once in (named, accepted, named | {"POSTBOX_UNSAFE_POSTGRES": value}):
+        assert not load_settings(GIVEN | once).unsafe_postgres
+    assert load_settings(GIVEN | named | accepted).unsafe_postgres == {"fsync", "synchronous_commit"}
 
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0

@@ -170,16 +170,13 @@ class Generator:
 
     def _answered(self, connection: Connection) -> None:
         head, found, body = bytes(connection.received).partition(b"\r\n\r\n")
-        if not found:
-            return
-        fields = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:])
-        if len(body) < int(fields["Content-Length"]):
+        if not found or len(body) < int(_header(head, b"Content-Length")):
             return
         result = connection.result
         assert result is not None, "an answer belongs to a request"
         result.status = int(head[9:12])
         result.seconds = time.time() - self.plan.begin - result.due
-        result.retry_after = fields.get("Retry-After")
+        result.retry_after = _header(head, b"Retry-After").decode() or None
         if result.status == 201:
             result.payment = json.loads(body)["id"]
         connection.result = None
@@ -188,6 +185,11 @@ class Generator:
         self._idle.append(connection)
         if self._late:
             self._send(*self._late.popleft())
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    """The value of one header, empty without it; reading all of them costs what it shares with the server."""
+    return head.partition(b"\r\n" + name + b": ")[2].partition(b"\r\n")[0]
 
 
 def parts(plan: Plan, processes: int) -> list[Plan]:

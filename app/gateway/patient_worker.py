@@ -114,11 +114,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     # --- reading, in the loop
 
     def _read_on(self, conn: TConn, already: bytes) -> None:
-        """Wait for a whole request on this connection; `already` came with the one before."""
+        """Watch a connection for its next request; `already` came with the one before."""
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + (REQUEST_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
-        incoming = self.incoming[conn] = Incoming(bytearray(already))
         self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+        self._begin(conn, already)
+
+    def _begin(self, conn: TConn, already: bytes) -> None:
+        """Wait for a whole request on a connection that is watched."""
+        conn.timeout = time.monotonic() + (REQUEST_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
+        self.incoming.pop(conn, None)  # its place is behind all others
+        incoming = self.incoming[conn] = Incoming(bytearray(already))
         if already:
             # not at once: a client may have sent a thousand requests in one piece
             self.method_queue.defer(self._look_at, conn, incoming)
@@ -129,9 +134,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
         """A connection that was kept alive begins its next request."""
-        self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        self._read_on(conn, b"")
+        self.poller.modify(client, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+        self._begin(conn, b"")
         self._on_readable(conn, client)
 
     def _on_readable(self, conn: TConn, client: Any) -> None:
@@ -162,8 +167,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         had_head = bool(incoming.line)
         if incoming.is_whole():
             refusal = self._at_the_door(conn, incoming)
-            del self.incoming[conn]
-            self._forget(conn)
             if refusal is None:
                 self._hand_over(conn, incoming)
             else:
@@ -172,6 +175,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
+        del self.incoming[conn]
+        self._forget(conn)
         conn.initialized = True
         conn.sock.setblocking(True)
         if conn.parser is None:
@@ -202,7 +207,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         }
         self._send(conn, raw.refusal(self.wsgi, refusal, method, path, **named, keep=keep))
         if keep:
-            self._read_on(conn, bytes(incoming.buffer[incoming.size :]))
+            self._begin(conn, bytes(incoming.buffer[incoming.size :]))
         else:
             self._linger(conn)
 
@@ -282,9 +287,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         now = time.monotonic()
         for conn in [conn for conn in self.lingering if conn.timeout <= now]:
             self._end(conn)
-        for conn, incoming in list(self.incoming.items()):
-            if conn.timeout > now:
-                break
+        while self.incoming and (conn := next(iter(self.incoming))).timeout <= now:
+            incoming = self.incoming[conn]
             if incoming.buffer:
                 self._refuse(conn, TimeoutError(), incoming)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from flask import Flask
@@ -12,6 +13,9 @@ from werkzeug.exceptions import HTTPException
 
 from app.gateway import errors, metrics, request_id, security_headers, trace
 from app.gateway.door import Refusal
+
+# Paths whose template is remembered, of up to 4 KB each: who is refused mostly asks for the same again.
+MOST_PATHS = 256
 
 
 def problem(
@@ -64,6 +68,7 @@ def refusal(
     )
 
 
+@lru_cache(maxsize=MOST_PATHS)
 def _template(app: Flask, method: str, path: str) -> str:
     try:
         rule, _ = app.url_map.bind("").match(path, method, return_rule=True)

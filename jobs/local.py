@@ -79,7 +79,13 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
         picked.append(own)
         if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
             size = turn.size
-            siblings = tx.all("deliveries.pick_siblings", after=turn.after, limit=size, handlers=_local_handlers())
+            siblings = tx.all(
+                "deliveries.pick_siblings",
+                after=turn.after,
+                oldest=runtime.oldest.number,
+                limit=size,
+                handlers=_local_handlers(),
+            )
             picked += [row for row in siblings if _key(row) != key][: size - 1]
             turn.move(picked)
         return _run_group(tx, runtime, picked, turn)

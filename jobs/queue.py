@@ -1,4 +1,4 @@
-"""What we change of Procrastinate, all by its own extension points: a fenced finish, and a deaf ear for payloads."""
+"""What we change of Procrastinate, by its own extension points: fair fetch, fenced finish, a deaf ear for payloads."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from psycopg.conninfo import make_conninfo
 from app.db.pool import FRESH_SECONDS
 from app.db.queries import QUERIES
 from jobs.flight import Flight
+from jobs.oldest import OldestJob
+from jobs.turn import NOBODY
 
 REMOTE, LOCAL = "remote", "local"
 # One channel for every lane: a wake-up says that there may be work, never which.
@@ -69,28 +71,58 @@ class FencedJobManager(manager.JobManager):
     """A job is finished only by the worker that holds it: a zombie's finish matches nothing, which is normal.
 
     Finished jobs are deleted, failed ones too: the delivery is the truth, and a delivery whose job is gone is found.
+    Merchants take turns, so that nobody waits behind another's backlog; each queue is read by an index of its own.
     A job of the remote lane is fetched only into a free place of this process's flight.
     """
 
-    def __init__(self, connector: Any, flight: Flight) -> None:
+    def __init__(self, connector: Any, flight: Flight, oldest: OldestJob) -> None:
         super().__init__(connector)
         self._flight = flight
         self._flying: set[int | None] = set()
+        self._oldest = oldest
+        # by queues: the merchant served last
+        self._after: dict[tuple[str, ...], str] = {}
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> procrastinate_jobs.Job | None:
-        if queues is None or REMOTE not in queues:
-            return await super().fetch_job(queues, worker_id)
+        assert queues is not None, "our workers name their queues"
+        if REMOTE not in (names := tuple(queues)):
+            return await self._fetch(names, worker_id)
         if not await self._flight.take():
             return None
         job = None
         try:
-            job = await super().fetch_job(queues, worker_id)
+            job = await self._fetch(names, worker_id)
         finally:
             if job is None:
                 self._flight.leave()
         if job is not None:
             self._flying.add(job.id)
         return job
+
+    async def _fetch(self, queues: tuple[str, ...], worker_id: int) -> procrastinate_jobs.Job | None:
+        await self._look()
+        rows = await self.connector.execute_query_all_async(
+            query=QUERIES["deliveries.fetch_job"],
+            queues=list(queues),
+            after=self._after.get(queues, NOBODY),
+            oldest=self._oldest.number,
+            worker_id=worker_id,
+        )
+        if not rows:
+            return None
+        [row] = rows
+        self._after[queues] = row["args"].get("merchant_id") or self._after.get(queues, NOBODY)
+        self._oldest.fetched(row["id"])
+        return procrastinate_jobs.Job.from_row(row)
+
+    async def _look(self) -> None:
+        """See now and then where the queue begins."""
+        since = self._oldest.look_since()
+        if since is None:
+            return
+        began = time.monotonic()
+        rows = await self.connector.execute_query_all_async(query=QUERIES["deliveries.oldest_job"], since=since)
+        self._oldest.looked(since, rows[0]["id"] if rows else None, time.monotonic() - began)
 
     async def finish_job(
         self, job: procrastinate_jobs.Job, status: procrastinate_jobs.Status, delete_job: bool

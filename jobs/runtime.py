@@ -11,6 +11,7 @@ from app.db.wake import Waker
 from app.providers.protocol import Provider
 from app.providers.stripe import StripeProvider
 from jobs.flight import Flight
+from jobs.oldest import OldestJob
 
 # Calls in flight wait for the provider without a connection, so many of them share these; beside them the sweepers, and
 # room for failures to be recorded.
@@ -30,6 +31,7 @@ class Runtime:
     provider: Provider
     waker: Waker
     flight: Flight
+    oldest: OldestJob = field(default_factory=OldestJob)
     # set on SIGTERM: what is on its way is finished, nothing further is begun
     draining: threading.Event = field(default_factory=threading.Event)
 

@@ -100,7 +100,7 @@ async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -
     await asyncio.to_thread(refuse_unsafe, settings)
     application = jobs_app.make_app()
     runtime.flight.open()
-    application.job_manager = FencedJobManager(application.connector, runtime.flight)
+    application.job_manager = FencedJobManager(application.connector, runtime.flight, runtime.oldest)
     async with (
         opened(autocommit_pool(settings.database_url, size=QUEUE_CONNECTIONS)) as pool,
         application.open_async(pool),
@@ -123,7 +123,7 @@ def _lanes(settings: Settings) -> dict[tuple[str, ...], int]:
     """A worker for each lane, with jobs at once of its own: a backlog in one never fills the hands of the other."""
     one_by_one = min(settings.worker_concurrency, SINGLES)
     return {
-        (REMOTE, jobs_app.CLOCK_QUEUE): settings.worker_concurrency,
+        (jobs_app.CLOCK_QUEUE, REMOTE): settings.worker_concurrency,
         (LOCAL,): LOCAL_GROUPS if settings.carrying else one_by_one,
     }
 

@@ -1294,6 +1294,38 @@ $$;
 
 COMMENT ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) IS 'The sums that a payment''s refunds and disputes amount to now, in minor units of its currency.';
 
+CREATE FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) RETURNS SETOF procrastinate.procrastinate_jobs
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'postbox', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    AS $$
+declare
+  v_queue text;
+  v_id bigint;
+begin
+  foreach v_queue in array p_queues loop
+    select j.id into v_id from procrastinate_jobs j
+    where j.queue_name = v_queue and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid > p_after and j.id >= p_oldest
+    order by (j.args ->> 'merchant_id')::uuid, j.id limit 1
+    for update skip locked;
+    if not found then
+      -- from the first merchant again, and last what is nobody's
+      select j.id into v_id from procrastinate_jobs j
+      where j.queue_name = v_queue and j.status = 'todo' and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id limit 1
+      for update skip locked;
+    end if;
+    if found then
+      return query update procrastinate_jobs j set status = 'doing', worker_id = p_worker_id where j.id = v_id returning j.*;
+      return;
+    end if;
+  end loop;
+end $$;
+
+COMMENT ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) IS 'The next job of the first of these queues that has one: the oldest of the merchant whose turn it is after this one. Jobs with smaller numbers than the oldest that waits are not looked for.';
+
 CREATE FUNCTION postbox.is_group() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (COALESCE(current_setting('postbox.causations'::text, true), ''::text) <> ''::text);
@@ -7139,6 +7171,9 @@ REVOKE ALL ON FUNCTION postbox.events_900_reconcile_of_group() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id uuid, OUT refund_pending bigint, OUT refunded bigint, OUT disputed bigint, OUT lost bigint) TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.is_group() FROM PUBLIC;
 

@@ -72,28 +72,36 @@ update deliveries d set
 from due
 where d.merchant_id = due.merchant_id and d.event_id = due.event_id and d.handler = due.handler;
 
+-- name: fetch_job
+-- The next job of these queues for this worker: merchants take turns, starting after the one served last.
+select * from fetch_in_turn(%(queues)s::text[], %(after)s, %(oldest)s, %(worker_id)s);
+
+-- name: oldest_job
+-- The first job that is not over, from this number on; what is gone before it nobody has to read past again.
+select id from procrastinate_jobs where id >= %(since)s and status in ('todo', 'doing') order by id limit 1;
+
 -- name: pick_siblings
 -- Runnable local deliveries, a few of each merchant in turn, starting after the merchant served last.
--- Their jobs are locked with them, so that no worker fetches what is being carried.
+-- They are found by their jobs, which are locked with them, so that no worker fetches what is being carried.
 with recursive merchants_after as (
-  (select d.merchant_id from deliveries d
-   where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id > %(after)s
-   order by d.lane, d.merchant_id limit 1)
+  (select (j.args ->> 'merchant_id')::uuid as merchant_id from procrastinate_jobs j
+   where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid > %(after)s and j.id >= %(oldest)s
+   order by (j.args ->> 'merchant_id')::uuid, j.id limit 1)
   union all
-  select (select d.merchant_id from deliveries d
-          where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id > m.merchant_id
-          order by d.lane, d.merchant_id limit 1)
+  select (select (j.args ->> 'merchant_id')::uuid from procrastinate_jobs j
+          where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid > m.merchant_id and j.id >= %(oldest)s
+          order by (j.args ->> 'merchant_id')::uuid, j.id limit 1)
   from merchants_after m where m.merchant_id is not null
 ),
 merchants_from_start as (
-  (select d.merchant_id from deliveries d
-   where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and d.merchant_id <= %(after)s
-   order by d.lane, d.merchant_id limit 1)
+  (select (j.args ->> 'merchant_id')::uuid as merchant_id from procrastinate_jobs j
+   where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid <= %(after)s and j.id >= %(oldest)s
+   order by (j.args ->> 'merchant_id')::uuid, j.id limit 1)
   union all
-  select (select d.merchant_id from deliveries d
-          where d.lane = 'local' and d.status = 'pending' and d.job_id is not null
-            and d.merchant_id > m.merchant_id and d.merchant_id <= %(after)s
-          order by d.lane, d.merchant_id limit 1)
+  select (select (j.args ->> 'merchant_id')::uuid from procrastinate_jobs j
+          where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid > m.merchant_id
+            and (j.args ->> 'merchant_id')::uuid <= %(after)s and j.id >= %(oldest)s
+          order by (j.args ->> 'merchant_id')::uuid, j.id limit 1)
   from merchants_from_start m where m.merchant_id is not null
 ),
 turns as (
@@ -111,12 +119,13 @@ select picked.merchant_id, picked.event_id, picked.handler, picked.payment_id, p
 from shares
 cross join lateral (
   select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
-  from deliveries d
-  join procrastinate_jobs j on j.id = d.job_id and j.status = 'todo'
-  where d.lane = 'local' and d.status = 'pending' and d.job_id is not null and not d.alone and d.failures = 0
-    and d.merchant_id = shares.merchant_id and d.handler = any(%(handlers)s)
+  from procrastinate_jobs j
+  join deliveries d on d.merchant_id = shares.merchant_id and d.event_id = (j.args ->> 'event_id')::uuid
+    and d.handler = j.args ->> 'handler' and d.job_id = j.id
+  where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = shares.merchant_id and j.id >= %(oldest)s
+    and d.lane = 'local' and d.status = 'pending' and not d.alone and d.failures = 0 and d.handler = any(%(handlers)s)
     and not exists (select from pauses_of(d.handler, d.merchant_id, null))
-  order by d.lane, d.merchant_id, d.event_id, d.handler
+  order by j.id
   limit shares.share
   for update of d, j skip locked
 ) picked

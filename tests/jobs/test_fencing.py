@@ -15,6 +15,7 @@ from procrastinate.jobs import Status
 from cli.dev.postgres import Cluster
 from jobs.app import make_app
 from jobs.flight import Flight
+from jobs.oldest import OldestJob
 from jobs.queue import FencedJobManager, autocommit_pool, opened
 from jobs.sweep import expire_leases_once
 from tests import factories
@@ -30,7 +31,7 @@ CHANNEL = "procrastinate_any_queue_v1"
 @pytest.mark.parametrize(
     ("job_manager", "left"),
     [
-        (lambda connector: FencedJobManager(connector, Flight(1, patience=1.0)), [{"status": "doing"}]),
+        (lambda connector: FencedJobManager(connector, Flight(1, patience=1.0), OldestJob()), [{"status": "doing"}]),
         (manager.JobManager, []),
     ],
     ids=["ours", "stock"],
@@ -47,7 +48,7 @@ def test_a_zombie_cannot_finish_a_job_that_another_worker_holds(
         async with opened(autocommit_pool(database.url, size=2)) as pool, application.open_async(pool):
             jobs = job_manager(application.connector)
             dead, alive = await jobs.register_worker(), await jobs.register_worker()
-            job = await jobs.fetch_job(queues=None, worker_id=dead)
+            job = await jobs.fetch_job(queues=["remote"], worker_id=dead)
             assert job is not None
             connection.execute("update procrastinate_jobs set worker_id = %s where id = %s", [alive, job.id])
             await jobs.finish_job(job, Status.SUCCEEDED, delete_job=True)

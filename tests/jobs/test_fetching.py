@@ -1,0 +1,124 @@
+"""A worker fetches in turn, and reads no more of the queue for it than what it takes, whatever else stands in it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.db import QUERIES
+from jobs import oldest as queue_begins
+from jobs.app import CLOCK_QUEUE, make_app
+from jobs.flight import Flight
+from jobs.oldest import SLACK, OldestJob
+from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
+from jobs.turn import NOBODY
+from tests.fixtures.database import Clone, Connection
+
+LOUD, QUIET = UUID(int=2), UUID(int=1)
+# Entries of an index that a statement may read for one job of its own.
+FEW = 20
+STATEMENTS = {
+    "deliveries.fetch_job": {"queues": [CLOCK_QUEUE, REMOTE], "after": NOBODY, "worker_id": None},
+    "deliveries.pick_siblings": {"after": NOBODY, "limit": 100, "handlers": ["watch_outcome"]},
+}
+
+
+def waiting(conn: Connection, queue: str, count: int, merchant_id: UUID) -> int:
+    """Jobs as the fan-out makes them, their deliveries left out; the number of the last."""
+    row = conn.execute(
+        "with made as (insert into procrastinate_jobs (queue_name, task_name, args) select %(queue)s, 'postbox.x',"
+        " jsonb_build_object('merchant_id', %(merchant)s::uuid, 'event_id', gen_random_uuid(), 'handler', 'x')"
+        " from generate_series(1, %(count)s) returning id) select max(id) as last from made",
+        {"queue": queue, "count": count, "merchant": merchant_id},
+    ).fetchone()
+    assert row is not None
+    return int(row["last"])
+
+
+def read_by(conn: Connection, statement: str, **params: Any) -> int:
+    """How many entries of all indexes of the queue this statement read, the dead ones too."""
+    before = _entries(conn)
+    conn.execute(QUERIES[statement].encode(), {**STATEMENTS[statement], **params})
+    return _entries(conn) - before
+
+
+def _entries(conn: Connection) -> int:
+    conn.execute("select pg_stat_force_next_flush()")
+    row = conn.execute(
+        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname = 'procrastinate_jobs'"
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def fetched(database: Clone, queues: list[str], count: int, oldest: OldestJob) -> list[str]:
+    """Whose the next jobs are that our worker fetches."""
+
+    async def fetch() -> list[str]:
+        application = make_app()
+        async with opened(autocommit_pool(database.url, size=2)) as pool, application.open_async(pool):
+            manager = FencedJobManager(application.connector, Flight(200, patience=1.0), oldest)
+            worker = await manager.register_worker()
+            jobs = [await manager.fetch_job(queues, worker) for _ in range(count)]
+            return [job.task_kwargs["merchant_id"] for job in jobs if job is not None]
+
+    return asyncio.run(fetch())
+
+
+@pytest.mark.parametrize("queues", [[CLOCK_QUEUE, REMOTE], [LOCAL]], ids=["remote", "local"])
+def test_a_merchant_that_came_last_is_fetched_next_whatever_another_has_waiting(
+    database: Clone, queues: list[str]
+) -> None:
+    conn = database.connect(admin=True)
+    waiting(conn, queues[-1], 500, LOUD)
+    waiting(conn, queues[-1], 2, QUIET)
+    whose = fetched(database, queues, 5, OldestJob())
+    assert whose == [str(who) for who in (QUIET, LOUD, QUIET, LOUD, LOUD)]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_backlog_of_the_other_lane_is_not_read(database: Clone, statement: str) -> None:
+    conn = database.connect(admin=True)
+    waiting(conn, LOCAL if statement == "deliveries.fetch_job" else REMOTE, 3_000, LOUD)
+    waiting(conn, REMOTE, 1, LOUD)
+    assert read_by(conn, statement, oldest=0) < FEW
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_what_is_gone_but_seen_by_an_old_snapshot_is_not_read(database: Clone, statement: str) -> None:
+    conn, lane = database.connect(admin=True), REMOTE if statement == "deliveries.fetch_job" else LOCAL
+    gone = waiting(conn, lane, 3_000, LOUD)
+    snapshot = database.connect(admin=True, autocommit=False)
+    snapshot.execute("set transaction isolation level repeatable read")
+    snapshot.execute("select count(*) from procrastinate_jobs")
+    conn.execute("delete from procrastinate_jobs")
+    waiting(conn, lane, 1, LOUD)
+    assert read_by(conn, statement, oldest=gone + 1) < FEW
+    assert read_by(conn, statement, oldest=0) >= 3_000, "and it would have been"
+
+
+def test_a_worker_learns_where_the_queue_begins(database: Clone) -> None:
+    conn, oldest = database.connect(admin=True), OldestJob()
+    gone = waiting(conn, REMOTE, SLACK + 1_000, LOUD)
+    conn.execute("delete from procrastinate_jobs")
+    waiting(conn, REMOTE, 1, QUIET)
+    assert fetched(database, [CLOCK_QUEUE, REMOTE], 1, oldest) == [str(QUIET)]
+    assert oldest.number == gone + 1 - SLACK
+
+
+@pytest.mark.parametrize("late_by", [1, SLACK * 2], ids=["within the slack", "a large transaction"])
+def test_a_job_that_is_committed_late_is_fetched(
+    database: Clone, late_by: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_begins, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(queue_begins, "FULL_LOOKS", float("inf"))
+    conn, late, oldest = database.connect(admin=True), database.connect(admin=True, autocommit=False), OldestJob()
+    waiting(late, REMOTE, 1, LOUD)
+    waiting(conn, REMOTE, late_by, uuid4())
+    conn.execute("delete from procrastinate_jobs where id > 1 and id <= %s", [late_by])
+    assert fetched(database, [CLOCK_QUEUE, REMOTE], 2, oldest) != [str(LOUD)], "nobody sees it yet"
+    late.commit()
+    assert str(LOUD) in fetched(database, [CLOCK_QUEUE, REMOTE], 2, oldest)

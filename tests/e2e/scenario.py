@@ -83,20 +83,6 @@ def receive(hand: Hand, type: str, ref: str, *, payment: dict[str, Any] | None =
     )  # fmt: skip
 
 
-def after_send(hand: Hand, step: str, act: Any) -> None:
-    """Do something between the provider's answer to this step and its recording, once."""
-    send, done = hand.runtime.provider.send, []
-
-    def sent(request: Any) -> Any:
-        reply = send(request)
-        if request.step == step and not done:
-            done.append(True)
-            act()
-        return reply
-
-    hand.runtime.provider.send = sent  # type: ignore[method-assign]
-
-
 def give_up_once(hand: Hand, step: str, *, after: float) -> None:
     """The first call of this step waits so many seconds for its answer, and not production's twenty."""
     settings, patient, done = hand.runtime.settings, hand.runtime.provider.send, []

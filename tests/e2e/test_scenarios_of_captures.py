@@ -9,7 +9,7 @@ import pytest
 from app.config import Timing
 from app.errors import IllegalTransition, OperationOpen
 from tests import factories
-from tests.e2e.scenario import DAY, after_send, ask, authorized, intents, invariants_hold, pay, receive, summary
+from tests.e2e.scenario import DAY, ask, authorized, intents, invariants_hold, pay, receive, summary
 from tests.fixtures.sandbox import HANGS_UP, Sandbox
 from tests.fixtures.worker import Hand
 
@@ -52,7 +52,7 @@ def test_scenario_25_what_a_worker_has_claimed_is_not_canceled_beside_it(hand: H
         except IllegalTransition as error:
             refused.append(error)
 
-    after_send(hand, "create", cancel)
+    hand.after_send("create", cancel)
     assert hand.settle(payment["id"])["state"] == "settled"
     assert len(refused) == 1
 

@@ -10,7 +10,6 @@ import pytest
 from jobs.runtime import open_runtime
 from tests.e2e.scenario import (
     SPINE,
-    after_send,
     circuit,
     first_intent,
     give_up_once,
@@ -58,8 +57,7 @@ def test_scenario_08_an_orphan_of_a_create_that_was_saved_as_a_500_is_canceled(
     sandbox.fault(kind="error_500_after", method="POST", path="/v1/payment_intents")
     payment = pay(hand)
     if told == "before":
-        after_send(
-            hand,
+        hand.after_send(
             "create",
             lambda: receive(hand, "payment_intent.created", first_intent(sandbox, payment), payment=payment),
         )

@@ -15,7 +15,6 @@ from jobs.remote import run_remote
 from tests import factories
 from tests.e2e.scenario import (
     SPINE,
-    after_send,
     first_intent,
     intents,
     invariants_hold,
@@ -44,7 +43,7 @@ def test_scenario_13_a_webhook_ahead_of_our_own_answer_tells_the_same_story_once
         assert run_remote(hand.runtime, DeliveryKey(**job["args"]), job["id"]) == "done"
         assert hand.payment(payment["id"])["state"] == "confirmed"
 
-    after_send(hand, "confirm", webhook_first)
+    hand.after_send("confirm", webhook_first)
     hand.settle(payment["id"])
     assert spine(hand, payment) == SPINE
     assert summary(sandbox, payment)["captured_charges"] == 1

@@ -67,24 +67,10 @@ def expire_lease(hand: Hand) -> None:
     assert expire_leases_once(hand.runtime) == 1
 
 
-def meanwhile(hand: Hand, step: str, act: Any) -> None:
-    """Do something once the provider has answered this step and before the answer is recorded; once."""
-    send, done = hand.runtime.provider.send, []
-
-    def sent(request: Any) -> Any:
-        reply = send(request)
-        if request.step == step and not done:
-            done.append(True)
-            act()
-        return reply
-
-    hand.runtime.provider.send = sent  # type: ignore[method-assign]
-
-
 @pytest.mark.parametrize("step", ["create", "confirm"])
 def test_a_late_result_is_kept_as_evidence_and_changes_nothing(hand: Hand, sandbox: Sandbox, step: str) -> None:
     payment = factories.payment(hand.connection)
-    meanwhile(hand, step, lambda: expire_lease(hand))
+    hand.after_send(step, lambda: expire_lease(hand))
     assert hand.settle(payment["id"])["state"] == "settled"
     [late] = hand.calls(late=True)
     assert (late["step"], late["outcome"], late["http_status"]) == (step, "ok", 200)
@@ -103,7 +89,7 @@ def test_who_was_overtaken_by_a_rescue_finds_the_work_done(hand: Hand, sandbox: 
         assert other.sweep()["rescued"] == 1
         other.until(lambda: other.payment(payment["id"])["state"] == "settled")
 
-    meanwhile(hand, "confirm", overtake)
+    hand.after_send("confirm", overtake)
     hand.settle(payment["id"])
     assert [call["late"] for call in hand.calls(step="confirm")] == [True]
     before = hand.payment(payment["id"])

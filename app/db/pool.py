@@ -124,7 +124,7 @@ class Database:
         self.timeouts = timeouts or Timeouts()
         # when one was found broken: none that answered before is trusted any more
         self._broken_at = float("-inf")
-        self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
+        self._pool: ConnectionPool[_Connection] = ConnectionPool(
             url,
             min_size=1,
             max_size=size,
@@ -170,7 +170,6 @@ class Database:
             with self._pool.connection() as connection:
                 yield connection
                 # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
-                assert isinstance(connection, _Connection), "the pool makes connections of this class"
                 connection.answered_at = time.monotonic()
         except PoolTimeout as error:
             raise errors.DatabaseDown() from error
@@ -196,8 +195,7 @@ class Database:
                     self._broken_at = time.monotonic()
         raise AssertionError("unreachable: the second try either returns or raises")
 
-    def _check(self, connection: psycopg.Connection[Row]) -> None:
-        assert isinstance(connection, _Connection), "the pool makes connections of this class"
+    def _check(self, connection: _Connection) -> None:
         if connection.answered_at < max(time.monotonic() - FRESH_SECONDS, self._broken_at):
             ConnectionPool.check_connection(connection)
 
@@ -227,32 +225,27 @@ class Database:
             raise
 
     def statement(self, actor: Actor, query: str, /, **params: object) -> list[Row]:
-        """Every row of one named query in a transaction of its own, all of it one round trip; not rerun on a conflict.
+        """Every row of one named query in a transaction of its own, all of it one round trip; rerun like `transact`.
 
         Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds. A
         connection that broke unseen is replaced, so it may run twice: for what does no harm then.
         """
-        pool = self._of(actor)
         about = _begin_params(actor, "", self.timeouts)
         assert not about.keys() & params.keys(), "the query's parameters have names of their own"
         whole = ";".join(QUERIES[name] for name in ("transactions.begin_as", query, "transactions.commit"))
+        pool, named = self._of(actor), about | _adapted(params)
+        return _rerun(lambda: pool._in_one_piece(whole, named))
+
+    def _in_one_piece(self, whole: str, params: dict[str, object]) -> list[Row]:
         for is_second in (False, True):
             try:
-                with pool.connection() as connection:
-                    try:
-                        answer = psycopg.ClientCursor(connection).execute(whole, about | _adapted(params))
-                    except BaseException:
-                        if not connection.closed:
-                            connection.rollback()
-                        raise
-                    # BEGIN and who acts come before it
-                    answer.nextset()
-                    answer.nextset()
-                    return answer.fetchall()
-            except psycopg.Error as error:
+                with self.connection() as connection:
+                    # BEGIN and who acts come before it; whatever fails is rolled back as the connection goes back
+                    return psycopg.ClientCursor(connection).execute(whole, params).set_result(2).fetchall()
+            except psycopg.Error:
                 if is_second or not connection.closed:
-                    raise domain_error(error) from error
-                pool._broken_at = time.monotonic()
+                    raise
+                self._broken_at = time.monotonic()
         raise AssertionError("unreachable: the second try either returns or raises")
 
     def transact(
@@ -267,13 +260,22 @@ class Database:
 
         Raises domain errors only (app.db.errors); `work` must be free of effects outside the database.
         """
-        for attempt in range(RERUNS + 1):
-            try:
-                with self.begin(actor, merchant_id=merchant_id, timeouts=timeouts) as tx:
-                    return work(tx)
-            except psycopg.Error as error:
-                if error.sqlstate in RERUN and attempt < RERUNS:
-                    time.sleep(random.uniform(0, 0.01 * 2**attempt))
-                    continue
-                raise domain_error(error) from error
-        raise AssertionError("unreachable: the last attempt either returns or raises")
+
+        def once() -> T:
+            with self.begin(actor, merchant_id=merchant_id, timeouts=timeouts) as tx:
+                return work(tx)
+
+        return _rerun(once)
+
+
+def _rerun(once: Callable[[], T]) -> T:
+    """What `once` returns, run again on 40001 and 40P01. Raises domain errors only."""
+    for attempt in range(RERUNS + 1):
+        try:
+            return once()
+        except psycopg.Error as error:
+            if error.sqlstate in RERUN and attempt < RERUNS:
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
+                continue
+            raise domain_error(error) from error
+    raise AssertionError("unreachable: the last attempt either returns or raises")

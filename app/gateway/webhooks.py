@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
 
 from apiflask import APIBlueprint
 from flask import request
 
-from app.db import Tx
 from app.errors import NotFound, WebhookRefused
 from app.gateway import answers
 from app.gateway.body import read_body
 from app.gateway.context import actor, gateway
 from app.gateway.contract import reads_raw, webhook
 from app.gateway.schemas import StripeEvent
-from app.providers.protocol import WebhookEvent
 from app.services import webhooks
 
 blueprint = APIBlueprint("webhooks", __name__, url_prefix="/webhooks")
@@ -43,13 +40,8 @@ def stripe(account: str) -> dict[str, bool]:
         reason = str(refused.extra.get("reason", refused.code))
         edge.database.transact(who, lambda tx: webhooks.reject(tx, provider="stripe", account=account, reason=reason))
         raise
-    edge.database.transact(who, lambda tx: _store(tx, event, raw))
+    # not asdict: it would copy the whole payload once more
+    told = {name: value for name, value in vars(event).items() if name != "object_type"}
+    webhooks.receive(edge.database, who, **told, body_sha256=hashlib.sha256(raw).hexdigest())
     edge.waker.wake()
     return {"received": True}
-
-
-def _store(tx: Tx, event: WebhookEvent, raw: bytes) -> bool:
-    # not asdict: it would copy the whole payload once more
-    told: dict[str, Any] = dict(vars(event))
-    del told["object_type"]
-    return webhooks.store(tx, **told, body_sha256=hashlib.sha256(raw).hexdigest())

@@ -7,17 +7,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from app.db import Tx
+from app.db import Database, Tx
 from app.db.pool import Row
 from app.errors import IllegalTransition, NotFound
+from app.model.actor import Actor
 from app.model.webhook_event import WebhookEvent
 from app.services import dead_letters
 
 
-def store(
-    tx: Tx,
+def receive(database: Database, actor: Actor, **told: Any) -> bool:
+    """`store` in a transaction of its own, which takes one round trip: somebody waits for it to be told again."""
+    return _is_new(database.statement(actor, "webhooks.store", **_columns(**told)))
+
+
+def store(tx: Tx, **told: Any) -> bool:
+    """True when the event is new, False when it was stored before. Raises NotFound when nobody owns the account."""
+    return _is_new(tx.all("webhooks.store", **_columns(**told)))
+
+
+def _columns(
     *,
     provider: str,
     account: str,
@@ -33,11 +44,8 @@ def store(
     payload: Mapping[str, object],
     body_sha256: str,
     received_by: str = "webhook",
-) -> bool:
-    """True when the event is new, False when it was stored before. Raises NotFound when nobody owns the account.
-
-    `payment_id` and `merchant_id` are what the body claims: hints for the handler, which looks for itself.
-    """
+) -> dict[str, object]:
+    """`payment_id` and `merchant_id` are what the body claims: hints for the handler, which looks for itself."""
     event = {
         "provider_event_id": event_id,
         "type": type,
@@ -52,10 +60,13 @@ def store(
         "body_sha256": body_sha256,
         "received_by": received_by,
     }
-    row = tx.one("webhooks.store", provider=provider, account=account, event=event)
-    if row is None:
+    return {"provider": provider, "account": account, "event": event}
+
+
+def _is_new(rows: list[Row]) -> bool:
+    if not rows:
         raise NotFound()
-    return bool(row["stored"])
+    return bool(rows[0]["stored"])
 
 
 def store_polled(tx: Tx, events: Sequence[WebhookEvent]) -> int:

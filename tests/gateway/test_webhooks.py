@@ -124,3 +124,17 @@ def test_after_the_database_lost_every_connection_the_next_webhook_is_stored(app
         where datname = current_database() and pid <> pg_backend_pid()
     """)
     assert send(app, EVENT | {"id": "evt_2"}).status_code == 200
+
+
+def test_a_webhook_that_meets_a_deadlock_is_stored_by_the_next_try(app, sql):
+    sql.execute(
+        "create sequence tries; create function deadlock_once() returns trigger language plpgsql security definer as"
+        " $$ begin if nextval('postbox.tries') = 1 then raise exception 'deadlock' using errcode = '40P01'; end if;"
+        " return new; end $$; create trigger webhooks_test before insert on webhooks"
+        " for each row execute function deadlock_once()"
+    )
+    assert send(app).status_code == 200
+    assert sql.execute("select last_value, (select count(*) from webhooks) as w from tries").fetchone() == {
+        "last_value": 2,
+        "w": 1,
+    }

@@ -126,8 +126,9 @@ def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn) -> Group:
     locked = _lock_payments(tx, group)
     free = [row for row in group if row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked]
     result, work, deadline = Group(), 0.0, time.monotonic() + GROUP_PATIENCE
-    for rows in (*_batches(free[:GROUP_LEAST]), *_batches(free[GROUP_LEAST:])):
-        while rows and (fits := _how_many_fit(len(result.done), work, turn.pace(rows[0]["handler"]), deadline)):
+    least = [_key(row) for row in free[:GROUP_LEAST]]
+    for rows in _batches(free):
+        while rows and (fits := _how_many_fit(rows, least, work, turn.pace(rows[0]["handler"]), deadline)):
             began = time.monotonic()
             ran = _run_batch(tx, runtime, rows[:fits], deadline)
             work += ran * turn.keep_pace(rows[0]["handler"], ran, time.monotonic() - began)
@@ -153,13 +154,12 @@ def _batches(rows: list[Row]) -> list[list[Row]]:
     return list(batches.values())
 
 
-def _how_many_fit(ran: int, work: float, pace: float | None, deadline: float) -> int:
-    """How many more deliveries of this pace a group has time for, after those that it ran."""
-    if ran < GROUP_LEAST:
-        return GROUP_LEAST - ran
+def _how_many_fit(rows: list[Row], least: list[DeliveryKey], work: float, pace: float | None, deadline: float) -> int:
+    """How many of these, from the first on, are run now: those that a group runs however slow, and what has time."""
+    owed = sum(_key(row) in least for row in rows[:GROUP_LEAST])
     if time.monotonic() > deadline:
-        return 0
-    return 1 if pace is None else max(0, int((GROUP_SECONDS - work) / pace))
+        return owed
+    return max(owed, 1 if pace is None else int((GROUP_SECONDS - work) / pace))
 
 
 def _run_batch(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:

@@ -75,6 +75,36 @@ def test_a_group_in_the_database_ends_when_its_time_is_over_and_the_rest_is_run_
     assert left == []
 
 
+def test_a_handler_whose_pace_is_known_is_called_once_for_a_group(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "GROUP_SECONDS", 60.0)
+    hand.connection.execute("create table public.calls (rows integer); grant insert on public.calls to postbox_worker")
+    hand.connection.execute(
+        "create or replace function watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card float8,"
+        " p_bank float8) returns void language sql volatile"
+        " as 'insert into public.calls values (cardinality(p_payment_ids))'"
+    )
+    for _ in range(2):
+        hand.connection.execute("truncate public.calls")
+        for _ in range(6):
+            factories.payment(hand.connection, "submitted")
+        hand.run_one("local")
+    assert hand.connection.execute("select rows from public.calls").fetchall() == [{"rows": 6}]
+
+
+def test_a_group_without_any_time_runs_its_own_and_the_next_though_their_handlers_differ(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GROUP_PATIENCE", -1.0)
+    merchant = factories.merchant(hand.connection)
+    for state in ("confirmed", "submitted", "submitted"):
+        factories.payment(hand.connection, state, merchant_id=merchant["id"])
+    hand.run_one("local")
+    done = hand.connection.execute(
+        "select handler from deliveries where lane = 'local' and status = 'done' order by event_id"
+    ).fetchall()
+    assert [row["handler"] for row in done] == ["watch_outcome", "credit_merchant"]
+
+
 def test_the_size_of_a_group_follows_the_time_that_one_delivery_takes() -> None:
     turn = Turn()
     assert turn.size == GROUP_SIZE

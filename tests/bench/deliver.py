@@ -36,8 +36,10 @@ ANY_PENDING = """
 """
 # Before every event there can be.
 NO_EVENT = "00000000-0000-0000-0000-000000000000"
-# At this rate the start of a handler is promised.
+# At this rate the start of a handler is promised. After so many seconds at a rate every connection has its plans, and
+# what a worker does when it comes up, a night of comparing books among it, is over.
 START_PACE = 200.0
+START_WARM_UP = 2.0
 
 OURS, STOCK, SQL = "ours", "stock", "pgbench"
 OUR_WORKER = ("-c", "from cli.main import main; main()", "worker")
@@ -62,7 +64,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     progress(f"preparing {payments} payments, each with a local delivery")
     with arena.database() as prepared, arena.database() as idle:
         prepare(prepared, payments)
-        prepare_submitting(idle, paced := min(payments, PACED))
+        paced = min(payments, PACED)
+        prepare_submitting(idle, paced + _warm_up(paced, START_PACE))
         prepared.close()
         idle.close()
         for repeat in range(1, repeats + 1):
@@ -106,7 +109,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "violations": 0,
         "note": f"handler {HANDLER}: one UPDATE of the payment, audited; {MERCHANTS} merchants; the first"
         f" {WARM_UP:.0%} are warm-up; latencies of the workers are from commit to the handler's write at {PACE:g}/s,"
-        " those of pgbench one transaction; CPU ms are per delivery, all processes and the whole server together",
+        f" after {START_WARM_UP:g} s of the same, those of pgbench one transaction; CPU ms are per delivery, all"
+        " processes and the whole server together",
     }
 
 
@@ -181,11 +185,16 @@ def _paced(
     arena: Arena, database: Clone, name: str, count: int, rate: float, cost: Series | None = None
 ) -> list[float]:
     with working(arena, database, name) as processes:
-        before = used(arena.cluster, processes)
-        waited = pace(database, count=count, rate=rate, wake_every=Timing().wake_every)
+        before, warm_up = used(arena.cluster, processes), _warm_up(count, rate)
+        waited = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
         if cost:
-            cost.spent(used(arena.cluster, processes).since(before), count)
+            cost.spent(used(arena.cluster, processes).since(before), warm_up + count)
     return waited
+
+
+def _warm_up(count: int, rate: float) -> int:
+    """How many events come before the ones that count; a short run is warmed up less."""
+    return min(count, round(rate * START_WARM_UP))
 
 
 @contextmanager

@@ -19,17 +19,18 @@ PATIENCE_SECONDS = 120.0
 ACTOR = Actor(ActorType.WORKER, "submit_payment", Role.WORKER)
 
 
-def pace(database: Clone, *, count: int, rate: float, wake_every: float) -> list[float]:
-    """Commit `count` events at `rate` per second, as a worker that submitted them would; the seconds each waited.
+def pace(database: Clone, *, count: int, rate: float, wake_every: float, warm_up: int = 0) -> list[float]:
+    """Commit events at `rate` per second, as a worker that submitted them would; the seconds each of `count` waited.
 
-    The clock of one starts when its writer asks for the commit, so that the figures are a little too large and never
-    too small; it ends at the handler's own write. The database holds as many payments in `submitting`.
+    `warm_up`: so many are committed before those, at the same rate, and do not count. The clock of one starts when its
+    writer asks for the commit, so that the figures are a little too large and never too small; it ends at the handler's
+    own write. The database holds as many payments in `submitting`.
     """
     conn = database.connect(admin=True)
     rows = conn.execute(
-        "select merchant_id, id from payments where state = 'submitting' order by id limit %s", [count]
+        "select merchant_id, id from payments where state = 'submitting' order by id limit %s", [warm_up + count]
     ).fetchall()
-    assert len(rows) == count, "every event needs a payment that can still be submitted"
+    assert len(rows) == warm_up + count, "every event needs a payment that can still be submitted"
     told: dict[str, float] = {}
     errors: list[Exception] = []
     numbers, began = itertools.count(), time.perf_counter()
@@ -41,7 +42,7 @@ def pace(database: Clone, *, count: int, rate: float, wake_every: float) -> list
 
     def run(pool: Database, waker: Waker) -> None:
         try:
-            while (number := next(numbers)) < count:
+            while (number := next(numbers)) < len(rows):
                 time.sleep(max(0.0, began + number / rate - time.perf_counter()))
                 pool.transact(ACTOR, lambda tx, number=number: write(tx, rows[number]))
                 waker.wake()
@@ -59,7 +60,8 @@ def pace(database: Clone, *, count: int, rate: float, wake_every: float) -> list
             raise errors[0]
         until(lambda: not _is_pending(conn, told), "the last delivery", seconds=PATIENCE_SECONDS)
         waker.close()
-    return _waited(conn, told)
+    counted = [str(row["id"]) for row in rows[warm_up:]]
+    return _waited(conn, {name: told[name] for name in counted})
 
 
 def _is_pending(conn: Connection, told: dict[str, float]) -> bool:

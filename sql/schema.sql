@@ -3451,6 +3451,48 @@ end $$;
 
 COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
 
+CREATE FUNCTION postbox.take_from_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint, OUT allowed boolean, OUT left_micro bigint) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'postbox', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    AS $$
+declare
+  v_place tid;
+  v_tokens bigint;
+  v_at timestamptz;
+  v_since timestamptz;
+begin
+  loop
+    -- a bucket is one row: the newest entry of the index leads to it, whatever else a snapshot still sees of it
+    select r.ctid, r.tokens_micro, r.updated_at into v_place, v_tokens, v_since from rate_limits r
+    where r.merchant_id = p_merchant_id and r.scope = p_scope and r.id = p_id and r.class = p_class
+    order by r.taken_in desc limit 1
+    for update;
+    exit when found;
+    insert into rate_limits (merchant_id, scope, id, class, tokens_micro, updated_at, taken_in)
+    values (p_merchant_id, p_scope, p_id, p_class, (p_burst - 1) * 1000000, clock_timestamp(), extract(epoch from clock_timestamp())::bigint)
+    on conflict (merchant_id, scope, id, class) do nothing
+    returning true, tokens_micro into allowed, left_micro;
+    if found then
+      return;
+    end if;
+  end loop;
+  -- never before the last take: time does not run backwards in a bucket
+  v_at := greatest(clock_timestamp(), v_since);
+  left_micro := tokens_at(v_tokens, v_since, v_at, p_rate, p_burst);
+  allowed := left_micro >= 1000000;
+  if allowed then
+    left_micro := left_micro - 1000000;
+  end if;
+  update rate_limits r set tokens_micro = take_from_bucket.left_micro, updated_at = v_at, taken_in = extract(epoch from v_at)::bigint
+  where r.ctid = v_place;
+end $$;
+
+COMMENT ON FUNCTION postbox.take_from_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint, OUT allowed boolean, OUT left_micro bigint) IS 'Takes one token from a bucket, which is full when it is new; a refusal takes nothing. The row stays locked until COMMIT.';
+
 CREATE FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -3466,31 +3508,18 @@ begin
   if not found then
     return;
   end if;
-  return query select t.allowed, t.left_micro from take_platform_token('operator', v_operator::text, p_class, p_rate, p_burst) t;
+  return query select t.allowed, t.left_micro
+  from take_from_bucket('00000000-0000-0000-0000-000000000000', 'operator', v_operator::text, p_class, p_rate, p_burst) t;
 end $$;
 
 COMMENT ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) IS 'One token of the person who holds this session, the same bucket for all sessions of one person; no row for a stranger.';
-
-CREATE FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
-    LANGUAGE plpgsql
-    SET search_path TO 'postbox', 'pg_temp'
-    AS $$
-begin
-  return query insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
-  values ('00000000-0000-0000-0000-000000000000', p_scope, p_id, p_class, (p_burst - 1) * 1000000, clock_timestamp())
-  on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
-    select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_rate, p_burst) t)
-  returning coalesce(tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_rate, p_burst) >= 1000000, true), new.tokens_micro;
-end $$;
-
-COMMENT ON FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) IS 'Takes one token from a bucket that is no merchant''s; a refusal takes nothing.';
 
 CREATE FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) RETURNS TABLE(allowed boolean, left_micro bigint)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
   select t.allowed, t.left_micro
-  from take_platform_token(
+  from take_from_bucket('00000000-0000-0000-0000-000000000000',
     'address', left(encode(sha256(convert_to(sign_in_network(p_address), 'UTF8')), 'hex'), 4), 'write', p_rate, p_burst) t
 $$;
 
@@ -3501,7 +3530,6 @@ CREATE FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class t
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
-#variable_conflict use_column
 declare
   v_merchant_id uuid;
 begin
@@ -3513,37 +3541,23 @@ begin
   perform note_key_use(v_merchant_id, p_key_id, p_address, clock_timestamp());
   -- The key's bucket always before the merchant's, which is asked for what the key allows and nothing else: two keys of one
   -- merchant never wait for each other in a ring, and one that asks for too much takes nothing from the others. What the
-  -- merchant's refuses the key has spent: no statement changes a row twice, and neither row sees the other.
-  return query
-    with of_key as (
-      insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
-      values (v_merchant_id, 'key', p_key_id, p_class, (p_key_burst - 1) * 1000000, clock_timestamp())
-      on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
-        select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_key_rate, p_key_burst) t)
-      returning new.tokens_micro, coalesce(
-        tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_key_rate, p_key_burst) >= 1000000, true) as allowed
-    ), of_merchant as (
-      insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
-      select v_merchant_id, 'merchant', v_merchant_id::text, p_class, (p_merchant_burst - 1) * 1000000, clock_timestamp()
-      from of_key where of_key.allowed
-      on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
-        select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_merchant_rate, p_merchant_burst) t)
-      returning new.tokens_micro, coalesce(
-        tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_merchant_rate, p_merchant_burst) >= 1000000, true) as allowed
-    ), unasked as (
-      select coalesce(max(tokens_at(r.tokens_micro, r.updated_at, clock_timestamp(), p_merchant_rate, p_merchant_burst)),
-                      p_merchant_burst * 1000000) as tokens_micro
-      from rate_limits r
-      where r.merchant_id = v_merchant_id and r.scope = 'merchant' and r.id = v_merchant_id::text and r.class = p_class
-    )
-    select 'key', k.allowed, k.tokens_micro from of_key k
-    union all
-    select 'merchant', m.allowed, m.tokens_micro from of_merchant m
-    union all
-    select 'merchant', u.tokens_micro >= 1000000, u.tokens_micro from of_key k cross join unasked u where not k.allowed;
+  -- merchant's refuses the key has spent.
+  scope := 'key';
+  select t.allowed, t.left_micro into allowed, left_micro
+  from take_from_bucket(v_merchant_id, 'key', p_key_id, p_class, p_key_rate, p_key_burst) t;
+  return next;
+  if allowed then
+    select t.allowed, t.left_micro into allowed, left_micro
+    from take_from_bucket(v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_rate, p_merchant_burst) t;
+  else
+    left_micro := tokens_in_bucket(v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_rate, p_merchant_burst);
+    allowed := left_micro >= 1000000;
+  end if;
+  scope := 'merchant';
+  return next;
 end $$;
 
-COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and, if it had one, from that of its merchant, in one statement; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
+COMMENT ON FUNCTION postbox.take_token(p_key_id text, p_secret_hmac bytea, p_class text, p_key_rate bigint, p_key_burst bigint, p_merchant_rate bigint, p_merchant_burst bigint, p_address inet) IS 'Take one token of a class from the bucket of a key and, if it had one, from that of its merchant, in one round trip; a row for each, the key''s first. No row when the key is not usable from there or its HMAC is another: a stranger spends and stores nothing.';
 
 CREATE FUNCTION postbox.tell_unacknowledged(p_limit integer) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3614,21 +3628,6 @@ end $$;
 
 COMMENT ON FUNCTION postbox.tenants_500_audit() IS 'One audit entry per change of a merchant, a key or a provider account; never the key''s hash.';
 
-CREATE FUNCTION postbox.tokens_after(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_rate bigint, p_burst bigint, OUT tokens_micro bigint, OUT updated_at timestamp with time zone) RETURNS record
-    LANGUAGE plpgsql
-    SET search_path TO 'postbox', 'pg_temp'
-    AS $$
-begin
-  -- never before the last take: time does not run backwards in a bucket
-  updated_at := greatest(clock_timestamp(), p_updated_at);
-  tokens_micro := tokens_at(p_tokens_micro, p_updated_at, updated_at, p_rate, p_burst);
-  if tokens_micro >= 1000000 then
-    tokens_micro := tokens_micro - 1000000;
-  end if;
-end $$;
-
-COMMENT ON FUNCTION postbox.tokens_after(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_rate bigint, p_burst bigint, OUT tokens_micro bigint, OUT updated_at timestamp with time zone) IS 'What a bucket holds once somebody asked for a token now: one less, or if there is none what there is.';
-
 CREATE FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -3639,6 +3638,18 @@ CREATE FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp 
   $$;
 
 COMMENT ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) IS 'What a bucket holds at a moment, in millionths: it fills by p_rate tokens per second, up to p_burst. Never a float.';
+
+CREATE FUNCTION postbox.tokens_in_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select coalesce((
+    select tokens_at(r.tokens_micro, r.updated_at, clock_timestamp(), p_rate, p_burst) from rate_limits r
+    where r.merchant_id = p_merchant_id and r.scope = p_scope and r.id = p_id and r.class = p_class
+    order by r.taken_in desc limit 1), p_burst * 1000000)
+$$;
+
+COMMENT ON FUNCTION postbox.tokens_in_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) IS 'What a bucket holds now, in millionths; nothing is taken, and a bucket that nobody asked yet is full.';
 
 CREATE FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) RETURNS void
     LANGUAGE sql
@@ -4467,12 +4478,15 @@ CREATE UNLOGGED TABLE postbox.rate_limits (
     class text NOT NULL,
     tokens_micro bigint NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    taken_in bigint DEFAULT 0 NOT NULL,
     CONSTRAINT rate_limits_class_is_known CHECK ((class = ANY (ARRAY['read'::text, 'write'::text]))),
     CONSTRAINT rate_limits_tokens_are_not_negative CHECK ((tokens_micro >= 0))
 )
 WITH (fillfactor='20');
 
 COMMENT ON TABLE postbox.rate_limits IS 'One row per token bucket, made by the first request with a good key or session: at most two per key, merchant and operator, and 65,536 for the addresses that sign in, so nothing sweeps them. Unlogged: after a crash every bucket is full again, which is a burst and no more.';
+
+COMMENT ON COLUMN postbox.rate_limits.taken_in IS 'The second of the last take since 1970: the index is read from the newest on. Within a second a write touches no index.';
 
 CREATE TABLE postbox.reconcile_due (
     merchant_id uuid NOT NULL,
@@ -5970,6 +5984,8 @@ CREATE UNIQUE INDEX provider_transactions_ref_is_global ON postbox.provider_tran
 
 CREATE INDEX provider_transactions_unmatched ON postbox.provider_transactions USING btree (recorded_at) WHERE (payment_id IS NULL);
 
+CREATE INDEX rate_limits_newest ON postbox.rate_limits USING btree (merchant_id, scope, id, class, taken_in DESC);
+
 CREATE INDEX reconcile_due_by_time ON postbox.reconcile_due USING btree (due_at);
 
 CREATE INDEX reconciliation_runs_newest ON postbox.reconciliation_runs USING btree (kind, requested_at DESC);
@@ -7374,10 +7390,10 @@ REVOKE ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_worker;
 
+REVOKE ALL ON FUNCTION postbox.take_from_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint, OUT allowed boolean, OUT left_micro bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) TO postbox_operator;
-
-REVOKE ALL ON FUNCTION postbox.take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.take_sign_in_token(p_address inet, p_rate bigint, p_burst bigint) TO postbox_api;
@@ -7392,9 +7408,9 @@ REVOKE ALL ON FUNCTION postbox.tells_of_books(p_topic text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION postbox.tokens_after(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_rate bigint, p_burst bigint, OUT tokens_micro bigint, OUT updated_at timestamp with time zone) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.tokens_in_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) TO postbox_worker;

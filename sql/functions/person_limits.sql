@@ -1,18 +1,7 @@
 -- Buckets of people at /ops/v1 and of the addresses they sign in from; and the audit of sign-ins that were refused.
 
-create or replace function take_platform_token(p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint)
-  returns table (allowed boolean, left_micro bigint)
-  language plpgsql volatile
-  set search_path = postbox, pg_temp
-as $$
-begin
-  return query insert into rate_limits as r (merchant_id, scope, id, class, tokens_micro, updated_at)
-  values ('00000000-0000-0000-0000-000000000000', p_scope, p_id, p_class, (p_burst - 1) * 1000000, clock_timestamp())
-  on conflict (merchant_id, scope, id, class) do update set (tokens_micro, updated_at) = (
-    select t.tokens_micro, t.updated_at from tokens_after(r.tokens_micro, r.updated_at, p_rate, p_burst) t)
-  returning coalesce(tokens_at(old.tokens_micro, old.updated_at, new.updated_at, p_rate, p_burst) >= 1000000, true), new.tokens_micro;
-end $$;
-comment on function take_platform_token is 'Takes one token from a bucket that is no merchant''s; a refusal takes nothing.';
+-- An earlier release's form.
+drop function if exists take_platform_token(text, text, text, bigint, bigint);
 
 create or replace function take_operator_token(
   p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint
@@ -31,7 +20,8 @@ begin
   if not found then
     return;
   end if;
-  return query select t.allowed, t.left_micro from take_platform_token('operator', v_operator::text, p_class, p_rate, p_burst) t;
+  return query select t.allowed, t.left_micro
+  from take_from_bucket('00000000-0000-0000-0000-000000000000', 'operator', v_operator::text, p_class, p_rate, p_burst) t;
 end $$;
 comment on function take_operator_token is
   'One token of the person who holds this session, the same bucket for all sessions of one person; no row for a stranger.';
@@ -42,7 +32,7 @@ create or replace function take_sign_in_token(p_address inet, p_rate bigint, p_b
   set search_path = postbox, procrastinate, pg_temp
 as $$
   select t.allowed, t.left_micro
-  from take_platform_token(
+  from take_from_bucket('00000000-0000-0000-0000-000000000000',
     'address', left(encode(sha256(convert_to(sign_in_network(p_address), 'UTF8')), 'hex'), 4), 'write', p_rate, p_burst) t
 $$;
 comment on function take_sign_in_token is

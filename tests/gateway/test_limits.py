@@ -17,6 +17,7 @@ from app.db.queries import QUERIES
 from app.services import payments
 from app.services.rate_limits import MICRO, Bucket
 from tests import factories
+from tests.fixtures.database import KEY_PEPPER
 from tests.gateway.conftest import CARD, Api
 from tests.gateway.test_errors import assert_problem
 from tests.gateway.test_server import serving
@@ -231,3 +232,26 @@ def test_one_take_is_one_statement_in_a_transaction_of_its_own(api, sql, monkeyp
     assert api.post(LISTED, CARD).status_code == 500
     row = sql.execute("select count(distinct xmin::text) as n, sum(tokens_micro) as left from rate_limits").fetchone()
     assert (row["n"], row["left"]) == (1, 6 * MICRO)
+
+
+def test_a_bucket_is_found_at_once_though_an_old_snapshot_sees_what_it_was(api, sql, database):
+    take = {"key_id": api.key.id, "secret_hmac": api.key.hmac(KEY_PEPPER), "class_": "write", "address": None}
+    rates = {"key_rate": SLOW, "key_burst": 3, "merchant_rate": SLOW, "merchant_burst": 5}
+    sql.execute(QUERIES["rate_limits.take"], take | rates)
+    snapshot = database.connect(admin=True, autocommit=False)
+    snapshot.execute("set transaction isolation level repeatable read")
+    snapshot.execute("select count(*) from rate_limits")
+    # as half an hour with a request in every second leaves it
+    sql.execute("do $$ begin for n in 1..1800 loop update rate_limits set taken_in = taken_in + 1; end loop; end $$")
+    before = entries_read(sql)
+    assert [row["allowed"] for row in sql.execute(QUERIES["rate_limits.take"], take | rates)] == [True, True]
+    assert entries_read(sql) - before < 20
+
+
+def entries_read(sql) -> int:
+    """How many entries of the indexes of buckets were read so far, the dead ones too."""
+    sql.execute("select pg_stat_force_next_flush()")
+    row = sql.execute(
+        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname = 'rate_limits'"
+    ).fetchone()
+    return int(row["n"])

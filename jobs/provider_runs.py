@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from app.config import Timing
 from app.db import Tx
 from app.services import provider_book, reconciliation
 from app.services.reconciliation import LedgerPlace
@@ -25,15 +26,18 @@ LEDGER_PAGES_PER_PASS = 125
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
 
-def request_runs_once(runtime: Runtime) -> int:
-    """Ask for what this hour and this day are owed: once for each, by whichever worker is first."""
-    timing = runtime.timing
-    due = {
+def owed(timing: Timing) -> dict[str, float]:
+    """What is to be asked for in every window of so many seconds."""
+    return {
         "changes": timing.changes_every,
         "balance": timing.balance_every,
         "nightly": timing.night_every,
         "ledger": timing.night_every,
     }
+
+
+def request_runs_once(runtime: Runtime) -> int:
+    """Ask for what this hour and this day are owed: once for each, by whichever worker is first."""
 
     def work(tx: Tx) -> int:
         return sum(
@@ -47,7 +51,7 @@ def request_runs_once(runtime: Runtime) -> int:
                 asked_by="clock",
                 position={},
             )
-            for kind, every in due.items()
+            for kind, every in owed(runtime.timing).items()
         )
 
     return sweep_pass(runtime, "runs", work)

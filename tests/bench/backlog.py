@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from psycopg.types.json import Jsonb
+
+from app.config import Timing
+from app.db import QUERIES
 from app.model.operation import params_sha256
+from jobs.provider_runs import owed
 from tests import factories
 from tests.fixtures.database import Clone, Connection
 
@@ -94,6 +99,7 @@ def _settle_down(conn: Connection, handler: str, *, clean: bool) -> None:
         "delete from subscriptions s where lane = 'remote'"
         " and not exists (select from deliveries d where d.handler = s.handler)"
     )
+    _do_what_is_owed(conn)
     conn.execute(
         "update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null"
         " where status = 'pending' and handler <> %s",
@@ -103,3 +109,15 @@ def _settle_down(conn: Connection, handler: str, *, clean: bool) -> None:
     # Their books were compared: the clock looks again when silence will have lasted too long.
     conn.execute("update reconcile_due set due_at = clock_timestamp() + interval '1 hour'")
     conn.execute("vacuum (freeze, analyze)" if clean else "analyze deliveries, procrastinate_jobs")
+
+
+def _do_what_is_owed(conn: Connection) -> None:
+    """The look at the provider of this hour, and this day's night over all books, which would be measured too."""
+    account = {"provider": "stripe", "account": "default", "subject": None, "asked_by": "clock", "position": Jsonb({})}
+    with factories.acting(conn, "reconciler"):
+        for kind, every in owed(Timing()).items():
+            conn.execute(QUERIES["reconciliation_runs.request"].encode(), account | {"kind": kind, "every": every})
+        conn.execute(
+            "update reconciliation_runs set status = 'finished', finished_at = clock_timestamp()"
+            " where status = 'requested'"
+        )

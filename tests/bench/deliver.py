@@ -36,8 +36,7 @@ ANY_PENDING = """
 """
 # Before every event there can be.
 NO_EVENT = "00000000-0000-0000-0000-000000000000"
-# At this rate the start of a handler is promised. After so many seconds at a rate every connection has its plans, and
-# what a worker does when it comes up, a night of comparing books among it, is over.
+# At this rate the start of a handler is promised. After so many seconds at a rate every connection has its plans.
 START_PACE = 200.0
 START_WARM_UP = 2.0
 
@@ -110,7 +109,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "note": f"handler {HANDLER}: one UPDATE of the payment, audited; {MERCHANTS} merchants; the first"
         f" {WARM_UP:.0%} are warm-up; latencies of the workers are from commit to the handler's write at {PACE:g}/s,"
         f" after {START_WARM_UP:g} s of the same, those of pgbench one transaction; CPU ms are per delivery, all"
-        " processes and the whole server together",
+        " processes and the whole server together; this day's night over all books was done before",
     }
 
 

@@ -78,6 +78,7 @@ def run(
                 since=wanted.since or now - timedelta(days=DEFAULT_DAYS),
                 until=wanted.until or now,
                 provider=provider,
+                timing=session.settings.timing,
             )
         )
         write_report(page, told)

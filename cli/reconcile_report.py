@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from app.config import Timing
 from app.db import Tx
 from app.db.pool import Row
 from app.model import public_id
@@ -21,16 +22,18 @@ DEFAULT_DAYS = 90
 DISCREPANCIES_SHOWN = 500
 SEVERITIES = ("critical", "high", "medium", "low")
 BUCKETS = ("0-1 d", "1-3 d", "3-7 d", "7-30 d", "over 30 d")
+# What was captured is one of these; they are added in no other order.
+PARTS = ("matched", "outstanding", "unmatched")
 # The drawing, in pixels.
 WIDTH, BAR, GAP, LABEL = 760, 16, 6, 88
 
 
-def read_report(tx: Tx, *, since: datetime, until: datetime, provider: str | None) -> dict[str, Any]:
+def read_report(tx: Tx, *, since: datetime, until: datetime, provider: str | None, timing: Timing) -> dict[str, Any]:
     """Everything the page shows, as rows: sums by day and provider, what is open by age, and each open one."""
     rows = service.find(tx, service.Filter(), limit=DISCREPANCIES_SHOWN)
     return {
         "since": since, "until": until, "provider": provider,
-        "days": service.days(tx, since=since, until=until, provider=provider),
+        "days": service.days(tx, since=since, until=until, provider=provider, timing=timing),
         "nobodys": service.nobodys_days(tx, since=since, until=until, provider=provider),
         "ages": service.ages(tx), "open": rows,
     }  # fmt: skip
@@ -47,7 +50,7 @@ def write_report(path: Path, told: dict[str, Any]) -> None:
         made_at=datetime.now(UTC),
         charts=[_chart(*group) for group in _by_book(told["days"])],
         totals=[_total(*group) for group in _by_book(told["days"])],
-        per_day=[_in_money(row, "captured", "matched", "unmatched") for row in told["days"]],
+        per_day=[_in_money(row, "captured", *PARTS) for row in told["days"]],
         lines=[_in_money(row, "unmatched") for row in told["nobodys"]],
         table=_ages(told["ages"]),
         buckets=BUCKETS,
@@ -67,9 +70,7 @@ def _by_book(days: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
 def _total(provider: str, currency: str, rows: Sequence[Row]) -> Row:
     exponent = rows[0]["exponent"]
     sums = {name: sum(row[name] for row in rows) for name in ("payments", "unmatched_payments")}
-    amounts = {
-        name: money(sum(row[name] for row in rows), currency, exponent) for name in ("captured", "matched", "unmatched")
-    }
+    amounts = {name: money(sum(row[name] for row in rows), currency, exponent) for name in ("captured", *PARTS)}
     return {"provider": provider, "currency": currency} | sums | amounts
 
 
@@ -78,15 +79,14 @@ def _in_money(row: Row, *names: str) -> Row:
 
 
 def _chart(provider: str, currency: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """A bar for each day: matched, then unmatched, by integers alone; at least a pixel for what is not zero."""
+    """A bar for each day: its parts one after the other, by integers alone; at least a pixel for what is not zero."""
     most = max(row["captured"] for row in rows) or 1
     room = WIDTH - LABEL - 150
     bars = [
         {
             "y": place * (BAR + GAP),
             "day": _day(row["day"]),
-            "matched": _pixels(row["matched"], most, room),
-            "unmatched": _pixels(row["unmatched"], most, room),
+            **{name: _pixels(row[name], most, room) for name in PARTS},
             "text": money(row["captured"], currency, row["exponent"]),
             "title": f"{row['payments']} payments, {row['unmatched_payments']} of them do not meet: "
             f"{money(row['unmatched'], currency, row['exponent'])}",

@@ -179,9 +179,9 @@ def _ids(payments: list[Row]) -> dict[str, Any]:
     }
 
 
-def days(tx: Tx, *, since: datetime, until: datetime, provider: str | None) -> list[Row]:
-    """Captured, matched and unmatched sums by day of confirmation, provider and currency, in minor units."""
-    return tx.all("discrepancies.days", since=since, until=until, provider=provider)
+def days(tx: Tx, *, since: datetime, until: datetime, provider: str | None, timing: Timing) -> list[Row]:
+    """By day of confirmation, provider and currency, in minor units: captured = matched + outstanding + unmatched."""
+    return tx.all("discrepancies.days", since=since, until=until, provider=provider, scale=timing.silence)
 
 
 def nobodys_days(tx: Tx, *, since: datetime, until: datetime, provider: str | None) -> list[Row]:

@@ -94,20 +94,54 @@ left join currencies c on c.code = d.currency
 where not exists (select from found f where f.merchant_id = d.merchant_id and f.fingerprint = d.fingerprint);
 
 -- name: days
--- What was captured per day, provider and currency: how much of it meets in all books, and how much does not.
+-- What was captured per day, provider and currency. Matched: the provider's charge is there, nothing is left in clearing, and nothing is
+-- open. Unmatched: something is open, was written off, or was closed by a person and is still found. Outstanding: one book lags behind
+-- and may do so for a while yet.
+with by_hand as materialized (
+  select merchant_id, payment_id, bool_or(status = 'written_off') as is_written_off
+  from discrepancies where status in ('resolved', 'written_off') and payment_id is not null
+  group by merchant_id, payment_id
+),
+captured as materialized (
+  select p.merchant_id, p.id, p.confirmed_at, p.provider, p.currency, p.amount_captured, h.is_written_off,
+         exists (
+           select from discrepancies d
+           where d.merchant_id = p.merchant_id and d.subject = 'payment/' || p.id and d.closed_at is null) as is_open,
+         exists (
+           select from provider_transactions x
+           where x.merchant_id = p.merchant_id and x.payment_id = p.id and x.kind in ('charge', 'payment'))
+         and 0 = (
+           select coalesce(sum(l.amount), 0) from ledger_lines l
+           where l.account_id = (
+             select a.id from ledger_accounts a
+             where a.merchant_id = '00000000-0000-0000-0000-000000000000' and a.code = 'clearing:' || p.provider)
+             and l.currency = p.currency and l.payment_id = p.id) as is_met
+  from payments p
+  left join by_hand h on h.merchant_id = p.merchant_id and h.payment_id = p.id
+  where p.confirmed_at >= %(since)s and p.confirmed_at < %(until)s and (%(provider)s::text is null or p.provider = %(provider)s)
+),
+still_found as materialized (
+  select distinct f.merchant_id, f.payment_id
+  from (
+    select array_agg(c.merchant_id) as merchant_ids, array_agg(c.id) as ids
+    from captured c where not c.is_open and c.is_written_off = false
+  ) w
+  cross join lateral reconcile_payments(w.merchant_ids, w.ids, %(scale)s) f
+  where f.evidence_at <= clock_timestamp()
+)
 select (p.confirmed_at at time zone 'UTC')::date as day, p.provider, p.currency, c.exponent, count(*) as payments,
        sum(p.amount_captured)::bigint as captured,
-       coalesce(sum(p.amount_captured) filter (where not f.flagged), 0)::bigint as matched,
-       coalesce(sum(p.amount_captured) filter (where f.flagged), 0)::bigint as unmatched,
-       count(*) filter (where f.flagged) as unmatched_payments
-from payments p
+       coalesce(sum(p.amount_captured) filter (where b.verdict = 'matched'), 0)::bigint as matched,
+       coalesce(sum(p.amount_captured) filter (where b.verdict = 'outstanding'), 0)::bigint as outstanding,
+       coalesce(sum(p.amount_captured) filter (where b.verdict = 'unmatched'), 0)::bigint as unmatched,
+       count(*) filter (where b.verdict = 'unmatched') as unmatched_payments
+from captured p
 join currencies c on c.code = p.currency
+left join still_found f on f.merchant_id = p.merchant_id and f.payment_id = p.id
 cross join lateral (
-  select exists (
-    select from discrepancies d
-    where d.merchant_id = p.merchant_id and d.subject = 'payment/' || p.id and d.closed_at is null) as flagged
-) f
-where p.confirmed_at >= %(since)s and p.confirmed_at < %(until)s and (%(provider)s::text is null or p.provider = %(provider)s)
+  select case when p.is_open or coalesce(p.is_written_off, false) or f.payment_id is not null then 'unmatched'
+              when p.is_met then 'matched' else 'outstanding' end as verdict
+) b
 group by 1, p.provider, p.currency, c.exponent
 order by 1, p.provider, p.currency;
 

@@ -167,12 +167,16 @@ class Database:
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
         """A raw autocommit connection; raises DatabaseDown when there is none."""
         try:
-            with self._pool.connection() as connection:
-                yield connection
-                # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
-                connection.answered_at = time.monotonic()
+            connection = self._pool.getconn()
         except PoolTimeout as error:
             raise errors.DatabaseDown() from error
+        # not the pool's own context, which commits once more what is committed
+        try:
+            yield connection
+            # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
+            connection.answered_at = time.monotonic()
+        finally:
+            self._pool.putconn(connection)
 
     @contextmanager
     def begin(self, actor: Actor, *, merchant_id: str | None = None, timeouts: Timeouts | None = None) -> Iterator[Tx]:
@@ -240,8 +244,13 @@ class Database:
         for is_second in (False, True):
             try:
                 with self.connection() as connection:
-                    # BEGIN and who acts come before it; whatever fails is rolled back as the connection goes back
-                    return psycopg.ClientCursor(connection).execute(whole, params).set_result(2).fetchall()
+                    try:
+                        # BEGIN and who acts come before it
+                        return psycopg.ClientCursor(connection).execute(whole, params).set_result(2).fetchall()
+                    except BaseException:
+                        if not connection.closed:
+                            connection.rollback()
+                        raise
             except psycopg.Error:
                 if is_second or not connection.closed:
                     raise

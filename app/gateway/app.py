@@ -63,18 +63,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.extensions[EXTENSION] = _gateway(settings)
     errors.register(app)
     document.register(app)
-    app.before_request(request_id.begin)
-    app.before_request(trace.begin)
-    app.before_request(metrics.begin)
-    app.before_request(_knock)
-    app.before_request(_open_pool)
-    # After-request functions run in reverse: log and metrics see what the client gets.
-    app.after_request(request_log.end)
-    app.after_request(metrics.end)
-    app.after_request(limits.end)
-    app.after_request(request_id.end)
-    app.after_request(trace.end)
-    app.after_request(security_headers.end)
+    app.before_request(_begin)
+    app.after_request(_end)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     _trust_proxies(app, settings.trusted_proxies)
@@ -111,12 +101,23 @@ def _gateway(settings: Settings) -> Gateway:
     )
 
 
-def _knock() -> Response | None:
+# One function before a request and one after it: the framework finds out anew what kind of function each of them is.
+def _begin() -> Response | None:
+    request_id.begin()
+    trace.begin()
+    metrics.begin()
+    edge = gateway()
     # patient_worker asks before it gives a request a thread; this is for what came another way.
-    found = gateway().door.refusal(request.method, request.path, caller_of(request.environ))
-    return errors.refuse(found.error, found.headers) if found else None
-
-
-def _open_pool() -> None:
+    found = edge.door.refusal(request.method, request.path, lambda: caller_of(request.environ))
+    if found is not None:
+        return errors.refuse(found.error, found.headers)
     # Here and not in create_app, so that a pool never crosses a fork; opening an open one does nothing.
-    gateway().database.open()
+    edge.database.open()
+    return None
+
+
+def _end(response: Response) -> Response:
+    # Log and metrics come last: they see what the client gets.
+    for end in (security_headers.end, trace.end, request_id.end, limits.end, metrics.end, request_log.end):
+        response = end(response)
+    return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -23,24 +24,17 @@ class ClientSocket(socket.socket):
         self.unsent = bytearray()
 
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
-        """Send what fits the kernel's buffer and keep the rest."""
-        whole = memoryview(data)
-        sent = 0 if self.unsent else self._take(whole)
-        self.unsent += whole[sent:]
+        """Keep it for `send_on`: an answer comes in pieces, and each would be a packet."""
+        self.unsent += memoryview(data)
 
     def send_on(self) -> None:
-        """Send as much of `unsent` as fits now. Raises OSError when the client is gone."""
-        with memoryview(self.unsent) as left:
-            sent = self._take(left)
-        del self.unsent[:sent]
+        """Send as much of `unsent` as fits the kernel's buffer. Raises OSError when the client is gone."""
+        if not self.unsent:
+            return
+        with contextlib.suppress(BlockingIOError):
+            del self.unsent[: self.send(self.unsent, socket.MSG_DONTWAIT)]
 
     def drop(self) -> None:
         """Let the kernel forget what it has taken as well: closing is a reset, and no memory waits for a client."""
         self.unsent.clear()
         self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def _take(self, data: memoryview) -> int:
-        try:
-            return self.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0

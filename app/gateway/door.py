@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,11 @@ class Door:
     age: QueueAge
     _empty: dict[tuple[bytes, str], tuple[float, tuple[str, ...], Refusal]] = field(default_factory=dict)
 
-    def refusal(self, method: str, path: str, caller: bytes, *, waiting: int = 0) -> Refusal | None:
-        """Why this request is not let in, or None; `waiting` requests of this process have no thread yet."""
+    def refusal(self, method: str, path: str, caller: Callable[[], bytes], *, waiting: int = 0) -> Refusal | None:
+        """Why this request is not let in, or None; `waiting` requests of this process have no thread yet.
+
+        `caller` tells who asks, where somebody is to be refused for having asked before.
+        """
         class_ = CLASSES.get(method)
         if class_ is None or not path.startswith(PREFIX):
             return None
@@ -54,7 +57,7 @@ class Door:
         if reason is not None:
             SHED.labels(reason).inc()
             return Refusal(Overloaded(), {"Retry-After": str(COME_BACK[reason])})
-        return self._remembered(caller, class_)
+        return self._remembered(caller(), class_) if self._empty else None
 
     def remember(
         self, caller: bytes, class_: str, *, scopes: tuple[str, ...], until: float, headers: Mapping[str, str]

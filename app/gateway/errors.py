@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -190,6 +191,7 @@ def instance() -> str:
     return template(request.url_rule.rule) if request.url_rule else "/"
 
 
+@cache
 def template(rule: str) -> str:
     """Flask's `<name>` as `{name}`, as RFC 6570 and OpenAPI write it."""
     return _CONVERTER.sub(r"{\1}", rule)

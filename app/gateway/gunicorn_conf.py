@@ -44,6 +44,9 @@ limit_request_field_size = 8190
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
+# An answer is kept until it is whole (client_socket.py): a file must not overtake its head.
+sendfile = False
+
 # The control socket is a door that nobody here uses.
 control_socket_disable = True
 

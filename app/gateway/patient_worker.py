@@ -189,11 +189,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _at_the_door(self, conn: TConn, incoming: Incoming) -> Refusal | None:
         """Why the application does not let this request in, if it does not."""
         method, path = incoming.target
-        who = caller(
-            conn.client[0] if isinstance(conn.client, tuple) else "",
-            incoming.header(b"x-forwarded-for"),
-            incoming.header(b"authorization"),
-        )
+
+        def who() -> bytes:
+            peer = conn.client[0] if isinstance(conn.client, tuple) else ""
+            return caller(peer, incoming.header(b"x-forwarded-for"), incoming.header(b"authorization"))
+
         door: Door = self.wsgi.extensions[EXTENSION].door
         return door.refusal(method, path, who, waiting=self.tpool._work_queue.qsize())
 
@@ -241,6 +241,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             client.sendall(turned_away.problem(exc, Incoming()))
         else:
             super().handle_error(req, client, addr, exc)
+
+    def handle(self, conn: TConn) -> Any:
+        """Answer a request; the head and the body of the answer leave in one piece."""
+        kept = super().handle(conn)
+        try:
+            conn.sock.send_on()
+        except OSError:
+            conn.sock.unsent.clear()
+            return False
+        return kept
 
     # --- after an answer, in the loop
 

@@ -26,10 +26,10 @@ ALWAYS = {
 
 
 def end(response: Response) -> Response:
-    for name, value in ALWAYS.items():
-        response.headers.setdefault(name, value)
-    is_page = response.mimetype == "text/html"
-    response.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
+    wanted = {**ALWAYS, "Content-Security-Policy": PAGE_POLICY if response.mimetype == "text/html" else DATA_POLICY}
     if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", TRANSPORT)
+        wanted["Strict-Transport-Security"] = TRANSPORT
+    # not `setdefault`, which reads all headers again for each of them
+    given = {name.lower() for name, _ in response.headers}
+    response.headers.extend([(name, value) for name, value in wanted.items() if name.lower() not in given])
     return response

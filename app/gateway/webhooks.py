@@ -6,18 +6,20 @@ import hashlib
 from datetime import UTC, datetime
 
 from apiflask import APIBlueprint
-from flask import request
+from flask import Response, request
 
 from app.errors import NotFound, WebhookRefused
 from app.gateway import answers
 from app.gateway.body import read_body
 from app.gateway.context import actor, gateway
 from app.gateway.contract import reads_raw, webhook
+from app.gateway.representation import render
 from app.gateway.schemas import StripeEvent
 from app.services import webhooks
 
 blueprint = APIBlueprint("webhooks", __name__, url_prefix="/webhooks")
 
+RECEIVED = render({"received": True})
 # Stripe's largest events are tens of kilobytes; anything beyond is not worth an HMAC.
 MAX_BYTES = 256 * 1024
 
@@ -26,7 +28,7 @@ MAX_BYTES = 256 * 1024
 @blueprint.output(answers.Received)
 @reads_raw(StripeEvent)
 @webhook
-def stripe(account: str) -> dict[str, bool]:
+def stripe(account: str) -> Response:
     """Take in one event of Stripe's."""
     raw = read_body(MAX_BYTES)
     edge = gateway()
@@ -44,4 +46,4 @@ def stripe(account: str) -> dict[str, bool]:
     told = {name: value for name, value in vars(event).items() if name != "object_type"}
     webhooks.receive(edge.database, who, **told, body_sha256=hashlib.sha256(raw).hexdigest())
     edge.waker.wake()
-    return {"received": True}
+    return Response(RECEIVED, content_type="application/json")

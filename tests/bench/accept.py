@@ -9,7 +9,7 @@ from typing import Any
 
 from app.model.api_key import ApiKey
 from tests.bench import limits, pgbench, profiling
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena, analyze, check
 from tests.bench.cpu import used
 from tests.bench.http import drive
 from tests.bench.measure import Series, ratio
@@ -45,6 +45,7 @@ def measure(
 
         drive(web.port, web.request, count=min(WARM_UP, payments), clients=CLIENTS)
         by_pgbench(min(WARM_UP, payments))
+        analyze(database)
         for repeat in range(1, repeats + 1):
             requests = [web.request(number) for number in range(payments)]
             before, began = used(arena.cluster, web.processes()), time.perf_counter()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.bench import limits, pgbench
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena, analyze, check
 from tests.bench.cpu import used
 from tests.bench.http import drive, post
 from tests.bench.measure import Series, percentiles, ratio
@@ -48,6 +48,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
 
         by_http(signed(warm_up := min(WARM_UP, payments)))
         by_pgbench(warm_up)
+        analyze(database)
         for repeat in range(1, repeats + 1):
             requests = signed(payments)
             before, began = used(arena.cluster, web.processes()), time.perf_counter()

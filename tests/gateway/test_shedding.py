@@ -207,7 +207,7 @@ def test_the_door_and_the_application_refuse_in_the_same_words(app, edge, api, s
 
     monkeypatch.setattr(edge.door.age, "_seconds", 1_000.0)
     asked = api.post(LISTED, CARD, X_Request_Id="the-same")
-    found = edge.door.refusal("POST", LISTED, caller("", "", ""))
+    found = edge.door.refusal("POST", LISTED, lambda: caller("", "", ""))
     head, _, body = raw.refusal(app, found, "POST", LISTED, given_id="the-same", keep=True).partition(b"\r\n\r\n")
     line, *lines = head.decode().split("\r\n")
     framing = {"Date", "Connection"}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.providers.stripe import redaction
 from app.providers.stripe.redaction import MAX_TEXT, SHAPES, redact_reply, redact_request, redact_text, redact_url
 
 SECRET = "S3CRETvalue"
@@ -76,6 +77,30 @@ def test_any_text_becomes_one_that_can_be_stored(text):
 )
 def test_a_text_loses_its_secrets_and_nothing_else(text, stored):
     assert redact_text(text) == stored
+
+
+PIECES = (
+    "sk_test_",
+    "k_live_a",
+    "whsec_",
+    "_secret_x",
+    "@",
+    "a@b.de",
+    "4242",
+    "42 42-42",
+    "٤٢٤٢",
+    "\x00",
+    "\ud800",
+    " ",
+    "a",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text())
+def test_what_is_not_looked_at_closely_holds_nothing_to_remove(text):
+    if not redaction._SUSPECT.search(text):
+        patterns = [redaction._UNSTORABLE, redaction._NUMBER, *(pattern for pattern, _ in redaction._SECRETS)]
+        assert not any(pattern.search(text) for pattern in patterns)
 
 
 def test_a_long_text_is_cut():

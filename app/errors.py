@@ -20,6 +20,10 @@ class NotFound(PostboxError):
     code = "not_found"
 
 
+class NothingToHandle(NotFound):
+    """It is no dead letter, or not any more: nothing to do."""
+
+
 class Unauthenticated(PostboxError):
     """The API key is missing, malformed, revoked, expired, unknown, or not to be used from this address."""
 

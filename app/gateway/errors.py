@@ -115,9 +115,11 @@ def _domain(error: errors.PostboxError) -> Response:
     more = {name: error.extra[name] for name in problems.EXTENSIONS if name in error.extra}
     listed = error.errors if isinstance(error, errors.Invalid) else []
     headers = dict(found.headers)
+    # What is not found was named by the caller, by a card number maybe: the command line says it again, no answer does.
+    detail = type(error)().detail if isinstance(error, errors.NotFound) else error.detail
     if "wait" in error.extra:
         headers["Retry-After"] = str(math.ceil(float(str(error.extra["wait"]))))
-    return problem(found.status, error.code, found.title, error.detail, listed, headers, more)
+    return problem(found.status, error.code, found.title, detail, listed, headers, more)
 
 
 def refuse(error: errors.PostboxError, headers: Mapping[str, str]) -> Response:

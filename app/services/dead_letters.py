@@ -8,7 +8,7 @@ from typing import Any
 
 from app.config import Timing
 from app.db.pool import Row, Tx
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, NotFound, NothingToHandle
 
 # Handlers that only ask the provider, and so move nothing however often they run.
 ASKING = frozenset(
@@ -48,15 +48,16 @@ def find(tx: Tx, wanted: Filter, *, limit: int) -> list[Row]:
         if len(matches) > 1:
             raise Invalid(f"{name} names {len(matches)} dead letters: use event_id:handler")
         if not matches:
-            raise NotFound(_why_not(tx, name))
+            raise _why_not(tx, name)
     return rows
 
 
-def _why_not(tx: Tx, name: str) -> str:
+def _why_not(tx: Tx, name: str) -> NotFound:
     known = tx.one("dead_letters.named", name=name)
     if known is None:
-        return f"there is no dead letter {name}"
-    return f"{name} is {known['status']} and was {known['resolution'] or 'never handled'}: nothing to do"
+        return NotFound(f"there is no dead letter {name}")
+    handled = known["resolution"] or "never handled"
+    return NothingToHandle(f"{name} is {known['status']} and was {handled}: nothing to do")
 
 
 def failures(tx: Tx, letter: Row) -> list[Row]:

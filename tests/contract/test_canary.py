@@ -50,8 +50,10 @@ ALLOWED: dict[str, set[str]] = {
     "opslabel": {"api_keys.label", _AUDIT, _ANSWER},
     # What they looked for is noted.
     "opsquery": {"access_log.entity"},
+    "opsid": {"access_log.entity"},
 }  # fmt: skip
 
+VISA = "4242424242424242"
 
 TRACE = uuid.uuid4().hex
 
@@ -166,7 +168,23 @@ def operators(canary: Canary, here: World) -> None:
                 canary.send(body.method, filled(body.route, existing), raw.decode(), **mine)
     for route, name in texts_of_queries("session"):
         canary.send("GET", f"{filled(route, existing)}?{name}={canary('opsquery')}", **mine)
-        canary.send("GET", f"{route.partition('{')[0]}{canary('opsid')}", **mine)
+        canary.send("GET", f"{filled(route, existing)}?{name}={VISA}", **mine)
+    of_nobody(canary, mine)
+
+
+def of_nobody(canary: Canary, mine: dict[str, str]) -> None:
+    """What there is not, in every place that a path of operators names something: no row of it, or a card number."""
+    examples = {(body.method, body.route): body.example for body in bodies()}
+    for route, methods in document()["paths"].items():
+        if not route.startswith("/ops/v1/"):
+            continue
+        for name in (canary("opsid"), VISA):
+            path = re.sub(r"\{\w+\}", name, route)
+            for method in (method.upper() for method in methods if path != route):
+                answer = canary.send(method, path, examples.get((method, route)), **mine)
+                assert answer.status_code == 404, f"{method} {path}: {answer.text}"
+        if "get" in methods:
+            canary.send("GET", f"{path}?note={VISA}&{VISA}=note", **mine)
 
 
 def filled(route: str, existing: dict[str, list[str]]) -> str:
@@ -267,9 +285,16 @@ def test_no_problem_and_no_metric_tells_one_back(told):
     answers = "\n".join(canary.answers)
     assert len(canary.answers) > 25, "refused() provokes one problem or more for each way to be refused"
     # A pointer names the member that it refuses; the caller made the name.
-    # And an operator is told what it is that there is not.
+    # And an operator is told what it is that is not paused.
     assert {label for label in canary.labels if canary.secret + label in answers} <= {"queryname", "opsname"}
     assert canary.secret not in canary.metrics
+
+
+def test_a_card_number_that_an_operator_looks_for_is_nowhere(told):
+    here, canary = told
+    logs = Path(here.log).read_text(errors="replace") + canary.postgres_log + canary.metrics + "".join(canary.answers)
+    assert found_in_database(here, VISA) == set()
+    assert VISA not in logs
 
 
 def test_a_key_is_in_no_log_no_table_and_no_answer(told):

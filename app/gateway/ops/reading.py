@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+from apiflask import HTTPError
 from flask import Response, g, request
 
 from app.config import PLATFORM_MERCHANT_ID
 from app.db import Tx
 from app.db.pool import Row
-from app.errors import PostboxError
+from app.errors import Invalid, PostboxError
+from app.gateway.card_numbers import holds_card_number
 from app.gateway.context import client_address, gateway, operator
 from app.gateway.contract import of_kind
 from app.gateway.errors import instance
@@ -27,6 +29,8 @@ from app.services.sign_in import Person, token_hmac
 
 # Of what was asked for, the longest we have is a merchant's reference.
 ENTITY_LENGTH = 255
+# Stands in the log where a card number was asked for: a row of it can never be taken out again.
+CARD_NUMBER = "(card number)"
 
 
 @dataclass(frozen=True)
@@ -40,28 +44,34 @@ class Shown:
 def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Response]]:
     """Run `view(tx, person, ...)` for a person with `right` and answer 200 with what it shows, once that is noted.
 
-    What is refused is noted as well, with no rows.
+    What is refused is noted as well, with no rows; not what a rate limit or a failure kept from being asked.
     """
 
     def decorate(view: Callable[..., Shown]) -> Callable[..., Response]:
+        known = members_of_query(view)
+
         @wraps(view)
         def run(**arguments: Any) -> Response:
             edge, token = gateway(), session_token()
             take_of_operator(edge, token_hmac(token, operator_key(edge)), "read")
 
-            def work(tx: Tx) -> Answer | PostboxError:
+            def work(tx: Tx) -> Answer | PostboxError | HTTPError:
                 person = who_is_in(tx, token, edge)
                 try:
                     refuse_without(person, right)
                     shown = view(tx, person, **arguments)
                 except PostboxError as refused:
-                    note(tx, person, refused.code, {})
+                    note(tx, person, refused.code, {}, known)
                     return refused
-                note(tx, person, "ok", Counter(row.get("merchant_id") or PLATFORM_MERCHANT_ID for row in shown.rows))
+                except HTTPError as malformed:  # the shape of the query; nothing else is refused by the framework here
+                    note(tx, person, Invalid.code, {}, known)
+                    return malformed
+                seen = Counter(row.get("merchant_id") or PLATFORM_MERCHANT_ID for row in shown.rows)
+                note(tx, person, "ok", seen, known)
                 return Answer(200, render(shown.body))
 
             answer = edge.database.transact(operator("session"), work)
-            if isinstance(answer, PostboxError):
+            if isinstance(answer, Exception):
                 raise answer
             return answer.response()
 
@@ -71,16 +81,33 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
     return decorate
 
 
-def note(tx: Tx, person: Person, result: str, seen: Mapping[Any, int]) -> None:
-    """Note in the access log what this request asked for, how it ended, and how many rows of whom it was shown."""
-    asked = [*(request.view_args or {}).values(), *(f"{name}={value}" for name, value in request.args.items())]
+def members_of_query(view: Callable[..., Any]) -> frozenset[str]:
+    """The members of the query that a view's schema names."""
+    inputs = view.__dict__.get("_spec", {}).get("args") or ()  # where APIFlask keeps what it documents
+    return frozenset(name for schema, location in inputs if location == "query" for name in schema.fields)
+
+
+def note(tx: Tx, person: Person, result: str, seen: Mapping[Any, int], known: frozenset[str] = frozenset()) -> None:
+    """Note in the access log what this request asked for, how it ended, and how many rows of whom it was shown.
+
+    Of the query, only the members in `known` are noted, by name alone when they are invalid; and nowhere a card number.
+    """
+    given = [(name, value) for name, value in request.args.items() if name in known]
+    members = [name if result == Invalid.code else f"{name}={harmless(value)}" for name, value in given]
+    asked = [*(harmless(str(part)) for part in (request.view_args or {}).values()), *members]
     access.note(
         tx,
         person,
         route=instance(),
-        entity=" ".join(str(part) for part in asked)[:ENTITY_LENGTH].replace("\0", "") or None,
+        entity=harmless(" ".join(asked)[:ENTITY_LENGTH]) or None,  # cut, a longer number could be a card's
         result=result,
         seen=seen,
         address=client_address(),
         request_id=g.request_id,
     )
+
+
+def harmless(text: str) -> str:
+    """The text as the log may keep it; a NUL is left out, for PostgreSQL has none."""
+    kept = text.replace("\0", "")
+    return CARD_NUMBER if holds_card_number(kept) else kept

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from app.gateway.ops.reading import ENTITY_LENGTH
 from tests import factories
 from tests.gateway.conftest import CARD
 from tests.gateway.documented import document
@@ -14,6 +15,7 @@ from tests.gateway.test_webhooks import EVENT, send
 from tests.sql.refusal import answer as refusal
 
 PLATFORM = uuid.UUID(int=0)
+VISA = "4242424242424242"
 
 
 def found(desk, **query):
@@ -128,12 +130,40 @@ def test_what_was_not_shown_is_noted_too(desk):
     eve.get("/ops/v1/payments/pay_x")
     eve.get("/ops/v1/access-log")
     eve.get("/ops/v1/status")
+    eve.get("/ops/v1/payments", limit="many", own="x")
+    eve.get("/ops/v1/dead-letters", cursor="not-ours")
     rows = ann.get("/ops/v1/access-log", operator=eve.name).get_json()["data"]
-    assert [(row["route"], row["result"], row["row_count"], row["merchant_id"]) for row in rows] == [
-        ("/ops/v1/status", "ok", 0, str(PLATFORM)),
-        ("/ops/v1/access-log", "role_refused", 0, str(PLATFORM)),
-        ("/ops/v1/payments/{payment_id}", "not_found", 0, str(PLATFORM)),
+    assert {(row["row_count"], row["merchant_id"]) for row in rows} == {(0, str(PLATFORM))}
+    assert [(row["route"], row["entity"], row["result"]) for row in rows] == [
+        ("/ops/v1/dead-letters", "cursor", "invalid"),
+        ("/ops/v1/payments", "limit", "invalid"),
+        ("/ops/v1/status", None, "ok"),
+        ("/ops/v1/access-log", None, "role_refused"),
+        ("/ops/v1/payments/{payment_id}", "pay_x", "not_found"),
     ]
+
+
+def test_no_card_number_is_noted_and_no_query_that_there_is_not(desk, sql):
+    ann = desk("viewer")
+    for path, query, entity in [
+        (f"/ops/v1/payments/{VISA}", {"note": "x"}, "(card number)"),
+        ("/ops/v1/dead-letters/42424242%0042424242", {}, "(card number)"),
+        (f"/ops/v1/dead-letters/{'x' * (ENTITY_LENGTH - 16)}{VISA}0", {}, "(card number)"),
+        ("/ops/v1/dead-letters", {"handler": "x"}, "handler=x"),
+        ("/ops/v1/access-log", {"cursor": VISA}, "cursor=(card number)"),
+        ("/ops/v1/status", {"note": VISA, VISA: "x"}, None),
+    ]:
+        ann.get(path, **query)
+        assert log(sql, operator=ann.name)[-1]["entity"] == entity, path
+
+
+def test_no_answer_tells_back_what_there_is_not(desk, sql):
+    ann, letter = desk("admin"), dead_letter(sql, factories.payment(sql))
+    assert ann.post(f"/ops/v1/dead-letters/{letter}/replay", {"reason": "it can go"}).status_code == 200
+    gone = ann.post(f"/ops/v1/dead-letters/{letter}/replay", {"reason": "it can go"}).get_json()
+    assert gone["detail"] == "It is no dead letter, or not any more: nothing to do."
+    for path in (f"/ops/v1/dead-letters/{VISA}", f"/ops/v1/discrepancies/{uuid.UUID(int=7)}"):
+        assert ann.get(path).get_json()["detail"] == "No such object."
 
 
 def test_every_get_of_a_person_is_noted(app, desk, sql):

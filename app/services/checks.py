@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,16 +73,22 @@ def clearing_grace(timing: Timing) -> float:
 
 
 def violations(
-    tx: Tx, *, quiesced: bool = False, payment_id: Any = None, timing: Timing | None = None
+    tx: Tx,
+    *,
+    quiesced: bool = False,
+    payment_id: Any = None,
+    timing: Timing | None = None,
+    names: Sequence[str] = tuple(INVARIANTS),
 ) -> list[Violation]:
     """Every row that breaks an invariant, of one payment or of all. `quiesced`: nothing is pending, no grace is due.
 
-    Each invariant is one statement and so one snapshot: traffic meanwhile breaks none of them.
+    Each invariant is one statement and so one snapshot: traffic meanwhile breaks none of them, and two transactions may
+    share them out.
     """
     found = []
     timing = timing or Timing()
     answers = tx.each(
-        [f"checks.{name}" for name in INVARIANTS],
+        [f"checks.{name}" for name in names],
         payment_id=payment_id,
         quiesced=quiesced,
         grace=0.0 if quiesced else grace(timing),
@@ -89,7 +96,7 @@ def violations(
         silence=timing.silence,
         limit=ROWS_PER_INVARIANT,
     )
-    for name, rows in zip(INVARIANTS, answers, strict=True):
+    for name, rows in zip(names, answers, strict=True):
         found += [
             Violation(name, str(r["merchant_id"]), r["payment_id"] and str(r["payment_id"]), r["detail"]) for r in rows
         ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,15 +23,16 @@ from app.config import ROOT, SANDBOX_API_KEY, Timing
 from app.db import Database, Tx
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
-from app.services.checks import violations
+from app.services.checks import INVARIANTS, Violation, violations
 from app.services.reconciliation import compare_due
 from cli.dev.postgres import Cluster, ensure_cluster
 from cli.dev.postgres_process import is_alive
 from tests.fixtures.cluster import LOGIN
 from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET, Clone, clone, migrated
 
-# Durable as it comes (DEFAULT_SETTINGS); only the log is larger, so that no checkpoint falls into one variant alone.
-SETTINGS = MappingProxyType({"max_wal_size": "4GB", "shared_buffers": "512MB", "checkpoint_timeout": "30min"})
+# Durable as it comes (DEFAULT_SETTINGS). The log is larger, so that no checkpoint falls into one variant alone;
+# and memory, so that a database of forty gigabytes has in it what is asked for again, as the small one has.
+SETTINGS = MappingProxyType({"max_wal_size": "4GB", "shared_buffers": "2GB", "checkpoint_timeout": "30min"})
 # While rows are copied and nothing is measured: no log of what would be made again, memory to sort whole indexes.
 LOADING = MappingProxyType(
     {
@@ -47,6 +49,8 @@ NO_PROVIDER = "http://127.0.0.1:9"
 COMPARED_AT_ONCE = 500
 # An invariant is one statement over everything there is, which is forty gigabytes for a million payments.
 PATIENT = Timeouts(statement=3_600_000, idle=3_600_000)
+# Each reads all there is by itself, and few of them by more than one process.
+CHECKERS = 2
 
 
 @dataclass
@@ -63,9 +67,13 @@ class Arena:
     def database(self, template: str | None = None) -> Iterator[Clone]:
         """A clone of a prepared database, and a checkpoint, so that each variant begins with the same log."""
         with contextmanager(clone)(self.cluster, template or self.template) as made:
-            with psycopg.connect(self.cluster.url(), autocommit=True) as connection:
-                connection.execute("checkpoint")
+            self.checkpoint()
             yield made
+
+    def checkpoint(self) -> None:
+        """What begins now pays for nothing that was written before."""
+        with psycopg.connect(self.cluster.url(), autocommit=True) as connection:
+            connection.execute("checkpoint")
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -194,8 +202,16 @@ def check(database: Clone, *, quiesced: bool = True) -> int:
     """Hold every invariant over what a variant left behind; returns how many rows break one, which must be none."""
     if quiesced:
         compare_books(database)
-    with Database(database.url, size=1, application="check") as pool:
-        actor = Actor(ActorType.OPERATOR, "check", Role.OPERATOR)
-        found = pool.transact(actor, lambda tx: violations(tx, quiesced=quiesced), timeouts=PATIENT)
+    actor, names = Actor(ActorType.OPERATOR, "check", Role.OPERATOR), tuple(INVARIANTS)
+    with (
+        Database(database.url, size=CHECKERS, application="check") as pool,
+        ThreadPoolExecutor(CHECKERS) as checkers,
+    ):
+
+        def share(first: int) -> list[Violation]:
+            of = names[first::CHECKERS]
+            return pool.transact(actor, lambda tx: violations(tx, quiesced=quiesced, names=of), timeouts=PATIENT)
+
+        found = [one for part in checkers.map(share, range(CHECKERS)) for one in part]
     assert not found, f"{len(found)} violations, the first: {found[0]}"
     return 0

@@ -91,7 +91,9 @@ def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> list[int]
     "--time-scale", default=1.0, show_default=True, help="Multiplies every wait; other than 1 only tries it out."
 )
 @click.option("--sizes", callback=_sizes, help="growth: how many payments, as in 10000,1000000.")
-@click.option("--snapshot-age", type=click.FloatRange(min=0), help="growth: seconds a snapshot is open.")
+@click.option(
+    "--snapshot-age", type=click.FloatRange(min=0), help="growth: how old a snapshot is at least, in seconds."
+)
 @click.option("--profile", is_flag=True, help="accept: where the web processes spend their time, by py-spy.")
 @click.option(
     "--readme",

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import psycopg
 
 from app.config import PLATFORM_MERCHANT_ID, ROOT
 from tests import factories
@@ -23,8 +26,7 @@ LONGEST_SECONDS = 3_600.0
 FILLED = ("payments", "events", "provider_transactions", "ledger_entries", "ledger_lines")
 
 # A settled payment's rows in all three books, as the product leaves them; `g` numbers payments from 1.
-FILL = (
-    """
+PAYMENTS = """
     insert into payments (merchant_id, state, version, currency, amount, amount_captured, submitted_at, confirmed_at,
       settled_at, provider, provider_account, provider_ref, latest_charge_ref, provider_rank, method, method_token)
     select m.id, 'settled', 6, 'usd', 1000, 1000, now(), now(), now(), 'stripe', 'default', 'pi_bench_' || g,
@@ -32,16 +34,16 @@ FILL = (
     from generate_series(1, %(payments)s) g
     join (select id, row_number() over (order by id) - 1 as n from merchants where name = 'Bench') m
       on m.n = g %% %(merchants)s
-    """,
+    """
+# By two connections at once: about as much each.
+BOOKS = (
     """
     insert into events (merchant_id, topic, payment_id, payment_version, payload)
     select p.merchant_id, t.topic, p.id, t.version, '{}'
     from payments p
     cross join (values ('payment.initiated', 1), ('payment.provider_submitted', 3), ('payment.confirmed', 4),
                        ('payment.settled', 6)) t (topic, version)
-    where p.provider_ref like 'pi_bench_%%'
-    """,
-    """
+    where p.provider_ref like 'pi_bench_%%';
     insert into provider_transactions (merchant_id, payment_id, provider, account, ref, kind, source_ref, currency,
       gross, fee, net, status, available_on, created_at_provider)
     select merchant_id, id, 'stripe', 'default', 'txn_' || provider_ref, 'charge', latest_charge_ref, 'usd',
@@ -74,12 +76,12 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     for size, one in series.items():
         with arena.database() as filled:
             began = time.monotonic()
-            fill(filled, payments * size)
-            filled.close()
+            with arena.loading():
+                fill(filled, payments * size)
+                filled.close()
             progress(f"filled {payments * size:,} payments in {time.monotonic() - began:.0f} s")
             for repeat in range(1, repeats + 1):
-                with arena.database(filled.name) as database:
-                    told = night(arena, database)
+                told = night(arena, filled)
                 one.rates.append(payments * size / told["seconds"])
                 one.note("memory_mb", told["memory_mb"])
                 progress(f"repeat {repeat} of {repeats}: {one.rates[-1]:,.0f} payments/s, {told['memory_mb']} MB")
@@ -109,25 +111,36 @@ def fill(database: Clone, payments: int) -> None:
     met(conn)
     for _ in range(MERCHANTS):
         factories.merchant(conn, "Bench")
-    with conn.transaction():
-        for table in FILLED:
-            conn.execute(f"alter table {table} disable trigger all")
-        for statement in FILL:
-            conn.execute(statement, {"payments": payments, "merchants": MERCHANTS, "platform": PLATFORM_MERCHANT_ID})
-        for table in FILLED:
-            conn.execute(f"alter table {table} enable trigger all")
-        conn.execute("delete from reconcile_due")
+    of = {"payments": payments, "merchants": MERCHANTS, "platform": PLATFORM_MERCHANT_ID}
+    for table in FILLED:
+        conn.execute(f"alter table {table} disable trigger all")
+    conn.execute(PAYMENTS, of)
+    conn.execute("analyze payments")
+    with ThreadPoolExecutor(len(BOOKS)) as hands:
+        list(hands.map(lambda books: _write(database, books, of), BOOKS))
+    for table in FILLED:
+        conn.execute(f"alter table {table} enable trigger all")
+    conn.execute("delete from reconcile_due")
     conn.execute("vacuum analyze")
 
 
+def _write(database: Clone, books: str, of: dict[str, Any]) -> None:
+    """Statements with the values in them, so that several are sent at once."""
+    conn = database.connect(admin=True)
+    with psycopg.ClientCursor(conn) as cursor:
+        cursor.execute(books, of)
+
+
 def night(arena: Arena, database: Clone) -> dict[str, Any]:
-    """One night, in a process of its own; it flags nothing."""
+    """One night, in a process of its own, whether there was one before or not; it flags nothing."""
+    conn = database.connect(admin=True)
+    conn.execute("delete from reconciliation_runs where kind = 'nightly'")
     answer = subprocess.run(
         [sys.executable, "-m", "tests.bench.night"],
         cwd=ROOT, env=arena.environment(database), capture_output=True, text=True, timeout=LONGEST_SECONDS,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    conn = database.connect(admin=True)
     found = conn.execute("select found from reconciliation_runs where kind = 'nightly'").fetchone()
     assert found is not None and found["found"]["opened"] == 0, found
+    database.close()
     return dict(json.loads(answer.stdout))

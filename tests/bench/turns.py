@@ -1,4 +1,4 @@
-"""What the benchmarks of large databases do in a turn: a database to do it in, and accepting that leaves no backlog."""
+"""What the benchmarks of large databases do in a turn: a database to do it in, and what is done and measured there."""
 
 from __future__ import annotations
 
@@ -9,23 +9,57 @@ from tests import factories
 from tests.bench import pgbench
 from tests.bench.accept import CLIENTS, script_of_one_post
 from tests.bench.arena import Arena, check
+from tests.bench.backlog import prepare
+from tests.bench.deliver import drain_by_ours, rate_of
 from tests.bench.lives import FINISH
+from tests.bench.measure import Series
+from tests.bench.trace import references_of, trace_some
 from tests.fixtures.database import KEY_PEPPER, Clone
 
 # Up to here every turn has a fresh clone; a larger database grows by what its turns accept and deliver.
 CLONED_UP_TO = 100_000
+# What each turn accepts and delivers.
+ACCEPTED, DELIVERED = 2_000, 4_000
+WHAT = ("accept", "deliver", "trace")
 
 
 @contextmanager
 def turn_of(arena: Arena, database: Clone, size: int) -> Iterator[Clone]:
     """What one turn may change; a clone is checked before it is gone, what stays is checked once, at the end."""
     if size > CLONED_UP_TO:
+        # as a clone begins
+        arena.checkpoint()
         yield database
         database.close()
         return
     with arena.database(database.name) as clone:
         yield clone
         check(clone, quiesced=False)
+
+
+def series_of(where: str) -> dict[str, Series]:
+    """One series for each thing that a turn measures."""
+    return {what: Series(f"{what}, {where}", "per second") for what in WHAT}
+
+
+def one_turn(arena: Arena, database: Clone, series: dict[str, Series]) -> None:
+    """Trace some, accept some, deliver some."""
+    conn = database.connect(admin=True)
+    references = references_of(conn)
+    # twice: the first time reads from the disk what a running system has read before
+    trace_some(database, references)
+    series["trace"].add(*trace_some(database, references))
+    series["accept"].add(*accept_some(arena, database, ACCEPTED))
+    began = conn.execute("select uuidv7() as event").fetchone()
+    assert began is not None
+    prepare(database, DELIVERED, reference="new ", clean=False)
+    drain_by_ours(arena, database)
+    series["deliver"].add(rate_of(conn, events_from=began["event"]))
+
+
+def told(series: dict[str, Series]) -> str:
+    """What the last turn measured."""
+    return ", ".join(f"{what} {one.rates[-1]:,.0f}/s" for what, one in series.items())
 
 
 def accept_some(arena: Arena, database: Clone, count: int) -> tuple[float, list[float]]:

@@ -18,10 +18,7 @@ from hashlib import sha256
 
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
-from app.config import Timing
-from app.db import QUERIES
 from tests.bench.arena import Arena
 from tests.fixtures.database import Clone, Connection
 
@@ -90,7 +87,6 @@ def multiplied(
             _run(arena, "pg_restore", "--section=post-data", "--jobs=2", f"--dbname={made.admin_url}", str(dump))
             conn = made.connect(admin=True)
             conn.execute(BALANCES)
-            _end_walks(conn, arena)
             progress(f"{name}: statistics")
             conn.execute("vacuum (freeze, analyze)")
             made.close()
@@ -100,15 +96,6 @@ def multiplied(
         dump.unlink(missing_ok=True)
         with psycopg.connect(arena.cluster.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-
-
-def _end_walks(conn: Connection, arena: Arena) -> None:
-    """This day's walks over all payments and books are over: a worker begins none, which would be measured along."""
-    every = Timing().scaled(arena.time_scale).night_every
-    of = {"provider": "stripe", "account": "default", "subject": None, "every": every, "asked_by": "clock"}
-    for kind in ("nightly", "ledger"):
-        conn.execute(QUERIES["reconciliation_runs.request"].encode(), {**of, "kind": kind, "position": Jsonb({})})
-    conn.execute("update reconciliation_runs set status = 'finished', finished_at = clock_timestamp()")
 
 
 def _run(arena: Arena, program: str, *argv: str) -> None:

@@ -19,7 +19,7 @@ from tests.fixtures.database import Clone, Connection
 ORIGINALS, MERCHANTS = 500, 20
 # Two workers deliver so many in one turn, and at most this share of the backlog.
 DELIVERED, SHARE = 30_000, 0.6
-# The smallest of which that is a turn long enough to tell a rate, and whose rest stands while payments are accepted: the
+# The smallest that makes a turn long enough to tell a rate, with a rest that stands while payments are accepted: the
 # server tells a second late what it counted, and two workers do thousands in it.
 LEAST = 50_000
 ACCEPTED = 2_000

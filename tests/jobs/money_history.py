@@ -59,6 +59,10 @@ class History:
     def __str__(self) -> str:
         return f"{self.method}: {' -> '.join(self.changes)}"
 
+    def to_its_end(self) -> History:
+        """This, and then time: what has not become available by then does so last, whatever was lost meanwhile."""
+        return self if C.SETTLE in self.changes else replace(self, changes=(*self.changes, C.SETTLE))
+
     def must_be_seen(self, index: int) -> bool:
         """Asked by test orders of payments before their confirmation; here `vanishes` says it."""
         return False

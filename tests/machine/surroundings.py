@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,12 +17,13 @@ from flask.testing import FlaskClient
 
 from app.config import SANDBOX_API_KEY
 from app.db import Tx
+from app.db.queries import QUERIES
 from app.errors import PostboxError
 from app.model.actor import Actor, ActorType, Role
 from app.providers.stripe import StripeProvider
 from app.services import payments
 from app.services.authentication import Caller
-from app.services.checks import Violation, violations
+from app.services.checks import INVARIANTS, Violation, violations
 from cli.sandbox.webhooks import sign
 from jobs.handlers.apply_webhook import CHILD_EVENTS
 from jobs.reconcile import compare_due_once
@@ -39,6 +41,12 @@ API = Actor(ActorType.API, "key-1", Role.API)
 # Until a charge has its balance transaction; until that is available, and until a payout has arrived.
 BALANCE_AFTER, AVAILABLE_AFTER = 600, 6_000
 
+
+# Invariants about no payment, balances and payouts above all: asked for one payment they find nothing.
+BEYOND_PAYMENTS = [
+    name for name in INVARIANTS if re.search(r"%\(payment_id\)s::uuid is null(?! or)", QUERIES[f"checks.{name}"])
+]
+assert "ledger_balances_are_their_lines" in BEYOND_PAYMENTS
 
 # Whatever happens to a payment leaves an audit entry, or ends a delivery.
 TOUCHED = """
@@ -216,12 +224,13 @@ class Surroundings:
     # -- what came of it ----------------------------------------------------------------------------------------
 
     def broken(self, payments: Sequence[Any], *, quiesced: bool = False) -> list[Violation]:
-        """What `postbox check` finds about these payments."""
+        """What `postbox check` finds about these payments, and about all balances and payouts."""
 
         def look(tx: Tx) -> list[Violation]:
-            return [row for each in payments for row in violations(tx, quiesced=quiesced, payment_id=each)]
+            found = [row for each in payments for row in violations(tx, quiesced=quiesced, payment_id=each)]
+            return found + violations(tx, quiesced=quiesced, names=BEYOND_PAYMENTS)
 
-        return self.hand.runtime.database.transact(READER, look) if payments else []
+        return self.hand.runtime.database.transact(READER, look)
 
     def touched(self) -> list[Any]:
         """The payments about which anything was written since this was asked last; what is not is as it was."""

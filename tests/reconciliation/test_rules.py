@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,6 +17,9 @@ from tests.ledger import books
 from tests.reconciliation.comparing import compare, flagged, line, met, next_look, opened
 
 AT_ONCE = 0.0
+TEN_MINUTES_ARE_A_MICROSECOND = 1 / 600e6
+# What these states end by is a day of their own.
+UNTIL = {"requires_action": "action_expires_at", "authorized": "capture_before"}
 METHODS = ("card", "us_bank_account", "ach")
 LINE = ("ref", "kind", "source_ref", "currency", "gross", "fee", "net", "status", "available_on")
 
@@ -43,9 +47,16 @@ def test_silence_in_an_open_state_is_flagged_after_its_deadline_and_not_before(c
     p = factories.payment(conn, state)
     assert flagged(conn, p) == []
     assert next_look(conn, p) > 30
-    if state in ("requires_action", "authorized"):
-        return  # counted from a day that is still ahead
-    assert flagged(conn, p, scale=AT_ONCE) == ["stale_state"]
+    if state not in UNTIL:
+        assert flagged(conn, p, scale=AT_ONCE) == ["stale_state"]
+
+
+@pytest.mark.parametrize("state", UNTIL)
+def test_what_was_to_be_over_by_a_day_is_flagged_after_it(conn: Connection, state: str) -> None:
+    p = factories.payment(conn, state)
+    with factories.acting(conn, "worker"):
+        factories.update_payment(conn, p, **{UNTIL[state]: datetime.now(UTC) - timedelta(days=2)})
+    assert flagged(conn, p) == ["stale_state"]
 
 
 def test_every_state_in_which_something_is_still_to_come_has_a_deadline_for_every_method(conn: Connection) -> None:
@@ -221,6 +232,12 @@ def test_two_payments_of_one_order_are_a_duplicate_of_the_second(conn: Connectio
     compare(conn, first, second, other)
     [row] = opened(conn, first)
     assert (row["type"], row["payment_id"], row["ref"]) == ("duplicate_charge", second["id"], str(first["id"]))
+
+
+def test_an_order_paid_again_later_than_ten_minutes_is_no_duplicate(conn: Connection) -> None:
+    first = met(conn, reference="order-1")
+    second = met(conn, reference="order-1", merchant_id=first["merchant_id"])
+    assert "duplicate_charge" not in flagged(conn, second, scale=TEN_MINUTES_ARE_A_MICROSECOND)
 
 
 def test_a_line_that_was_exchanged_is_no_other_currency(conn: Connection) -> None:

@@ -51,9 +51,18 @@ def a_day_passes(here: World, happens: dict[int, Any]) -> None:
         happens.get(hour, lambda: None)()
 
 
+def forgotten(here: World, p: dict[str, Any]) -> None:
+    """The wake-up of an open payment is lost: the worker finds that nobody is going to look at it."""
+    looks = "select from reconcile_due where payment_id = %s"
+    assert here.all(looks, p["id"])
+    here.connection.execute("delete from reconcile_due where payment_id = %s", [p["id"]])
+    until(lambda: here.all(looks, p["id"]), here.tail, seconds=PATIENCE)
+
+
 def test_scenario_21_a_day_without_webhooks_converges(here: World) -> None:
     refunded, lost, won = paid(here), paid(here), paid(here)
     captured, large = paid(here, "authorized", capture_method="manual"), paid(here, amount=50_000)
+    forgotten(here, captured)
     disputes: dict[str, str] = {}
 
     def disputed(name: str, p: dict[str, Any]) -> None:
@@ -81,6 +90,8 @@ def test_scenario_21_a_day_without_webhooks_converges(here: World) -> None:
     )
     assert here.all("select distinct received_by from webhooks") == [{"received_by": "poll"}]
     assert here.violations() == []
+    runs = "select distinct kind from reconciliation_runs where status = 'finished' order by kind"
+    assert [row["kind"] for row in here.all(runs)] == ["balance", "changes", "ledger", "nightly", "payout"]
     # a proof of balance that fell into the day is made again until it agrees; what stays is that no webhook ever came
     still_open = "select type, subject, expected, actual from discrepancies where closed_at is null"
     until(

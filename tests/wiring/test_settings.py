@@ -83,7 +83,14 @@ AGREED = {
     "action_window": DAY,  # requires_action -> canceled, scenario 28
     "outcome_due_card": 10 * MINUTE,  # how long `submitted` may last: a card 10 min,
     "outcome_due_bank": 5 * DAY,  # a bank debit five, of which the domain counts working days
-    "changes_every": HOUR,  # scenario 21: what webhooks did not tell is asked for by the hour
+    "changes_every": HOUR,  # scenario 21: what webhooks did not tell is asked for by the hour,
+    "changes_overlap": 48 * HOUR,  # and two days back, for what is listed late
+    "sweep_reconcile": 0.5,  # books that do not meet are flagged within seconds of the evidence,
+    "sweep_clock": 5.0,  # and within a minute of a deadline that passed in silence
+    "reconcile_sweep": 10 * MINUTE,  # reconciliation: what is not at rest every ten minutes,
+    "balance_every": DAY,  # the provider's balance by the day,
+    "night_every": DAY,  # and everything by night,
+    "night_back": 90 * DAY,  # ninety days back
     "decision_window": DAY,  # four eyes: an approval within 24 h
     "resolve_schedule": (0.0, 10.0, MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR),  # the error classes: ambiguous
 }

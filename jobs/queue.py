@@ -14,6 +14,7 @@ from procrastinate import PsycopgConnector, exceptions, manager
 from procrastinate import jobs as procrastinate_jobs
 from psycopg.conninfo import make_conninfo
 
+from app.config import PLATFORM_MERCHANT_ID
 from app.db.pool import FRESH_SECONDS
 from app.db.queries import QUERIES
 from jobs.flight import Flight
@@ -111,7 +112,9 @@ class FencedJobManager(manager.JobManager):
         if not rows:
             return None
         [row] = rows
-        self._after[queues] = row["args"].get("merchant_id") or self._after.get(queues, NOBODY)
+        # a turn of the platform stands between those of merchants and moves none of them
+        if (whose := row["args"].get("merchant_id")) not in (None, PLATFORM_MERCHANT_ID):
+            self._after[queues] = whose
         self._oldest.fetched(row["id"])
         return procrastinate_jobs.Job.from_row(row)
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from app.config import PLATFORM_MERCHANT_ID
 from app.db import QUERIES
 from jobs import oldest as queue_begins
 from jobs.app import CLOCK_QUEUE, make_app
@@ -77,6 +78,27 @@ def test_a_merchant_that_came_last_is_fetched_next_whatever_another_has_waiting(
     waiting(conn, queues[-1], 2, QUIET)
     whose = fetched(database, queues, 5, OldestJob())
     assert whose == [str(who) for who in (QUIET, LOUD, QUIET, LOUD, LOUD)]
+
+
+def test_webhooks_take_a_quarter_of_the_turns_while_a_merchant_waits(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    for whose in (UUID(PLATFORM_MERCHANT_ID), LOUD):
+        waiting(conn, REMOTE, 100, whose)
+    conn.execute("select setseed(0.5)")
+    fetch, params = QUERIES["deliveries.fetch_job"].encode(), STATEMENTS["deliveries.fetch_job"] | {"oldest": 0}
+    jobs = [conn.execute(fetch, params).fetchone() for _ in range(100)]
+    share = sum(job is not None and job["args"]["merchant_id"] == PLATFORM_MERCHANT_ID for job in jobs)
+    assert 15 <= share <= 35
+
+
+def test_a_turn_of_the_platform_moves_no_merchants_turn(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    for whose in (UUID(PLATFORM_MERCHANT_ID), LOUD, QUIET):
+        waiting(conn, LOCAL, 20, whose)
+    everyone = fetched(database, [LOCAL], 60, OldestJob())
+    merchants = [whose for whose in everyone if whose != PLATFORM_MERCHANT_ID]
+    assert len(everyone) == 60, "what is the platform's is fetched when no merchant waits"
+    assert merchants == [str(QUIET), str(LOUD)] * 20
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)

@@ -69,6 +69,7 @@ class Timing:
     decision_window: float = 86_400.0  # proposals_expire_within_a_day; who reads it the day after should propose anew
     session_longest: float = 43_200.0  # a long day; then everybody proves again who they are
     prove_again: float = 60.0  # a balance that was found to differ is asked for this often until it agrees
+    payout_again: float = 3_600.0  # a payout that its provider has not itemised yet is read this often until it is
     # a balance that differs is asked for again at these distances: money on its way is in our books by the last
     balance_again: tuple[float, ...] = (1.0, 10.0, 60.0, 300.0, 900.0)
     # asking the provider after an unknown outcome: at once, then at these distances

@@ -19,7 +19,7 @@ from app.services.reconciliation import Compared, LedgerPlace, compare_ledger, p
 from cli.discrepancies import CRITICAL
 from cli.identity import PAYMENT_ID
 from cli.reconcile_report import DEFAULT_DAYS, read_report, write_report
-from cli.render import money, print_facts, print_json, print_rows
+from cli.render import age, money, print_facts, print_json, print_rows
 from cli.session import Session, json_option, with_session
 
 # One transaction of a comparison by hand; its payments are locked for as long as it takes.
@@ -183,13 +183,18 @@ def balance(session: Session, day: datetime | None, as_json: bool) -> None:
 @json_option
 @with_session
 def payout(session: Session, ref: str, as_json: bool) -> None:
-    """Show a payout of the provider (po_...) and what it is made of; exit 1 when its lines are not its amount."""
+    """Show a payout of the provider (po_...) and what it is made of.
+
+    Exit 1 unless its lines are its amount: also when they are not known, as those of a manual payout never are.
+    """
     found, lines = session.read(lambda tx: service.payout(tx, ref))
-    agrees = found["lines_read_at"] is None or found["lines_sum"] == found["amount"]
+    agrees = found["lines_sum"] == found["amount"] if found["lines_read_at"] else None
     if as_json:
         print_json(found | {"agrees": agrees, "by_kind": lines})
     else:
-        print_facts(_priced({name: found[name] for name in found if name != "recorded_at"}, "amount", "lines_sum"))
+        told = {"agrees": f"not known for {age(found['not_known_for_s'])}" if agrees is None else agrees}
+        facts = {name: found[name] for name in found if name not in ("recorded_at", "not_known_for_s")}
+        print_facts(_priced(facts, "amount", "lines_sum") | told)
         print_rows([_priced(line, "gross", "fee", "net") for line in lines], LINES, empty="its lines are not known")
     if not agrees:
         raise click.exceptions.Exit(1)

@@ -19,6 +19,8 @@ PAYMENTS_PER_PAGE = 1_000
 AMISS_PER_PAGE = PAYMENTS_PER_BATCH
 PAGES_PER_PASS = 25
 LINES_PER_PASS = 500
+# An account is paid out once a day; so many that were not itemised are the backlog of months.
+PAYOUTS_PER_PASS = 50
 # The books are walked by key as well; an entry is a few lines, an account of a merchant one sum.
 LEDGER_PAGE = 2_000
 LEDGER_PAGES_PER_PASS = 125
@@ -75,6 +77,19 @@ def compare_lines_once(runtime: Runtime) -> int:
         return int(found["opened"] + found["closed"])
 
     return sweep_pass(runtime, "lines", work)
+
+
+def look_at_payouts_once(runtime: Runtime) -> int:
+    """Payouts that were not itemised when they were read: they are asked about again, and flagged after some days."""
+
+    def work(tx: Tx) -> int:
+        name, account, timing = runtime.provider.name, runtime.provider.account, runtime.timing
+        asked = provider_book.ask_about_unread_payouts(
+            tx, name, account, limit=PAYOUTS_PER_PASS, every=timing.payout_again
+        )
+        return asked + provider_book.compare_unread_payouts(tx, limit=PAYOUTS_PER_PASS, timing=timing)
+
+    return sweep_pass(runtime, "payouts", work)
 
 
 def compare_night_once(runtime: Runtime) -> int:

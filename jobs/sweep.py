@@ -13,7 +13,7 @@ from app.model.operation import Kind, cancel_params
 from app.model.states import State
 from app.services import deliveries, operations
 from jobs.decide import lose_track
-from jobs.provider_runs import compare_lines_once
+from jobs.provider_runs import compare_lines_once, look_at_payouts_once
 from jobs.reconcile import arm_silent_once, compare_due_once, tell_unacknowledged_once
 from jobs.runtime import Runtime
 from jobs.sweep_pass import Swept, sweep_pass, sweep_walk
@@ -174,6 +174,7 @@ def sweep_once(runtime: Runtime) -> dict[str, int]:
         "compared": compare_due_once(runtime),
         "unacknowledged": tell_unacknowledged_once(runtime),
         "lines": compare_lines_once(runtime),
+        "payouts": look_at_payouts_once(runtime),
         "pruned_keys": prune_keys_once(runtime),
         "promoted": promote_once(runtime),
     }

@@ -2339,6 +2339,50 @@ end $$;
 
 COMMENT ON FUNCTION postbox.payments_700_event_of_group() IS 'payments_700_event for a group.';
 
+CREATE TABLE postbox.payouts (
+    merchant_id uuid NOT NULL,
+    provider text NOT NULL,
+    account text NOT NULL,
+    ref text NOT NULL,
+    status text NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    created_at_provider timestamp with time zone NOT NULL,
+    arrives_at timestamp with time zone NOT NULL,
+    paid_at timestamp with time zone,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    destination text,
+    automatic boolean NOT NULL,
+    failure_code text,
+    lines_read_at timestamp with time zone,
+    CONSTRAINT payouts_failure_code_only_when_failed CHECK (((failure_code IS NULL) OR (status = 'failed'::text))),
+    CONSTRAINT payouts_only_automatic_ones_are_itemised CHECK ((automatic OR (lines_read_at IS NULL))),
+    CONSTRAINT payouts_paid_has_paid_at CHECK (((status <> 'paid'::text) OR (paid_at IS NOT NULL))),
+    CONSTRAINT payouts_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'in_transit'::text, 'paid'::text, 'failed'::text, 'canceled'::text])))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE postbox.payouts IS 'One row per payout of a provider to our bank. A paid one may still fail. Only automatic ones say which lines they are made of.';
+
+CREATE FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale double precision) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', o.merchant_id, 'subject', 'payout/' || o.provider || '/' || o.account || '/' || o.ref,
+           'type', t.type, 'provider', o.provider, 'account', o.account, 'ref', '', 'currency', o.currency, 'expected', o.amount,
+           'actual', case when o.lines_read_at is not null then lines.sum end, 'evidence_at', found.at)), '[]')
+  from discrepancy_types t
+  cross join lateral (select sum_of_payout_lines(o) as sum) lines
+  cross join lateral (select coalesce(o.lines_read_at, o.arrives_at + t.grace * p_scale) as at) found
+  where t.type = 'payout_mismatch' and case
+    when o.lines_read_at is not null then lines.sum <> o.amount
+    -- what was called off is made of nothing, and what a person drew is never itemised
+    else o.automatic and o.status in ('pending', 'in_transit', 'paid') and found.at <= clock_timestamp() end
+$$;
+
+COMMENT ON FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale double precision) IS 'A payout that was itemised is the sum of its lines. One that nobody has itemised so long after it should have arrived cannot be proved: its actual amount is not known.';
+
 CREATE FUNCTION postbox.payouts_500_audit() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2958,14 +3002,12 @@ $$;
 
 COMMENT ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) IS 'Compares three books per payment: ours, the provider''s money lines, the ledger. One row per disagreement, now or at the moment when silence will have lasted too long. p_scale multiplies every wait, as POSTBOX_TIME_SCALE does.';
 
-CREATE FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint, expected bigint, actual bigint)
+CREATE FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint, expected bigint, actual bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
 declare
-  subject constant text := 'payout/' || p_provider || '/' || p_account || '/' || p_ref;
   o payouts;
-  found jsonb := '[]';
 begin
   if assert_actor_allowed() <> 'reconciler' then
     raise exception 'books are compared by the reconciler' using errcode = 'PB002';
@@ -2973,18 +3015,14 @@ begin
   select * into strict o from payouts
   where merchant_id = p_merchant_id and provider = p_provider and account = p_account and ref = p_ref for update;
   expected := o.amount;
-  select coalesce(sum(x.net), 0) into actual from provider_transactions x
-  where x.payout_ref = p_ref and x.provider = p_provider and x.account = p_account and x.kind <> 'payout' and x.currency = o.currency;
-  if o.lines_read_at is not null and actual <> expected then
-    found := jsonb_build_array(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'payout_mismatch', 'provider', p_provider,
-      'account', p_account, 'ref', '', 'currency', o.currency, 'expected', expected, 'actual', actual, 'evidence_at', o.lines_read_at));
-  end if;
+  actual := sum_of_payout_lines(o);
   select r.opened, r.closed into opened, closed
-  from record_discrepancies(array[p_merchant_id], array[subject], array['payout_mismatch'], found, p_detected_by) r;
+  from record_discrepancies(array[p_merchant_id], array['payout/' || p_provider || '/' || p_account || '/' || p_ref],
+    array['payout_mismatch'], payout_disagreements(o, p_scale), p_detected_by) r;
   return next;
 end $$;
 
-COMMENT ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) IS 'A payout that was itemised is the sum of its lines; the payout''s own line is not one of them.';
+COMMENT ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) IS 'Opens and closes what payout_disagreements finds of one payout.';
 
 CREATE FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) RETURNS void
     LANGUAGE sql
@@ -3470,6 +3508,16 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
+
+CREATE FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select coalesce(sum(x.net), 0)::bigint from provider_transactions x
+  where x.payout_ref = o.ref and x.provider = o.provider and x.account = o.account and x.kind <> 'payout' and x.currency = o.currency
+$$;
+
+COMMENT ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) IS 'What the lines of a payout come to; the payout''s own line is not one of them.';
 
 CREATE FUNCTION postbox.take_from_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint, OUT allowed boolean, OUT left_micro bigint) RETURNS record
     LANGUAGE plpgsql
@@ -4367,32 +4415,6 @@ CREATE TABLE postbox.payment_transitions (
 );
 
 COMMENT ON TABLE postbox.payment_transitions IS 'The 54 edges. A command edge allows exactly its actors; an observation edge allows worker, webhook and reconciler.';
-
-CREATE TABLE postbox.payouts (
-    merchant_id uuid NOT NULL,
-    provider text NOT NULL,
-    account text NOT NULL,
-    ref text NOT NULL,
-    status text NOT NULL,
-    currency text NOT NULL,
-    amount bigint NOT NULL,
-    created_at_provider timestamp with time zone NOT NULL,
-    arrives_at timestamp with time zone NOT NULL,
-    paid_at timestamp with time zone,
-    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    destination text,
-    automatic boolean NOT NULL,
-    failure_code text,
-    lines_read_at timestamp with time zone,
-    CONSTRAINT payouts_failure_code_only_when_failed CHECK (((failure_code IS NULL) OR (status = 'failed'::text))),
-    CONSTRAINT payouts_only_automatic_ones_are_itemised CHECK ((automatic OR (lines_read_at IS NULL))),
-    CONSTRAINT payouts_paid_has_paid_at CHECK (((status <> 'paid'::text) OR (paid_at IS NOT NULL))),
-    CONSTRAINT payouts_status_is_known CHECK ((status = ANY (ARRAY['pending'::text, 'in_transit'::text, 'paid'::text, 'failed'::text, 'canceled'::text])))
-)
-WITH (fillfactor='70');
-
-COMMENT ON TABLE postbox.payouts IS 'One row per payout of a provider to our bank. A paid one may still fail. Only automatic ones say which lines they are made of.';
 
 CREATE TABLE postbox.proposals (
     merchant_id uuid NOT NULL,
@@ -7307,6 +7329,25 @@ REVOKE ALL ON FUNCTION postbox.payments_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payments_700_event_of_group() FROM PUBLIC;
 
+GRANT SELECT,INSERT ON TABLE postbox.payouts TO postbox_worker;
+GRANT SELECT ON TABLE postbox.payouts TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(arrives_at) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(paid_at) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(updated_at) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(failure_code) ON TABLE postbox.payouts TO postbox_worker;
+
+GRANT UPDATE(lines_read_at) ON TABLE postbox.payouts TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale double precision) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale double precision) TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.payouts_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payouts_700_event() FROM PUBLIC;
@@ -7347,8 +7388,8 @@ REVOKE ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payme
 GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_operator;
 
-REVOKE ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text) TO postbox_worker;
+REVOKE ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
 
@@ -7409,6 +7450,10 @@ GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p
 REVOKE ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.take_from_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint, OUT allowed boolean, OUT left_micro bigint) FROM PUBLIC;
 
@@ -7653,21 +7698,6 @@ GRANT SELECT ON TABLE postbox.payment_states TO postbox_operator;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_api;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.payment_transitions TO postbox_operator;
-
-GRANT SELECT,INSERT ON TABLE postbox.payouts TO postbox_worker;
-GRANT SELECT ON TABLE postbox.payouts TO postbox_operator;
-
-GRANT UPDATE(status) ON TABLE postbox.payouts TO postbox_worker;
-
-GRANT UPDATE(arrives_at) ON TABLE postbox.payouts TO postbox_worker;
-
-GRANT UPDATE(paid_at) ON TABLE postbox.payouts TO postbox_worker;
-
-GRANT UPDATE(updated_at) ON TABLE postbox.payouts TO postbox_worker;
-
-GRANT UPDATE(failure_code) ON TABLE postbox.payouts TO postbox_worker;
-
-GRANT UPDATE(lines_read_at) ON TABLE postbox.payouts TO postbox_worker;
 
 GRANT SELECT ON TABLE postbox.proposals TO postbox_worker;
 GRANT SELECT ON TABLE postbox.proposals TO postbox_operator;

@@ -115,13 +115,32 @@ def itemise(tx: Tx, provider: str, account: str, ref: str, lines: Sequence[Line]
     )
 
 
-def compare_payout(tx: Tx, merchant_id: Any, provider: str, account: str, ref: str) -> Row:
-    """Every line is read: the payout is their sum, or that is a discrepancy. Returns `expected` and `actual`."""
-    names = {"merchant_id": merchant_id, "provider": provider, "account": account, "ref": ref}
-    tx.run("payouts.lines_read", **names)
-    row = tx.one("payouts.compare", **names)
+def lines_are_read(tx: Tx, merchant_id: Any, provider: str, account: str, ref: str) -> None:
+    """Every line of an automatic payout is known from here on."""
+    tx.run("payouts.lines_read", merchant_id=merchant_id, provider=provider, account=account, ref=ref)
+
+
+def compare_payout(tx: Tx, merchant_id: Any, provider: str, account: str, ref: str, *, timing: Timing) -> Row:
+    """A payout whose lines are read is their sum, or that is a discrepancy. Returns `expected` and `actual`."""
+    row = tx.one(
+        "payouts.compare", merchant_id=merchant_id, provider=provider, account=account, ref=ref, scale=timing.silence
+    )
     assert row is not None, "a comparison always answers"
     return row
+
+
+def compare_unread_payouts(tx: Tx, *, limit: int, timing: Timing) -> int:
+    """Payouts that nobody has itemised for too long: how many were opened as discrepancies."""
+    row = tx.one("payouts.compare_unread", scale=timing.silence, limit=limit)
+    assert row is not None, "a comparison always answers"
+    return int(row["opened"])
+
+
+def ask_about_unread_payouts(tx: Tx, provider: str, account: str, *, limit: int, every: float) -> int:
+    """Read each payout that was not itemised once more in this window of `every` seconds; how many are asked about."""
+    return tx.run(
+        "reconciliation_runs.ask_about_unread_payouts", provider=provider, account=account, limit=limit, every=every
+    )
 
 
 def compare_balance(

@@ -27,13 +27,16 @@ def record(run: Run, tx: Tx, question: Question, told: Ok) -> Question | None:
         assert told.payout is not None, "a payout was asked for"
         provider_book.store_payout(tx, merchant_id, name, account, told.payout)
         if not told.payout.itemised:
+            # one that was called off waits for its lines no more; of any other the clock asks again
+            provider_book.compare_payout(tx, merchant_id, name, account, ref, timing=run.runtime.timing)
             _finish(run, tx, {"status": told.payout.status})
             return None
     else:
         provider_book.store_lines(tx, name, account, told.lines)
         provider_book.itemise(tx, name, account, ref, told.lines)
         if told.next_page is None:
-            compared = provider_book.compare_payout(tx, merchant_id, name, account, ref)
+            provider_book.lines_are_read(tx, merchant_id, name, account, ref)
+            compared = provider_book.compare_payout(tx, merchant_id, name, account, ref, timing=run.runtime.timing)
             _finish(run, tx, {"expected": compared["expected"], "actual": compared["actual"]})
             return None
         following = told.next_page

@@ -1,4 +1,4 @@
--- What is asked of a provider as a whole: runs, payouts, and lines that are about no payment of ours.
+-- What is asked of a provider as a whole: runs, what payouts tell, and lines that are about no payment of ours.
 
 create or replace function reconciliation_runs_700_event() returns trigger
   language plpgsql volatile security definer
@@ -107,34 +107,6 @@ end $$;
 comment on function reconcile_lines is
   'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found or their'
   ' kind is understood.';
-
-create or replace function reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_detected_by text)
-  returns table (opened bigint, closed bigint, expected bigint, actual bigint)
-  language plpgsql volatile security definer
-  set search_path = postbox, procrastinate, pg_temp
-as $$
-declare
-  subject constant text := 'payout/' || p_provider || '/' || p_account || '/' || p_ref;
-  o payouts;
-  found jsonb := '[]';
-begin
-  if assert_actor_allowed() <> 'reconciler' then
-    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
-  end if;
-  select * into strict o from payouts
-  where merchant_id = p_merchant_id and provider = p_provider and account = p_account and ref = p_ref for update;
-  expected := o.amount;
-  select coalesce(sum(x.net), 0) into actual from provider_transactions x
-  where x.payout_ref = p_ref and x.provider = p_provider and x.account = p_account and x.kind <> 'payout' and x.currency = o.currency;
-  if o.lines_read_at is not null and actual <> expected then
-    found := jsonb_build_array(jsonb_build_object('merchant_id', p_merchant_id, 'subject', subject, 'type', 'payout_mismatch', 'provider', p_provider,
-      'account', p_account, 'ref', '', 'currency', o.currency, 'expected', expected, 'actual', actual, 'evidence_at', o.lines_read_at));
-  end if;
-  select r.opened, r.closed into opened, closed
-  from record_discrepancies(array[p_merchant_id], array[subject], array['payout_mismatch'], found, p_detected_by) r;
-  return next;
-end $$;
-comment on function reconcile_payout is 'A payout that was itemised is the sum of its lines; the payout''s own line is not one of them.';
 
 create or replace function reconcile_balance(
   p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text

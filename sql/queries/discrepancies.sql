@@ -167,9 +167,8 @@ group by 1, 2;
 
 -- name: payout
 -- One payout, whose account it left, and the lines it is made of.
-select o.*, c.exponent, (
-    select coalesce(sum(x.net), 0)::bigint from provider_transactions x
-    where x.payout_ref = o.ref and x.provider = o.provider and x.account = o.account and x.kind <> 'payout') as lines_sum,
+select o.*, c.exponent, case when o.lines_read_at is not null then sum_of_payout_lines(o) end as lines_sum,
+  case when o.lines_read_at is null then extract(epoch from clock_timestamp() - o.recorded_at)::float8 end as not_known_for_s,
   (select count(*) from provider_transactions x
    where x.payout_ref = o.ref and x.provider = o.provider and x.account = o.account and x.kind <> 'payout') as lines
 from payouts o

@@ -17,7 +17,22 @@ where merchant_id = %(merchant_id)s and provider = %(provider)s and account = %(
 
 -- name: compare
 -- The payout and the sum of its lines.
-select opened, closed, expected, actual from reconcile_payout(%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, 'poll');
+select opened, closed, expected, actual from reconcile_payout(%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, %(scale)s, 'poll');
+
+-- name: compare_unread
+-- Payouts that should have been itemised by now and are not, each recorded once; how many.
+select coalesce(sum(r.opened), 0)::bigint as opened
+from (
+  select o.merchant_id, o.provider, o.account, o.ref
+  from payouts o
+  where o.lines_read_at is null and payout_disagreements(o, %(scale)s) <> '[]'
+    and not exists (
+      select from discrepancies d
+      where d.merchant_id = o.merchant_id and d.fingerprint = 'payout_mismatch payout/' || o.provider || '/' || o.account || '/' || o.ref || ' '
+        and (d.closed_at is null or d.status in ('resolved', 'written_off')))
+  order by o.merchant_id, o.provider, o.account, o.ref limit %(limit)s
+) o
+cross join lateral reconcile_payout(o.merchant_id, o.provider, o.account, o.ref, %(scale)s, 'clock') r;
 
 -- name: compare_balance
 -- Our books and the provider's balance, by currency.

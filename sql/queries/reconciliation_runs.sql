@@ -28,6 +28,24 @@ where a.provider = %(provider)s and a.account = %(account)s
       and r.kind = 'balance' and r.status = 'requested')
 on conflict (merchant_id, provider, account, kind, subject) do nothing;
 
+-- name: ask_about_unread_payouts
+-- One more look in this window of time at each payout that was not itemised when it was read last; none while one is under way.
+insert into reconciliation_runs (merchant_id, kind, provider, account, subject, asked_by, position)
+select o.merchant_id, 'payout', o.provider, o.account, again.subject, 'clock', jsonb_build_object('ref', o.ref)
+from payouts o
+cross join lateral (
+  select o.ref || ' again ' || to_char(to_timestamp(floor(extract(epoch from clock_timestamp()) / %(every)s) * %(every)s)
+    at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as subject
+) again
+where o.provider = %(provider)s and o.account = %(account)s and o.automatic and o.lines_read_at is null
+  and o.status in ('pending', 'in_transit', 'paid') and o.recorded_at < clock_timestamp() - make_interval(secs => %(every)s)
+  and not exists (
+    select from reconciliation_runs r
+    where r.merchant_id = o.merchant_id and r.provider = o.provider and r.account = o.account and r.kind = 'payout'
+      and (r.subject = again.subject or (r.status = 'requested' and r.position ->> 'ref' = o.ref)))
+order by o.arrives_at limit %(limit)s
+on conflict (merchant_id, provider, account, kind, subject) do nothing;
+
 -- name: get
 -- One run, and the moment from which changes were last read completely.
 select r.*, (

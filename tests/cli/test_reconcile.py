@@ -15,7 +15,7 @@ from tests.cli.conftest import Postbox
 from tests.factories import Connection, Row
 from tests.fixtures.database import Clone
 from tests.ledger import books
-from tests.reconciliation.comparing import line, met
+from tests.reconciliation.comparing import line, met, payout
 
 
 @pytest.fixture
@@ -240,6 +240,22 @@ def test_what_was_written_off_is_not_matched(postbox: Postbox, conn: Connection,
         assert somebody("discrepancies", "write-off", one["id"], "--reason", "too small").code == 0
     assert "clearing:stripe" not in books.books(conn, payment_id=p["id"])
     assert report().of("stripe") == [["usd", "1", "9.00 usd", "0.00 usd", "0.00 usd", "9.00 usd", "1"]]
+
+
+@pytest.mark.parametrize(
+    "nets, columns, agrees, code",
+    [([900, -100], {}, True, 0), ([900, -100], {"amount": 801}, False, 1), ([], {}, None, 1),
+     ([], {"automatic": False}, None, 1)],
+)  # fmt: skip
+def test_a_payout_agrees_when_its_lines_are_read_and_are_its_amount(
+    postbox: Postbox, conn: Connection, nets: list[int], columns: dict[str, Any], agrees: bool | None, code: int
+) -> None:
+    ref = payout(conn, *nets, **columns)["ref"]
+    told = postbox("reconcile", "payout", ref, "--json")
+    assert (told.code, told.json["agrees"], told.json["lines_sum"]) == (code, agrees, sum(nets) if nets else None)
+    shown = postbox("reconcile", "payout", ref)
+    assert shown.code == code
+    assert ("not known for 0 s" in shown.out or "not known for 1 s" in shown.out) == (agrees is None)
 
 
 def test_a_days_balance_is_proved_again_from_the_lines_that_are_stored(postbox: Postbox, conn: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from app.config import PLATFORM_MERCHANT_ID
 from tests import factories
 from tests.factories import Connection, Row
 from tests.ledger import books
@@ -28,6 +29,21 @@ def line(conn: Connection, p: Row, kind: str, gross: int, **columns: Any) -> Row
     """One more money line of the provider about the payment, booked."""
     made = books.fact(conn, p, kind=kind, gross=gross, **{"fee": 0, "source_ref": f"x_{uuid.uuid4().hex}"} | columns)
     books.handle_facts(conn)
+    return made
+
+
+def payout(conn: Connection, *nets: int, **columns: Any) -> Row:
+    """A payout on its way, and the lines of these net amounts that it is made of; read, unless there are none."""
+    row = {
+        "merchant_id": PLATFORM_MERCHANT_ID, "provider": "stripe", "account": "default",
+        "ref": f"po_{uuid.uuid4().hex}",
+        "status": "in_transit", "currency": "usd", "amount": sum(nets) or 1_000, "created_at_provider": "now",
+        "arrives_at": "tomorrow", "automatic": True, "lines_read_at": "now" if nets else None,
+    } | columns  # fmt: skip
+    with factories.acting(conn, "worker"):
+        made = factories._insert(conn, "payouts", row)
+    for net in nets:
+        books.fact(conn, None, gross=net, fee=0, payout_ref=made["ref"], kind="adjustment")
     return made
 
 

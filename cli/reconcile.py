@@ -14,7 +14,9 @@ from rich.progress import Progress
 
 from app.db.pool import Row
 from app.services import discrepancies as service
+from app.services import provider_book
 from app.services.discrepancies import Place, Range
+from app.services.provider_book import PayoutPlace
 from app.services.reconciliation import Compared, LedgerPlace, compare_ledger, preview_ledger
 from cli.discrepancies import CRITICAL
 from cli.identity import PAYMENT_ID
@@ -62,12 +64,13 @@ def run(
 ) -> None:
     """Compare the books of payments and record what does not meet; exit 3 while a critical discrepancy is open.
 
-    Without a range the ledger is compared with itself as well: entries that are not zero, balances that are not their
-    lines. A second run changes nothing.
+    Without a range all else is compared as well: the provider's lines that are about no payment of ours, its payouts
+    with their lines, and the ledger with itself. A second run changes nothing.
     """
     wanted = Range(_utc(since), _utc(until), payment, provider)
     compared, plan = _walk(session, wanted, dry_run=dry_run, quiet=as_json)
     if wanted == Range():
+        compared, plan = compared + _walk_provider(session, dry_run=dry_run), plan + _plan_provider(session, dry_run)
         opened, imbalances = _walk_ledger(session, dry_run=dry_run, quiet=as_json)
         compared, plan = compared + Compared(opened=opened), plan + imbalances
     if page is not None:
@@ -104,6 +107,33 @@ def _walk(session: Session, wanted: Range, *, dry_run: bool, quiet: bool) -> tup
             at = Place(payments[-1]["merchant_id"], payments[-1]["payment_id"])
             progress.advance(bar, len(payments))
     return compared, plan
+
+
+def _walk_provider(session: Session, *, dry_run: bool) -> Compared:
+    """The provider's book where it is about no payment: lines that are nobody's, and payouts, a page at a time."""
+    timing = session.settings.timing
+    compared = Compared()
+    if dry_run:
+        return compared
+    changed = True
+    while changed:
+        found = session.reconcile(
+            lambda tx: provider_book.compare_lines(tx, limit=PAGE, timing=timing, detected_by="operator")
+        )
+        changed = found["opened"] + found["closed"] > 0
+        compared += Compared(0, found["opened"], found["closed"])
+    at: PayoutPlace | None = PayoutPlace()
+    while at is not None:
+        opened, closed, at = session.reconcile(
+            lambda tx, at=at: provider_book.compare_payouts(tx, at, limit=PAGE, timing=timing)  # type: ignore[misc]
+        )
+        compared += Compared(0, opened, closed)
+    return compared
+
+
+def _plan_provider(session: Session, dry_run: bool) -> list[Row]:
+    """The same, looked at only."""
+    return session.read(lambda tx: provider_book.preview(tx, timing=session.settings.timing)) if dry_run else []
 
 
 def _walk_ledger(session: Session, *, dry_run: bool, quiet: bool) -> tuple[int, list[Row]]:

@@ -73,7 +73,7 @@ def compare_lines_once(runtime: Runtime) -> int:
     """The provider's lines that are nobody's: those that waited too long, and those whose payment was found."""
 
     def work(tx: Tx) -> int:
-        found = provider_book.compare_lines(tx, limit=LINES_PER_PASS, timing=runtime.timing)
+        found = provider_book.compare_lines(tx, limit=LINES_PER_PASS, timing=runtime.timing, detected_by="clock")
         return int(found["opened"] + found["closed"])
 
     return sweep_pass(runtime, "lines", work)

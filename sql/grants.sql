@@ -48,9 +48,9 @@ grant insert on reconcile_due to postbox_worker;
 grant insert on webhooks to postbox_worker;
 grant insert, update (status, position, found, finished_at) on reconciliation_runs to postbox_worker;
 grant insert, update (status, arrives_at, paid_at, failure_code, lines_read_at, updated_at) on payouts to postbox_worker;
-grant execute on function webhook_owner, store_webhook, await_webhooks, webhook_came_late, reconcile_lines, reconcile_payout, reconcile_balance,
-  tell_unacknowledged to postbox_worker;
-grant execute on function sum_of_payout_lines, payout_disagreements to postbox_worker, postbox_operator;
+grant execute on function webhook_owner, store_webhook, await_webhooks, webhook_came_late, reconcile_balance, tell_unacknowledged to postbox_worker;
+grant execute on function reconcile_lines, lines_of_nobody, lines_of_somebody, reconcile_payout, sum_of_payout_lines, payout_disagreements
+  to postbox_worker, postbox_operator;
 grant execute on function reconcile, reconcile_payments, entered_state_at, reconcile_ledger, ledger_imbalances to postbox_worker, postbox_operator;
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;

@@ -1668,6 +1668,101 @@ end $$;
 
 COMMENT ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) IS 'One entry with its lines, those of amount zero left out; null when its source was posted before or nothing is left to post.';
 
+CREATE FUNCTION postbox.lines_of_nobody(p_scale double precision) RETURNS TABLE(merchant_id uuid, subject text, type text, provider text, account text, ref text, currency text, expected bigint, actual bigint, evidence_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select x.merchant_id, 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref, t.type, x.provider, x.account, x.kind,
+         x.currency, 0::bigint, x.gross, x.recorded_at + t.grace * p_scale
+  from provider_transactions x
+  -- what is about a payment is missing here; what is about none waits to be explained
+  join discrepancy_types t on t.type = case
+    when x.kind in ('charge', 'payment', 'partial_capture_reversal', 'refund', 'refund_failure', 'dispute', 'dispute_reversal')
+    then 'missing_here' else 'suspense_aged' end
+  where x.payment_id is null and x.recorded_at + t.grace * p_scale <= clock_timestamp()
+    and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
+    and not exists (
+      select from discrepancies d
+      where d.merchant_id = x.merchant_id and (d.closed_at is null or d.status in ('resolved', 'written_off'))
+        and d.fingerprint = t.type || ' provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref || ' ' || x.kind)
+$$;
+
+COMMENT ON FUNCTION postbox.lines_of_nobody(p_scale double precision) IS 'The provider''s lines that have waited too long for a payment or an explanation, and of which nobody was told yet.';
+
+CREATE TABLE postbox.discrepancies (
+    merchant_id uuid NOT NULL,
+    id uuid DEFAULT uuidv7() NOT NULL,
+    type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'open'::text NOT NULL,
+    subject text NOT NULL,
+    payment_id uuid,
+    provider text,
+    account text,
+    ref text DEFAULT ''::text NOT NULL,
+    fingerprint text GENERATED ALWAYS AS (((((type || ' '::text) || subject) || ' '::text) || ref)) STORED NOT NULL,
+    currency text,
+    expected bigint,
+    actual bigint,
+    delta bigint GENERATED ALWAYS AS ((actual - expected)) STORED,
+    evidence_at timestamp with time zone NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    sla_due_at timestamp with time zone NOT NULL,
+    occurrences integer DEFAULT 1 NOT NULL,
+    reopens integer DEFAULT 0 NOT NULL,
+    detected_by text NOT NULL,
+    acknowledged_by text,
+    acknowledged_at timestamp with time zone,
+    write_off_asked_by text,
+    write_off_asked_at timestamp with time zone,
+    closed_at timestamp with time zone,
+    resolved_by text,
+    approved_by text,
+    resolution_code text,
+    resolution_note text,
+    resolution_entry_id uuid,
+    unacknowledged_at timestamp with time zone,
+    CONSTRAINT discrepancies_a_person_says_why CHECK (((status <> ALL (ARRAY['resolved'::text, 'written_off'::text])) OR (resolution_note IS NOT NULL))),
+    CONSTRAINT discrepancies_acknowledged_by_somebody CHECK (((acknowledged_by IS NULL) = (acknowledged_at IS NULL))),
+    CONSTRAINT discrepancies_acknowledged_has_a_name CHECK (((status <> 'acknowledged'::text) OR (acknowledged_by IS NOT NULL))),
+    CONSTRAINT discrepancies_amounts_have_a_currency CHECK (((num_nonnulls(expected, actual) = 0) OR (currency IS NOT NULL))),
+    CONSTRAINT discrepancies_closed_says_when_who_and_why CHECK ((((status = ANY (ARRAY['open'::text, 'acknowledged'::text])) = (closed_at IS NULL)) AND ((closed_at IS NULL) = (resolved_by IS NULL)) AND ((closed_at IS NULL) = (resolution_code IS NULL)))),
+    CONSTRAINT discrepancies_counts_are_not_negative CHECK (((occurrences > 0) AND (reopens >= 0))),
+    CONSTRAINT discrepancies_detected_by_is_known CHECK ((detected_by = ANY (ARRAY['realtime'::text, 'clock'::text, 'poll'::text, 'daily'::text, 'operator'::text]))),
+    CONSTRAINT discrepancies_payment_is_its_subject CHECK (((payment_id IS NOT NULL) = (subject = ('payment/'::text || payment_id)))),
+    CONSTRAINT discrepancies_severity_is_known CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT discrepancies_status_is_known CHECK ((status = ANY (ARRAY['open'::text, 'acknowledged'::text, 'auto_resolved'::text, 'resolved'::text, 'written_off'::text]))),
+    CONSTRAINT discrepancies_texts_are_bounded CHECK (((length(subject) <= 400) AND (length(ref) <= 255) AND (length(resolution_note) <= 2000))),
+    CONSTRAINT discrepancies_write_off_is_asked_by_somebody CHECK (((write_off_asked_by IS NULL) = (write_off_asked_at IS NULL))),
+    CONSTRAINT discrepancies_written_off_by_two CHECK ((((status = 'written_off'::text) = (approved_by IS NOT NULL)) AND ((status = 'written_off'::text) = (resolution_entry_id IS NOT NULL)) AND (approved_by <> resolved_by)))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE postbox.discrepancies IS 'One row per disagreement between two books, from the moment it was found until it was closed, and by whom. Never deleted.';
+
+COMMENT ON COLUMN postbox.discrepancies.evidence_at IS 'From when it was one: what made it so was stored then, or silence became too long.';
+
+COMMENT ON COLUMN postbox.discrepancies.last_seen_at IS 'When it was found last with other amounts than before.';
+
+COMMENT ON COLUMN postbox.discrepancies.reopens IS 'How often the same was open before.';
+
+COMMENT ON COLUMN postbox.discrepancies.unacknowledged_at IS 'When it was told, once, that nobody had acknowledged it in time.';
+
+CREATE FUNCTION postbox.lines_of_somebody() RETURNS SETOF postbox.discrepancies
+    LANGUAGE sql STABLE
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  select d.* from discrepancies d
+  where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
+    select from provider_transactions x
+    where x.provider = d.provider and x.account = d.account and x.payment_id is null
+      and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
+      and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
+$$;
+
+COMMENT ON FUNCTION postbox.lines_of_somebody() IS 'What is open about lines that have found their payment since, or whose kind is understood.';
+
 CREATE FUNCTION postbox.merchant_payouts_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -2369,7 +2464,8 @@ CREATE FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale double p
     LANGUAGE sql STABLE
     SET search_path TO 'postbox', 'pg_temp'
     AS $$
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', o.merchant_id, 'subject', 'payout/' || o.provider || '/' || o.account || '/' || o.ref,
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', o.merchant_id,
+           'subject', 'payout/' || o.provider || '/' || o.account || '/' || o.ref,
            'type', t.type, 'provider', o.provider, 'account', o.account, 'ref', '', 'currency', o.currency, 'expected', o.amount,
            'actual', case when o.lines_read_at is not null then lines.sum end, 'evidence_at', found.at)), '[]')
   from discrepancy_types t
@@ -2813,33 +2909,10 @@ begin
   if assert_actor_allowed() <> 'reconciler' then
     raise exception 'books are compared by the reconciler' using errcode = 'PB002';
   end if;
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', l.merchant_id, 'subject', l.subject, 'type', l.type, 'provider', l.provider,
-           'account', l.account, 'ref', l.kind, 'currency', l.currency, 'expected', 0, 'actual', l.gross, 'evidence_at', l.at)), '[]') into late
-  from (
-    select x.*, 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref as subject, t.type, x.recorded_at + t.grace * p_scale as at
-    from provider_transactions x
-    -- what is about a payment is missing here; what is about none waits to be explained
-    join discrepancy_types t on t.type = case
-      when x.kind in ('charge', 'payment', 'partial_capture_reversal', 'refund', 'refund_failure', 'dispute', 'dispute_reversal')
-      then 'missing_here' else 'suspense_aged' end
-    where x.payment_id is null and x.recorded_at + t.grace * p_scale <= clock_timestamp()
-      and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
-      and not exists (
-        select from discrepancies d
-        where d.merchant_id = x.merchant_id and (d.closed_at is null or d.status in ('resolved', 'written_off'))
-          and d.fingerprint = t.type || ' provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref || ' ' || x.kind)
-    order by x.recorded_at limit p_limit
-  ) l;
+  select coalesce(jsonb_agg(to_jsonb(l)), '[]') into late
+  from (select * from lines_of_nobody(p_scale) order by evidence_at limit p_limit) l;
   select array_agg(d.merchant_id), array_agg(d.subject) into owners, met
-  from (
-    select d.merchant_id, d.subject from discrepancies d
-    where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
-      select from provider_transactions x
-      where x.provider = d.provider and x.account = d.account and x.payment_id is null
-        and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
-        and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
-    order by d.first_seen_at limit p_limit
-  ) d;
+  from (select * from lines_of_somebody() order by first_seen_at limit p_limit) d;
   return query select r.opened, r.closed
   from record_discrepancies(owners, met, array['missing_here', 'suspense_aged'], late, p_detected_by) r;
 end $$;
@@ -3847,66 +3920,6 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) IS 'J11 of a merchant who owes us: so much of the debt is a loss. Uses up an approved proposal of exactly this.';
-
-CREATE TABLE postbox.discrepancies (
-    merchant_id uuid NOT NULL,
-    id uuid DEFAULT uuidv7() NOT NULL,
-    type text NOT NULL,
-    severity text NOT NULL,
-    status text DEFAULT 'open'::text NOT NULL,
-    subject text NOT NULL,
-    payment_id uuid,
-    provider text,
-    account text,
-    ref text DEFAULT ''::text NOT NULL,
-    fingerprint text GENERATED ALWAYS AS (((((type || ' '::text) || subject) || ' '::text) || ref)) STORED NOT NULL,
-    currency text,
-    expected bigint,
-    actual bigint,
-    delta bigint GENERATED ALWAYS AS ((actual - expected)) STORED,
-    evidence_at timestamp with time zone NOT NULL,
-    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    last_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    sla_due_at timestamp with time zone NOT NULL,
-    occurrences integer DEFAULT 1 NOT NULL,
-    reopens integer DEFAULT 0 NOT NULL,
-    detected_by text NOT NULL,
-    acknowledged_by text,
-    acknowledged_at timestamp with time zone,
-    write_off_asked_by text,
-    write_off_asked_at timestamp with time zone,
-    closed_at timestamp with time zone,
-    resolved_by text,
-    approved_by text,
-    resolution_code text,
-    resolution_note text,
-    resolution_entry_id uuid,
-    unacknowledged_at timestamp with time zone,
-    CONSTRAINT discrepancies_a_person_says_why CHECK (((status <> ALL (ARRAY['resolved'::text, 'written_off'::text])) OR (resolution_note IS NOT NULL))),
-    CONSTRAINT discrepancies_acknowledged_by_somebody CHECK (((acknowledged_by IS NULL) = (acknowledged_at IS NULL))),
-    CONSTRAINT discrepancies_acknowledged_has_a_name CHECK (((status <> 'acknowledged'::text) OR (acknowledged_by IS NOT NULL))),
-    CONSTRAINT discrepancies_amounts_have_a_currency CHECK (((num_nonnulls(expected, actual) = 0) OR (currency IS NOT NULL))),
-    CONSTRAINT discrepancies_closed_says_when_who_and_why CHECK ((((status = ANY (ARRAY['open'::text, 'acknowledged'::text])) = (closed_at IS NULL)) AND ((closed_at IS NULL) = (resolved_by IS NULL)) AND ((closed_at IS NULL) = (resolution_code IS NULL)))),
-    CONSTRAINT discrepancies_counts_are_not_negative CHECK (((occurrences > 0) AND (reopens >= 0))),
-    CONSTRAINT discrepancies_detected_by_is_known CHECK ((detected_by = ANY (ARRAY['realtime'::text, 'clock'::text, 'poll'::text, 'daily'::text, 'operator'::text]))),
-    CONSTRAINT discrepancies_payment_is_its_subject CHECK (((payment_id IS NOT NULL) = (subject = ('payment/'::text || payment_id)))),
-    CONSTRAINT discrepancies_severity_is_known CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
-    CONSTRAINT discrepancies_status_is_known CHECK ((status = ANY (ARRAY['open'::text, 'acknowledged'::text, 'auto_resolved'::text, 'resolved'::text, 'written_off'::text]))),
-    CONSTRAINT discrepancies_texts_are_bounded CHECK (((length(subject) <= 400) AND (length(ref) <= 255) AND (length(resolution_note) <= 2000))),
-    CONSTRAINT discrepancies_write_off_is_asked_by_somebody CHECK (((write_off_asked_by IS NULL) = (write_off_asked_at IS NULL))),
-    CONSTRAINT discrepancies_written_off_by_two CHECK ((((status = 'written_off'::text) = (approved_by IS NOT NULL)) AND ((status = 'written_off'::text) = (resolution_entry_id IS NOT NULL)) AND (approved_by <> resolved_by)))
-)
-WITH (fillfactor='80');
-
-COMMENT ON TABLE postbox.discrepancies IS 'One row per disagreement between two books, from the moment it was found until it was closed, and by whom. Never deleted.';
-
-COMMENT ON COLUMN postbox.discrepancies.evidence_at IS 'From when it was one: what made it so was stored then, or silence became too long.';
-
-COMMENT ON COLUMN postbox.discrepancies.last_seen_at IS 'When it was found last with other amounts than before.';
-
-COMMENT ON COLUMN postbox.discrepancies.reopens IS 'How often the same was open before.';
-
-COMMENT ON COLUMN postbox.discrepancies.unacknowledged_at IS 'When it was told, once, that nobody had acknowledged it in time.';
 
 CREATE FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) RETURNS postbox.discrepancies
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7270,6 +7283,31 @@ GRANT ALL ON FUNCTION postbox.ledger_reverse(p_merchant_id uuid, p_entry_id uuid
 
 REVOKE ALL ON FUNCTION postbox.ledger_write(p_merchant_id uuid, p_kind text, p_source_type text, p_source_id text, p_payment_id uuid, p_reverses_entry_id uuid, p_lines jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.lines_of_nobody(p_scale double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.lines_of_nobody(p_scale double precision) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.lines_of_nobody(p_scale double precision) TO postbox_operator;
+
+GRANT SELECT ON TABLE postbox.discrepancies TO postbox_worker;
+GRANT SELECT ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(status) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(acknowledged_by) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(acknowledged_at) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(closed_at) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(resolved_by) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(resolution_code) ON TABLE postbox.discrepancies TO postbox_operator;
+
+GRANT UPDATE(resolution_note) ON TABLE postbox.discrepancies TO postbox_operator;
+
+REVOKE ALL ON FUNCTION postbox.lines_of_somebody() FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.lines_of_somebody() TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.lines_of_somebody() TO postbox_operator;
+
 REVOKE ALL ON FUNCTION postbox.merchant_payouts_200_check() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.merchant_payouts_500_audit() FROM PUBLIC;
@@ -7383,6 +7421,7 @@ GRANT ALL ON FUNCTION postbox.reconcile_ledger(p_part text, p_merchant_id uuid, 
 
 REVOKE ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit integer, p_detected_by text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision) TO postbox_worker;
@@ -7390,6 +7429,7 @@ GRANT ALL ON FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_paymen
 
 REVOKE ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) TO postbox_worker;
+GRANT ALL ON FUNCTION postbox.reconcile_payout(p_merchant_id uuid, p_provider text, p_account text, p_ref text, p_scale double precision, p_detected_by text) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
 
@@ -7499,23 +7539,6 @@ GRANT ALL ON FUNCTION postbox.working_days_after(p_at timestamp with time zone, 
 
 REVOKE ALL ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.write_off_debt(p_merchant_id uuid, p_currency text, p_amount bigint, p_reason text) TO postbox_operator;
-
-GRANT SELECT ON TABLE postbox.discrepancies TO postbox_worker;
-GRANT SELECT ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(status) ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(acknowledged_by) ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(acknowledged_at) ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(closed_at) ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(resolved_by) ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(resolution_code) ON TABLE postbox.discrepancies TO postbox_operator;
-
-GRANT UPDATE(resolution_note) ON TABLE postbox.discrepancies TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.write_off_discrepancy(p_merchant_id uuid, p_id uuid, p_reason text) TO postbox_operator;

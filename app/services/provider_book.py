@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -172,8 +173,34 @@ def prove_again(
     )
 
 
-def compare_lines(tx: Tx, *, limit: int, timing: Timing) -> Row:
+# Sorts before every key there can be.
+_FIRST = UUID(int=0)
+
+
+@dataclass(frozen=True)
+class PayoutPlace:
+    """Where a walk over payouts is."""
+
+    merchant_id: UUID = _FIRST
+    provider: str = ""
+    account: str = ""
+    ref: str = ""
+
+
+def compare_payouts(tx: Tx, at: PayoutPlace, *, limit: int, timing: Timing) -> tuple[int, int, PayoutPlace | None]:
+    """Compare a page of payouts by hand: how many were opened and closed, and where the next page begins."""
+    rows = tx.all("payouts.compare_page", **vars(at), limit=limit, scale=timing.silence)
+    following = PayoutPlace(**{name: rows[-1][name] for name in vars(at)}) if len(rows) == limit else None
+    return sum(row["opened"] for row in rows), sum(row["closed"] for row in rows), following
+
+
+def preview(tx: Tx, *, timing: Timing) -> list[Row]:
+    """What comparing the lines that are nobody's, and the payouts, would open and close."""
+    return tx.all("payouts.preview", scale=timing.silence)
+
+
+def compare_lines(tx: Tx, *, limit: int, timing: Timing, detected_by: str) -> Row:
     """Lines that are nobody's: how many were opened as discrepancies, and how many closed."""
-    row = tx.one("payouts.compare_lines", scale=timing.silence, limit=limit)
+    row = tx.one("payouts.compare_lines", scale=timing.silence, limit=limit, detected_by=detected_by)
     assert row is not None, "a comparison always answers"
     return row

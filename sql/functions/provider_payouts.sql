@@ -16,7 +16,8 @@ create or replace function payout_disagreements(o payouts, p_scale float8) retur
   language sql stable
   set search_path = postbox, pg_temp
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', o.merchant_id, 'subject', 'payout/' || o.provider || '/' || o.account || '/' || o.ref,
+  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', o.merchant_id,
+           'subject', 'payout/' || o.provider || '/' || o.account || '/' || o.ref,
            'type', t.type, 'provider', o.provider, 'account', o.account, 'ref', '', 'currency', o.currency, 'expected', o.amount,
            'actual', case when o.lines_read_at is not null then lines.sum end, 'evidence_at', found.at)), '[]')
   from discrepancy_types t

@@ -1,4 +1,4 @@
--- What is asked of a provider as a whole: runs, what payouts tell, and lines that are about no payment of ours.
+-- What is asked of a provider as a whole: runs, what payouts tell, and its balance.
 
 create or replace function reconciliation_runs_700_event() returns trigger
   language plpgsql volatile security definer
@@ -60,53 +60,6 @@ begin
   return null;
 end $$;
 comment on function payouts_700_event is 'A payout tells every status it comes to; whether it had counted as paid is part of what it tells.';
-
-create or replace function reconcile_lines(p_scale float8, p_limit integer, p_detected_by text)
-  returns table (opened bigint, closed bigint)
-  language plpgsql volatile security definer
-  set search_path = postbox, procrastinate, pg_temp
-as $$
-declare
-  late jsonb;
-  met text[];
-  owners uuid[];
-begin
-  if assert_actor_allowed() <> 'reconciler' then
-    raise exception 'books are compared by the reconciler' using errcode = 'PB002';
-  end if;
-  select coalesce(jsonb_agg(jsonb_build_object('merchant_id', l.merchant_id, 'subject', l.subject, 'type', l.type, 'provider', l.provider,
-           'account', l.account, 'ref', l.kind, 'currency', l.currency, 'expected', 0, 'actual', l.gross, 'evidence_at', l.at)), '[]') into late
-  from (
-    select x.*, 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref as subject, t.type, x.recorded_at + t.grace * p_scale as at
-    from provider_transactions x
-    -- what is about a payment is missing here; what is about none waits to be explained
-    join discrepancy_types t on t.type = case
-      when x.kind in ('charge', 'payment', 'partial_capture_reversal', 'refund', 'refund_failure', 'dispute', 'dispute_reversal')
-      then 'missing_here' else 'suspense_aged' end
-    where x.payment_id is null and x.recorded_at + t.grace * p_scale <= clock_timestamp()
-      and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
-      and not exists (
-        select from discrepancies d
-        where d.merchant_id = x.merchant_id and (d.closed_at is null or d.status in ('resolved', 'written_off'))
-          and d.fingerprint = t.type || ' provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref || ' ' || x.kind)
-    order by x.recorded_at limit p_limit
-  ) l;
-  select array_agg(d.merchant_id), array_agg(d.subject) into owners, met
-  from (
-    select d.merchant_id, d.subject from discrepancies d
-    where d.closed_at is null and d.type in ('missing_here', 'suspense_aged') and not exists (
-      select from provider_transactions x
-      where x.provider = d.provider and x.account = d.account and x.payment_id is null
-        and not exists (select from ledger_counters c where c.provider = x.provider and c.fact_kind = x.kind)
-        and d.subject = 'provider_transaction/' || x.provider || '/' || x.account || '/' || x.ref)
-    order by d.first_seen_at limit p_limit
-  ) d;
-  return query select r.opened, r.closed
-  from record_discrepancies(owners, met, array['missing_here', 'suspense_aged'], late, p_detected_by) r;
-end $$;
-comment on function reconcile_lines is
-  'The provider''s lines that are nobody''s: opened when they have waited too long, closed when their payment was found or their'
-  ' kind is understood.';
 
 create or replace function reconcile_balance(
   p_merchant_id uuid, p_provider text, p_account text, p_balances jsonb, p_final boolean, p_detected_by text

@@ -19,6 +19,50 @@ where merchant_id = %(merchant_id)s and provider = %(provider)s and account = %(
 -- The payout and the sum of its lines.
 select opened, closed, expected, actual from reconcile_payout(%(merchant_id)s, %(provider)s, %(account)s, %(ref)s, %(scale)s, 'poll');
 
+-- name: compare_page
+-- The next payouts by key, each compared with its lines.
+select o.merchant_id, o.provider, o.account, o.ref, r.opened, r.closed
+from (
+  select * from payouts o
+  where (o.merchant_id, o.provider, o.account, o.ref) > (%(merchant_id)s::uuid, %(provider)s, %(account)s, %(ref)s)
+  order by o.merchant_id, o.provider, o.account, o.ref limit %(limit)s
+) o
+cross join lateral reconcile_payout(o.merchant_id, o.provider, o.account, o.ref, %(scale)s, 'operator') r
+order by o.merchant_id, o.provider, o.account, o.ref;
+
+-- name: preview
+-- What comparing the lines that are nobody's and the payouts would open and close; nothing is changed.
+with found as (
+  select f.* from lines_of_nobody(%(scale)s) f
+  union all
+  select f.* from payouts o
+  cross join lateral jsonb_to_recordset(payout_disagreements(o, %(scale)s)) f (merchant_id uuid, subject text, type text, provider text,
+    account text, ref text, currency text, expected bigint, actual bigint, evidence_at timestamptz)
+),
+met as (
+  select d.* from lines_of_somebody() d
+  union all
+  select d.* from discrepancies d
+  where d.type = 'payout_mismatch' and d.closed_at is null
+    and not exists (select from found f where f.merchant_id = d.merchant_id and f.subject = d.subject)
+),
+plan as (
+  select 'open' as would, f.type, f.subject, f.currency, f.expected, f.actual
+  from found f
+  where not exists (
+    select from discrepancies d
+    where d.merchant_id = f.merchant_id and d.fingerprint = f.type || ' ' || f.subject || ' ' || f.ref
+      and (d.closed_at is null or d.status in ('resolved', 'written_off')
+           and (d.expected, d.actual, d.currency) is not distinct from (f.expected, f.actual, f.currency)))
+  union all
+  select 'close', m.type, m.subject, m.currency, m.expected, m.actual from met m
+)
+select p.would, p.type, t.severity, null::uuid as payment_id, p.subject, p.currency, c.exponent, p.expected, p.actual
+from plan p
+join discrepancy_types t on t.type = p.type
+left join currencies c on c.code = p.currency
+order by p.would desc, p.subject;
+
 -- name: compare_unread
 -- Payouts that should have been itemised by now and are not, each recorded once; how many.
 select coalesce(sum(r.opened), 0)::bigint as opened
@@ -42,7 +86,7 @@ order by currency;
 
 -- name: compare_lines
 -- The provider's lines that are about no payment of ours.
-select opened, closed from reconcile_lines(%(scale)s, %(limit)s, 'clock');
+select opened, closed from reconcile_lines(%(scale)s, %(limit)s, %(detected_by)s);
 
 -- name: post
 -- A payout reached our bank, or came back after it had counted as paid; posted once each, in whatever order they are told.

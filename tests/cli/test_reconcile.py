@@ -62,11 +62,55 @@ def test_a_run_without_a_range_compares_the_ledger_with_itself(postbox: Postbox,
     assert [postbox("reconcile", "run", "--json").json["opened"] for _ in range(2)] == [1, 0]
 
 
+def nobodys(conn: Connection) -> Row:
+    """A charge of 7.70 that has been nobody's for an hour, and a payout that is a cent more than its lines."""
+    payout(conn, 900, amount=901)
+    found = books.fact(conn, None, gross=770)
+    conn.execute("update provider_transactions set recorded_at = now() - interval '1 hour' where ref = %(ref)s", found)
+    return found
+
+
+def test_a_run_without_a_range_compares_what_the_provider_has_about_no_payment(
+    postbox: Postbox, conn: Connection
+) -> None:
+    met(conn), nobodys(conn)
+    dry = postbox("reconcile", "run", "--dry-run", "--json")
+    plan = [(row["would"], row["type"], row["expected"], row["actual"]) for row in dry.json["plan"]]
+    assert plan == [("open", "payout_mismatch", 901, 900), ("open", "missing_here", 0, 770)]
+    assert (dry.code, conn.execute("select from discrepancies").fetchall()) == (0, [])
+    assert postbox("reconcile", "run", "--since", "2020-01-01", "--json").json["opened"] == 0
+    told = [postbox("reconcile", "run", "--json") for _ in range(2)]
+    assert [(one.code, one.json["opened"], one.json["open_critical"]) for one in told] == [(3, 2, 1), (3, 0, 1)]
+    assert postbox("reconcile", "run", "--dry-run", "--json").json["plan"] == []
+    found = conn.execute("select type, detected_by from discrepancies order by type").fetchall()
+    assert found == [
+        {"type": "missing_here", "detected_by": "operator"},
+        {"type": "payout_mismatch", "detected_by": "operator"},
+    ]
+
+
+def test_a_run_without_a_range_closes_what_has_met_since(postbox: Postbox, conn: Connection) -> None:
+    p, found = met(conn), nobodys(conn)
+    assert postbox("reconcile", "run", "--json").json["opened"] == 2
+    conn.execute("alter table payouts disable trigger user")
+    conn.execute("update payouts set amount = 900")
+    with factories.acting(conn, "worker"):
+        conn.execute(
+            "update provider_transactions set merchant_id = %(merchant_id)s, payment_id = %(id)s where ref = %(ref)s",
+            p | {"ref": found["ref"]},
+        )
+    dry = postbox("reconcile", "run", "--dry-run", "--json").json
+    assert [row["type"] for row in dry["plan"] if row["would"] == "close"] == ["payout_mismatch", "missing_here"]
+    assert postbox("reconcile", "run", "--json").json["closed"] == 2
+
+
 def test_a_run_is_about_the_payments_it_names(postbox: Postbox, conn: Connection) -> None:
     p = damaged(conn)
     assert postbox("reconcile", "run", "--payment", str(p["id"]), "--json").json["payments"] == 1
     assert postbox("reconcile", "run", "--provider", "ach", "--json").json["payments"] == 0
     assert postbox("reconcile", "run", "--since", "2099-01-01", "--json").json["payments"] == 0
+    assert postbox("reconcile", "run", "--until", "2020-01-01", "--json").json["payments"] == 0
+    assert postbox("reconcile", "run", "--since", "2020-01-01", "--until", "2099-01-01", "--json").json["payments"] == 2
 
 
 def test_all_is_well_is_exit_code_0(postbox: Postbox, conn: Connection) -> None:

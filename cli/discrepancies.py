@@ -25,9 +25,21 @@ COLUMNS = {"discrepancy": "Discrepancy", "severity": "Severity", "type": "Type",
 HISTORY = {"recorded_at": "When (UTC)", "action": "What", "actor_type": "Actor", "actor_id": "Who", "reason": "Why"}
 
 
+def end_as_found(session: Session, *, agrees: bool = True) -> None:
+    """How a command ends that looks at books: 3 while any critical one is open, else 1 if what it shows disagrees."""
+    if session.read(service.open_critical):
+        raise click.exceptions.Exit(CRITICAL)
+    if not agrees:
+        raise click.exceptions.Exit(1)
+
+
 @click.group()
 def discrepancies() -> None:
-    """Books that do not meet. They close by themselves when they do; the others wait for a person."""
+    """Books that do not meet. They close by themselves when they do; the others wait for a person.
+
+    What looks (list, show) exits 3 while a critical one is open; what acts (ack, resolve, write-off) exits 0 when it is
+    done.
+    """
 
 
 @discrepancies.command("list")
@@ -49,13 +61,12 @@ def list_(
 ) -> None:
     """List discrepancies, the worst first; exit 3 while a critical one is open."""
     wanted = service.Filter(every, kind, severity, payment)
-    rows, critical = session.read(lambda tx: (service.find(tx, wanted, limit=limit), service.open_critical(tx)))
+    rows = session.read(lambda tx: service.find(tx, wanted, limit=limit))
     if as_json:
         print_json(rows)
     else:
         print_rows([_shown(row) for row in rows], COLUMNS, empty="no discrepancies")
-    if critical:
-        raise click.exceptions.Exit(CRITICAL)
+    end_as_found(session)
 
 
 @discrepancies.command()
@@ -63,15 +74,15 @@ def list_(
 @json_option
 @with_session
 def show(session: Session, identity: UUID, as_json: bool) -> None:
-    """Show one discrepancy and everything that was done about it."""
-
+    """Show one discrepancy and everything that was done about it; exit 3 while a critical one is open."""
     row = session.read(lambda tx: service.get(tx, identity))
     done = session.read(lambda tx: service.history(tx, row))
     if as_json:
         print_json(row | {"history": done})
-        return
-    print_facts({name: value for name, value in _shown(row).items() if name not in ("id", "exponent", "age_s")})
-    print_rows(done, HISTORY, empty="nothing was done about it")
+    else:
+        print_facts({name: value for name, value in _shown(row).items() if name not in ("id", "exponent", "age_s")})
+        print_rows(done, HISTORY, empty="nothing was done about it")
+    end_as_found(session)
 
 
 @discrepancies.command()

@@ -18,7 +18,7 @@ from app.services import provider_book
 from app.services.discrepancies import Place, Range
 from app.services.provider_book import PayoutPlace
 from app.services.reconciliation import Compared, LedgerPlace, compare_ledger, preview_ledger
-from cli.discrepancies import CRITICAL
+from cli.discrepancies import end_as_found
 from cli.identity import PAYMENT_ID
 from cli.reconcile_report import DEFAULT_DAYS, read_report, write_report
 from cli.render import age, money, print_facts, print_json, print_rows
@@ -40,7 +40,10 @@ LINES = {"kind": "Kind", "lines": "Lines", "gross": "Gross", "fee": "Fee", "net"
 
 @click.group()
 def reconcile() -> None:
-    """Compare books. The worker does so by itself, all the time; this is for looking and for making sure."""
+    """Compare books. The worker does so by itself, all the time; this is for looking and for making sure.
+
+    Every command exits 3 while a critical discrepancy is open, whatever it was asked about.
+    """
 
 
 @reconcile.command()
@@ -87,8 +90,7 @@ def run(
         write_report(page, told)
     critical = session.read(service.open_critical)
     _tell(compared, plan, dry_run=dry_run, critical=critical, as_json=as_json)
-    if critical:
-        raise click.exceptions.Exit(CRITICAL)
+    end_as_found(session)
 
 
 def _walk(session: Session, wanted: Range, *, dry_run: bool, quiet: bool) -> tuple[Compared, list[Row]]:
@@ -204,8 +206,7 @@ def balance(session: Session, day: datetime | None, as_json: bool) -> None:
     else:
         print_rows([_priced(row, "lines", "books") for row in lines], BALANCES, empty="no lines are dated so early")
         print_rows(told, PROOFS, empty=f"the provider was not asked for its balance on {since.date()}")
-    if not all(row["agrees"] for row in lines + told):
-        raise click.exceptions.Exit(1)
+    end_as_found(session, agrees=all(row["agrees"] for row in lines + told))
 
 
 @reconcile.command()
@@ -226,8 +227,7 @@ def payout(session: Session, ref: str, as_json: bool) -> None:
         facts = {name: found[name] for name in found if name not in ("recorded_at", "not_known_for_s")}
         print_facts(_priced(facts, "amount", "lines_sum") | told)
         print_rows([_priced(line, "gross", "fee", "net") for line in lines], LINES, empty="its lines are not known")
-    if not agrees:
-        raise click.exceptions.Exit(1)
+    end_as_found(session, agrees=agrees is True)
 
 
 def _priced(row: Row, *names: str) -> Row:

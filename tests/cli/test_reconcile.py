@@ -127,6 +127,19 @@ def opened(postbox: Postbox, conn: Connection) -> str:
     return str(listed.json[0]["id"])
 
 
+def test_whatever_looks_at_books_exits_3_while_a_critical_one_is_open_and_what_acts_does_not(
+    postbox: Postbox, conn: Connection
+) -> None:
+    one, ref = opened(postbox, conn), payout(conn, 900)["ref"]
+    books.handle_facts(conn)
+    looks = [("reconcile", "run"), ("reconcile", "run", "--dry-run"), ("reconcile", "balance"),
+             ("reconcile", "payout", ref), ("discrepancies", "list"), ("discrepancies", "show", one)]  # fmt: skip
+    assert [postbox(*look).code for look in looks] == [3] * len(looks)
+    assert postbox("discrepancies", "ack", one, "--reason", "calling them").code == 0
+    assert postbox("discrepancies", "resolve", one, "--code", "explained", "--reason", "refunded by wire").code == 0
+    assert [postbox(*look).code for look in looks] == [0] * len(looks)
+
+
 def test_a_person_takes_care_of_one_and_closes_it_for_a_reason(postbox: Postbox, conn: Connection) -> None:
     one = opened(postbox, conn)
     assert postbox("discrepancies", "resolve", one, "--code", "explained").code == 2

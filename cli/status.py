@@ -37,8 +37,8 @@ def status(session: Session, watch: bool, every: float, as_json: bool) -> None:
     """Show what runs, waits, died and is unknown.
 
     Exit code 0: all is well. 3: a person is needed, because a dead letter is open, a delivery could have run for
-    more than 60 s, an outcome has been unknown for more than 15 min, a circuit is open, or a discrepancy is critical,
-    past its deadline or not acknowledged in time. 1: it cannot be told.
+    more than 60 s, an outcome has been unknown for more than 15 min, a circuit is open, a dispute has a status that is
+    not known here, or a discrepancy is critical, past its deadline or not acknowledged in time. 1: it cannot be told.
     """
     if watch and as_json:
         raise click.UsageError("--watch is for people, --json is not")

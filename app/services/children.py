@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from app.db import Tx
 from app.db.pool import Row
 from app.model.children import (
@@ -15,6 +17,8 @@ from app.model.children import (
 )
 from app.model.snapshot import DisputeSnapshot, RefundSnapshot, Snapshot
 from app.services import facts
+
+log = structlog.get_logger()
 
 
 def apply_children(tx: Tx, payment: Row, snapshot: Snapshot, *, settlement: SettlementStep | None) -> None:
@@ -135,6 +139,12 @@ class Disputes:
         if row["provider_status"] != said.provider_status:
             self._update(row, said, None, row["amount_withdrawn"])
         if said.status is None and self.told.get(said.ref) != said.provider_status:
+            log.warning(
+                "a dispute has a status that is not known here",
+                status=said.provider_status,
+                dispute_id=str(row["id"]),
+                payment_id=str(row["payment_id"]),
+            )
             self.tx.one("disputes.tell_unknown_status", merchant_id=row["merchant_id"], dispute_id=row["id"])
 
     def _open(self, said: DisputeSnapshot, state: str | None) -> Row:

@@ -17,6 +17,7 @@ def overview(tx: Tx) -> dict[str, Any]:
     found: dict[str, Any] = {
         "handlers": tx.all("status.handlers"),
         "payments": tx.all("status.payments"),
+        "unknown_dispute_statuses": tx.all("status.unknown_dispute_statuses"),
         "circuits": tx.all("status.circuits"),
         "pauses": pauses.current(tx),
         "discrepancies": tx.all("status.discrepancies"),
@@ -39,6 +40,11 @@ def attention(found: dict[str, Any]) -> list[str]:
         f"payments with an unknown outcome: {row['payments']}, the oldest for {row['oldest_s']:.0f} s"
         for row in found["payments"]
         if row["state"] == "outcome_unknown" and row["oldest_s"] > UNKNOWN_SECONDS
+    ]
+    lines += [
+        f"disputes with a status of {row['provider']} that is not known here, {row['provider_status']}:"
+        f" {row['disputes']}"
+        for row in found["unknown_dispute_statuses"]
     ]
     lines += [
         f"the circuit of {row['provider']}/{row['account']} is open: {row['reason']}"

@@ -23,6 +23,18 @@ where state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requ
 group by state
 order by state;
 
+-- name: unknown_dispute_statuses
+-- Words of a provider for disputes that nobody knows here, of disputes that are not over or were changed within a month.
+select d.provider, d.provider_status, count(*) as disputes
+from disputes d
+where (d.state in ('inquiry', 'open') or d.updated_at > clock_timestamp() - interval '30 days')
+  and exists (
+    select from events e
+    where e.merchant_id = d.merchant_id and e.payment_id = d.payment_id and e.dispute_id = d.id
+      and e.topic = 'dispute.status_unknown' and e.payload ->> 'provider_status' = d.provider_status)
+group by d.provider, d.provider_status
+order by d.provider, d.provider_status;
+
 -- name: circuits
 -- Provider accounts that have failed us, and whether calls are held back.
 select provider, account, state, failures, opened_at, probe_at, reason from circuits order by provider, account;

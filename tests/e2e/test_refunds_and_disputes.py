@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import IllegalTransition, Invalid
+from app.model.actor import Actor, ActorType, Role
+from app.services.status import overview
 from tests import factories
 from tests.fixtures.sandbox import HANGS_UP
 from tests.fixtures.shop import Shop
 
 DAY = 86_400.0
+READER = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 # What the sandbox charges for a dispute, and for a card payment of 10.00.
 DISPUTE_FEE, FEE = 1_500, 59
 
@@ -250,11 +254,19 @@ def test_scenario_22_a_status_that_nobody_knows_is_stored_and_told_to_people_onc
     payment = shop.pay()
     dispute = shop.dispute(payment)
     shop.decide(dispute, "status", status="teleported")
-    for _ in range(2):
-        end = shop.after("charge.dispute.updated", payment)
+    with capture_logs() as lines:
+        for _ in range(2):
+            end = shop.after("charge.dispute.updated", payment)
     found = shop.child("disputes", payment)
     assert (end["state"], found["state"], found["provider_status"]) == ("disputed", "open", "teleported")
     assert shop.topics(payment, "dispute").count("dispute.status_unknown") == 1
+    logged = [(line["log_level"], line.get("status")) for line in lines if "not known here" in line["event"]]
+    assert logged == [("warning", "teleported")]
+    told = "disputes with a status of stripe that is not known here, teleported: 1"
+    assert told in shop.hand.runtime.database.transact(READER, overview)["attention"]
+    shop.decide(dispute, "status", status="needs_response")
+    shop.after("charge.dispute.updated", payment)
+    assert told not in shop.hand.runtime.database.transact(READER, overview)["attention"]
 
 
 def test_an_open_dispute_is_asked_about_by_the_clock(shop: Shop) -> None:

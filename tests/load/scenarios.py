@@ -77,6 +77,12 @@ def capacity(port: int, keys: list[str], kinds: tuple[str, ...], *, seconds: flo
     return next(done) / (time.monotonic() - began)
 
 
+def warm_up(place: Place, port: int, keys: list[str], kinds: tuple[str, ...]) -> None:
+    """Imports, pools, prepared statements; and what autovacuum learns of new tables within a minute."""
+    capacity(port, keys, kinds, seconds=WARM_UP_SECONDS)
+    place.sql.execute("analyze")
+
+
 def overload(place: Place, *, seconds: float, measured_for: float) -> tuple[dict[str, Any], Outcome]:
     """Peak first, closed loop; then OVERLOAD times it, open loop, with the peak as the limit of each merchant.
 
@@ -86,13 +92,13 @@ def overload(place: Place, *, seconds: float, measured_for: float) -> tuple[dict
 
     def closed_loop() -> float:
         with place.serve(**limits()) as port:
-            capacity(port, others, ("write",), seconds=WARM_UP_SECONDS)
+            warm_up(place, port, others, ("write",))
             return capacity(port, others, ("write",), seconds=measured_for)
 
     before = closed_loop()
     rate = max(1, round(before))
     with place.serve(**limits(write=f"{rate}/{rate}")) as port:
-        capacity(port, others, ("write",), seconds=WARM_UP_SECONDS)
+        warm_up(place, port, others, ("write",))
         sources = [Source("greedy", greedy, writes=OVERLOAD * before * GREEDY_SHARE)]
         sources += [
             Source(f"other {n}", key, writes=OVERLOAD * before * (1 - GREEDY_SHARE) / len(others))
@@ -136,7 +142,7 @@ def neighbour(place: Place, *, seconds: float, measured_for: float) -> tuple[dic
     """The same minute twice, the same arrivals of the quiet ones: without the loud one, and with him."""
     loud, *quiet = place.merchants(1 + QUIET_MERCHANTS)
     with place.serve(**limits()) as port:
-        capacity(port, quiet, ("read", "write"), seconds=WARM_UP_SECONDS)
+        warm_up(place, port, quiet, ("read", "write"))
         most = capacity(port, quiet, ("read", "write"), seconds=measured_for)
     rate = max(1, round(most / 2 * LIMIT_SHARE))
     each = QUIET_LOAD * most / 2 / QUIET_MERCHANTS

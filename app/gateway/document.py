@@ -20,7 +20,9 @@ DESCRIPTION = """Payments on Postgres and nothing else.
 
 Amounts are JSON integers in minor units, moments are RFC 3339 in UTC, ids are opaque. Every error is a problem of
 RFC 9457 with a `code`; [the catalogue](/docs/problems) says what each means and what to do.
-Lists are pages: `next_cursor` leads to the next.
+Lists are pages: `next_cursor` leads to the next. Payments, refunds and disputes come newest first, and what is made
+meanwhile is on no later page. Only `/v1/events` and `/v1/balance/entries` go forward, and promise that who follows
+their cursor misses nothing.
 """
 
 SECURITY_SCHEMES = {

@@ -114,9 +114,11 @@ def cancel(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -
 @blueprint.post("/<payment_id>/refunds")
 @blueprint.doc(responses=answers.beside(201, answers.Refund))
 @problems("amount_refused", "state_conflict")
+@conditional
 @writing(Scope.REFUNDS_WRITE)
 @blueprint.input(CreateRefund)
 def refund(tx: Tx, caller: Caller, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Ask for the money to go back, all that is left of it or a part; a worker asks the provider after the commit."""
     wanted = {"amount": json_data.get("amount"), "reason": json_data["reason"]}
-    return shown.refund(refunds.request(tx, caller, parse(PAYMENT, payment_id), **wanted)), 201
+    versions = etags.allowed(request.headers.get("If-Match"))
+    return shown.refund(refunds.request(tx, caller, parse(PAYMENT, payment_id), **wanted, versions=versions)), 201

@@ -7,13 +7,18 @@ from uuid import UUID
 from app.db.pool import Row, Tx
 from app.errors import IllegalTransition, Invalid, NotFound
 from app.model.states import CLOSED
+from app.services.versions import Versions, hold
 
 
-def adoptable(tx: Tx, payment_id: UUID, *, amount: int) -> Row:
-    """The payment, locked. Raises NotFound, IllegalTransition unless it failed or was canceled, Invalid."""
+def adoptable(tx: Tx, payment_id: UUID, *, amount: int, versions: Versions = None) -> Row:
+    """The payment, locked; `versions`, where given, are those that it may have.
+
+    Raises NotFound, VersionChanged, IllegalTransition unless it failed or was canceled, Invalid.
+    """
     payment = tx.one("payments.lock_to_adopt", payment_id=payment_id)
     if payment is None:
         raise NotFound()
+    hold(payment, versions)
     if payment["state"] not in CLOSED:
         raise IllegalTransition(f"A payment that is {payment['state']} cannot be adopted.", state=payment["state"])
     if payment["provider_ref"] is None:

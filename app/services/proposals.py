@@ -13,6 +13,7 @@ from app.model.operation import params_sha256
 from app.services import adoption, dead_letters, merchant_payouts, refunds
 from app.services.dead_letters import Filter
 from app.services.operator_pages import Before
+from app.services.versions import Versions
 
 
 def propose_discard(tx: Tx, letter: Row, *, by: str, reason: str, timing: Timing) -> Row:
@@ -29,9 +30,14 @@ def propose_discard(tx: Tx, letter: Row, *, by: str, reason: str, timing: Timing
     )
 
 
-def propose_adoption(tx: Tx, payment_id: UUID, *, amount: int, by: str, reason: str, timing: Timing) -> Row:
-    """Taking a payment that failed or was canceled as paid. Raises NotFound, IllegalTransition, Invalid."""
-    payment = adoption.adoptable(tx, payment_id, amount=amount)
+def propose_adoption(
+    tx: Tx, payment_id: UUID, *, amount: int, by: str, reason: str, timing: Timing, versions: Versions = None
+) -> Row:
+    """Taking a payment that failed or was canceled as paid.
+
+    Raises NotFound, VersionChanged, IllegalTransition, Invalid.
+    """
+    payment = adoption.adoptable(tx, payment_id, amount=amount, versions=versions)
     parameters = {"payment": str(payment_id), "amount": amount}
     return _propose(tx, "adopt", payment["merchant_id"], payment_id, parameters, by=by, reason=reason, timing=timing)
 

@@ -15,6 +15,7 @@ from app.services import listing
 from app.services.authentication import Caller
 from app.services.children import follow_facts
 from app.services.listing import Anyones, Filter, position
+from app.services.versions import Versions, hold
 
 # Where there is money of the payer's that nobody else has a claim on.
 REFUNDABLE = frozenset({State.CONFIRMED, State.SETTLED})
@@ -22,16 +23,20 @@ _NOT_SENT = frozenset({"requested", "outcome_unknown"})
 _UNDECIDED = frozenset({"requested", "submitting", "outcome_unknown"})
 
 
-def request(tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | None, reason: str) -> Row:
+def request(
+    tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | None, reason: str, versions: Versions = None
+) -> Row:
     """A refund of `amount` minor units, or of all that is left; a worker carries it out after the commit.
 
-    Raises NotFound, IllegalTransition where nothing can be refunded, Invalid and AmountRefused for the amount.
+    `versions`, where given, are those that the payment may have. Raises NotFound, VersionChanged, IllegalTransition
+    where nothing can be refunded, Invalid and AmountRefused for the amount.
     """
     payment = payment_id and tx.one(
         "payments.lock_for_request", merchant_id=caller.merchant_id, payment_id=payment_id, livemode=caller.livemode
     )
     if not payment:
         raise NotFound()
+    hold(payment, versions)
     left = _refundable(payment)
     wanted = left if amount is None else amount
     if wanted % payment["multiple"]:
@@ -118,14 +123,15 @@ def newest_of(tx: Tx, caller: Caller, payments: Sequence[UUID]) -> dict[UUID, li
 # -- for operators ---------------------------------------------------------------------------------------------
 
 
-def for_operator(tx: Tx, payment_id: UUID | None, *, amount: int) -> tuple[Row, bool]:
+def for_operator(tx: Tx, payment_id: UUID | None, *, amount: int, versions: Versions) -> tuple[Row, bool]:
     """Any merchant's payment, locked, of which so many minor units can go back, and whether that takes two people.
 
-    Raises NotFound, IllegalTransition, Invalid.
+    `versions`, where given, are those that it may have. Raises NotFound, VersionChanged, IllegalTransition, Invalid.
     """
     payment = payment_id and tx.one("payments.lock_to_refund", payment_id=payment_id, amount=amount)
     if not payment:
         raise NotFound()
+    hold(payment, versions)
     if amount > (left := _refundable(payment)):
         raise _too_much(left)
     return payment, payment["takes_two"]

@@ -8,16 +8,14 @@ from uuid import UUID
 
 from app.db import Tx
 from app.db.pool import Row
-from app.errors import AmountRefused, IllegalTransition, Invalid, NotFound, VersionChanged
+from app.errors import AmountRefused, IllegalTransition, Invalid, NotFound
 from app.model.operation import FIRST_STEP, Kind, cancel_params, capture_params, params_sha256
 from app.model.states import State
 from app.services.authentication import Caller
+from app.services.versions import Versions, hold
 
 # Where a payment is held and can still be voided at the provider.
 CANCELABLE = frozenset({State.REQUIRES_ACTION, State.AUTHORIZED})
-
-
-Versions = frozenset[int] | None
 
 
 def capture(tx: Tx, caller: Caller, payment_id: UUID | None, *, amount: int | None, versions: Versions = None) -> Row:
@@ -65,9 +63,7 @@ def _lock(tx: Tx, caller: Caller, payment_id: UUID | None, versions: Versions) -
     )
     if not found:
         raise NotFound()
-    # Compared under the lock, so what the caller saw is what the operation acts on.
-    if versions is not None and found["version"] not in versions:
-        raise VersionChanged()
+    hold(found, versions)
     return found
 
 

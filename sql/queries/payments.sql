@@ -252,7 +252,7 @@ where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s and p.provider_r
 
 -- name: lock_to_adopt
 -- A payment that was over, held while two people's decision is carried out.
-select merchant_id, id, state, amount, provider_ref from payments where id = %(payment_id)s for no key update;
+select merchant_id, id, state, version, amount, provider_ref from payments where id = %(payment_id)s for no key update;
 
 -- name: lock_to_refund
 -- Any merchant's payment under its lock, and whether so much of it is given back by two operators and not by one.

@@ -30,6 +30,15 @@ def test_another_version_is_refused_and_nothing_is_written(api, sql, payment_in,
     assert api.post(f"/v1/payments/{name}/{verb}", key="free", If_Match=f'"{row["version"]}"').status_code == 202
 
 
+def test_a_refund_of_another_version_is_refused_and_reserves_nothing(api, sql, payment_in):
+    row, name = payment_in("confirmed")
+    path = f"/v1/payments/{name}/refunds"
+    answer = api.post(path, {"amount": 100}, key="free", If_Match=f'"{row["version"] - 1}"')
+    assert (answer.status_code, answer.get_json()["code"]) == (412, "precondition_failed")
+    assert sql.execute("select from refunds").fetchall() == []
+    assert api.post(path, {"amount": 100}, key="free", If_Match=f'"{row["version"]}"').status_code == 201
+
+
 def test_the_version_is_looked_at_before_the_state(api, payment_in):
     _, name = payment_in("canceled")
     assert api.post(f"/v1/payments/{name}/cancel", If_Match='"1"').status_code == 412

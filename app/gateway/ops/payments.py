@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
+from flask import request
 from marshmallow import RAISE
 
 from app.db import Tx
 from app.errors import NotFound
+from app.gateway import etags
 from app.gateway.answers import beside
 from app.gateway.context import gateway
-from app.gateway.contract import problems
+from app.gateway.contract import conditional, problems
 from app.gateway.cursor import row_position
 from app.gateway.ops import answers
 from app.gateway.ops.doing import doing
@@ -77,6 +79,7 @@ def story(tx: Tx, person: Person, payment_id: str) -> Shown:
 @blueprint.post("/<payment_id>/adopt")
 @blueprint.output(answers.Proposal, 202)
 @problems("state_conflict")
+@conditional
 @doing(Right.PROPOSE)
 @blueprint.input(Adopt)
 def adopt(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -91,6 +94,7 @@ def adopt(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) ->
         by=person.name,
         reason=json_data["reason"],
         timing=gateway().settings.timing,
+        versions=etags.allowed(request.headers.get("If-Match")),
     )
     return show(answers.Proposal, made), 202
 
@@ -99,12 +103,14 @@ def adopt(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) ->
 @blueprint.output(answers.RequestedRefund, 201)
 @blueprint.doc(responses=beside(202, answers.Proposal))
 @problems("state_conflict", "amount_refused")
+@conditional
 @doing(Right.PROPOSE)
 @blueprint.input(RefundPayment)
 def refund(tx: Tx, person: Person, payment_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Give money back: at once up to the limit of one person (201), else as a proposal to another person (202)."""
     amount, cause = json_data["amount"], json_data["cause"]
-    payment, takes_two = refunds.for_operator(tx, parse(PAYMENT, payment_id), amount=amount)
+    versions = etags.allowed(request.headers.get("If-Match"))
+    payment, takes_two = refunds.for_operator(tx, parse(PAYMENT, payment_id), amount=amount, versions=versions)
     if takes_two:
         made = proposals.propose_refund(
             tx,

@@ -136,3 +136,15 @@ def test_a_discrepancy_is_looked_after_and_closed_for_a_reason(desk, sql):
     assert (closed["status"], closed["resolved_by"]) == ("resolved", ann.name)
     assert ann.post(f"{path}/acknowledge", REASON).get_json()["code"] == "state_conflict"
     assert ann.post("/ops/v1/discrepancies/x/resolve", REASON | {"code": "x"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "verb, body, done",
+    [("adopt", {"amount": 1}, 409), ("refunds", {"amount": 1}, 201)],
+)
+def test_what_was_decided_on_another_version_of_a_payment_is_refused(desk, payment_in, verb, body, done):
+    oli, (row, name) = desk("operator"), payment_in("confirmed")
+    path, body = f"/ops/v1/payments/{name}/{verb}", body | {"reason": "they asked"}
+    answer = oli.post(path, body, If_Match=f'"{row["version"] - 1}"')
+    assert (answer.status_code, answer.get_json()["code"]) == (412, "precondition_failed")
+    assert oli.post(path, body, If_Match=f'"{row["version"]}"').status_code == done

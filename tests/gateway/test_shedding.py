@@ -9,19 +9,21 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from app.config import Rate, Rates, SettingsError, Shed, load_settings
 from app.gateway.context import EXTENSION
-from app.gateway.door import COME_BACK
+from app.gateway.door import COME_BACK, Door, caller
 from app.gateway.queue_age import QueueAge
 from app.gateway.security_headers import ALWAYS
 from tests import factories
 from tests.gateway.conftest import CARD
 from tests.gateway.test_errors import assert_problem
 from tests.gateway.test_server import headers, serving  # noqa: F401 (a fixture)
+from tests.gateway.test_webhooks import PATH as WEBHOOKS
 from tests.gateway.test_webhooks import send
 from tests.gateway.waiting import until
 
@@ -88,6 +90,18 @@ def test_a_database_that_is_away_makes_no_old_queue(settings):
     age._database.close()
 
 
+def going_on(door: Door, waiting: int = 0) -> None:
+    """Reads and webhooks are let in by the door as it stands, though a write is refused."""
+    for_whom = partial(caller, "", "", "")
+    assert door.refusal("POST", LISTED, for_whom, waiting=waiting) is not None
+    for method, path in [("GET", LISTED), ("HEAD", LISTED), ("POST", WEBHOOKS), ("GET", "/ops/v1/status")]:
+        assert door.refusal(method, path, for_whom, waiting=waiting) is None, (method, path)
+
+
+def test_requests_that_wait_for_a_thread_refuse_writes_only(edge):
+    going_on(edge.door, waiting=edge.door.limits.requests)
+
+
 class TestFullPool:
     @pytest.fixture
     def settings(self, settings):
@@ -102,6 +116,7 @@ class TestFullPool:
                 answer = api.post(LISTED, CARD)
                 assert_problem(answer, 503, "overloaded")
                 assert answer.headers["Retry-After"] == "1"
+                going_on(edge.door)
             assert waiting.result() == 200
         assert shed(app, "pool_waiters") >= 1
         assert api.post(LISTED, CARD).status_code == 201
@@ -203,7 +218,6 @@ def test_a_thousand_refusals_in_one_piece_are_a_thousand_answers(database, sql, 
 
 def test_the_door_and_the_application_refuse_in_the_same_words(app, edge, api, sql, monkeypatch):
     from app.gateway import raw
-    from app.gateway.door import caller
 
     monkeypatch.setattr(edge.door.age, "_seconds", 1_000.0)
     asked = api.post(LISTED, CARD, X_Request_Id="the-same")

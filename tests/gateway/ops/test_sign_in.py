@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.gateway.auth import SESSION_COOKIE
 from app.model import password, second_factor
 from app.services import operators, sign_in
 from tests import factories
@@ -36,7 +35,7 @@ def test_a_person_signs_in_is_known_by_the_cookie_and_signs_out(app, enroll):
     assert answer.status_code == 200
     assert (answer.get_json()["operator"], answer.get_json()["role"]) == ("ann", "approver")
     cookie = answer.headers["Set-Cookie"]
-    assert cookie.startswith(f"{SESSION_COOKIE}=")
+    assert cookie.startswith("__Host-postbox_session=")
     assert cookie.partition("; ")[2].split("; ") == ["Secure", "HttpOnly", "Path=/", "SameSite=Strict"]
     held = {"Cookie": cookie.partition(";")[0], "Origin": ORIGIN}
     client = app.test_client(use_cookies=False)

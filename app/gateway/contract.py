@@ -19,6 +19,7 @@ class Kind:
     sends: tuple[str, ...] = ()  # request headers, beside those of every request
     answers: tuple[str, ...] = ()  # headers of every answer to a known caller
     answers_on_success: tuple[str, ...] = ()
+    tells_of_absence: bool = True  # that there is no such thing as the path names
 
 
 # Whatever is asked: the database may be away, and we may be wrong.
@@ -89,7 +90,9 @@ KINDS: dict[str, Kind] = {
         answers_on_success=("Idempotency-Replayed",),
     ),
     "webhook": Kind(
-        security=("webhookSignature",), problems=("webhook_refused", "bad_request", "body_too_large", *_STORED)
+        security=("webhookSignature",),
+        problems=("webhook_refused", "bad_request", "body_too_large", *_STORED),
+        tells_of_absence=False,
     ),
     "probe": Kind(security=(), problems=("internal_error",)),
     "public": Kind(security=(), problems=("internal_error",)),

@@ -148,7 +148,7 @@ def _codes(operation: Operation, kind: Kind, view: Callable[..., Any], arguments
     told = [*contract.BY_SERVER, *kind.problems, *contract.problems_of(view)]
     takes_query = any(parameter.get("in") == "query" for parameter in operation["parameters"])
     takes_body = "requestBody" in operation and contract.raw_schema_of(view) is None
-    told += contract.BY_PATH_PARAMETER if arguments else ()
+    told += contract.BY_PATH_PARAMETER if arguments and kind.tells_of_absence else ()
     told += contract.BY_INPUT if takes_query or takes_body else ()
     known = errors.catalogue()
     by_status: dict[int, list[str]] = {}

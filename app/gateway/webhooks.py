@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
+import structlog
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import Response, g, request
 
 from app.errors import NotFound, WebhookRefused
 from app.gateway import answers
@@ -16,6 +17,8 @@ from app.gateway.contract import reads_raw, webhook
 from app.gateway.representation import render
 from app.gateway.schemas import StripeEvent
 from app.services import webhooks
+
+log = structlog.get_logger()
 
 blueprint = APIBlueprint("webhooks", __name__, url_prefix="/webhooks")
 
@@ -29,7 +32,18 @@ MAX_BYTES = 256 * 1024
 @reads_raw(StripeEvent)
 @webhook
 def stripe(account: str) -> Response:
-    """Take in one event of Stripe's."""
+    """Take in one event of Stripe's.
+
+    An account that there is not is answered like a signature that is wrong.
+    """
+    try:
+        return _take_in(account)
+    except NotFound:
+        log.warning("webhook of an unknown account", request_id=g.request_id)
+        raise WebhookRefused() from None
+
+
+def _take_in(account: str) -> Response:
     raw = read_body(MAX_BYTES)
     edge = gateway()
     provider = edge.providers.get(("stripe", account))
@@ -41,7 +55,7 @@ def stripe(account: str) -> Response:
     except WebhookRefused as refused:
         reason = str(refused.extra.get("reason", refused.code))
         edge.database.transact(who, lambda tx: webhooks.reject(tx, provider="stripe", account=account, reason=reason))
-        raise
+        raise WebhookRefused() from None  # why is kept, and told to nobody: it would tell that there is the account
     # not asdict: it would copy the whole payload once more
     told = {name: value for name, value in vars(event).items() if name != "object_type"}
     webhooks.receive(edge.database, who, **told, body_sha256=hashlib.sha256(raw).hexdigest())

@@ -34,7 +34,7 @@ def assert_problem(answer, status, code):
         ("DELETE", "/v1/payments", 405, "method_not_allowed"),
         ("BREW", "/v1/payments", 405, "method_not_allowed"),
         ("GET", "/webhooks/stripe/default", 405, "method_not_allowed"),
-        ("POST", "/webhooks/stripe/other", 404, "not_found"),
+        ("POST", "/webhooks/stripe/other", 400, "webhook_refused"),
         ("GET", "/v1/payments", 401, "unauthenticated"),
         ("POST", "/v1/payments", 401, "unauthenticated"),
         ("GET", "/docs/assets/oauth2-redirect.js", 404, "not_found"),

@@ -227,9 +227,11 @@ def told(cluster, template, tmp_path_factory):
         before = cluster.log_file.stat().st_size
         here.env |= {"POSTBOX_OPERATOR_KEY": OPERATOR_KEY, "POSTBOX_RATE_OPERATOR_WRITE": UNLIMITED}
         canary = Canary(start_gateway(here))
-        worker = here.worker()
         for part in (accepted, refused, webhooks):
             part(canary)
+        # before anybody takes them: a job that is done is deleted
+        canary.jobs = here.all("select * from procrastinate_jobs")
+        worker = here.worker()
         until(lambda: not here.pending(), here.pending, seconds=120)
         worker.terminate()  # what operators act upon is seeded, and not the worker's
         worker.wait(DRAIN_SECONDS)
@@ -254,6 +256,13 @@ def test_each_is_found_where_it_must_be_so_the_search_works(told):
     for label in ALLOWED:
         assert found_in_database(here, canary.secret + label), label
     assert canary.secret in str(here.all("select * from events"))
+
+
+def test_a_job_carries_the_names_of_its_delivery_and_nothing_else(told):
+    _, canary = told
+    assert {job["args"]["handler"] for job in canary.jobs} >= {"submit_payment", "apply_webhook"}
+    assert {tuple(sorted(job["args"])) for job in canary.jobs} == {("event_id", "handler", "merchant_id")}
+    assert canary.secret not in str(canary.jobs)
 
 
 def test_every_line_of_web_and_worker_is_json_and_each_kind_was_written(told):

@@ -171,10 +171,12 @@ def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
         "commit": found["machine"]["commit"], "at": found["machine"]["at"], "command": found["command"],
         "machine": machine.told(found["machine"]),
     }  # fmt: skip
+    # what an earlier release left does not say by which command it was made, so it is told no more
+    older = {name: result for name, result in known.get("results", {}).items() if "command" in result}
     merged = {
         "commit": of["commit"],
         "ratios": known.get("ratios", {}) | found["ratios"],
-        "results": known.get("results", {}) | {name: result | of for name, result in found["results"].items()},
+        "results": older | {name: result | of for name, result in found["results"].items()},
     }
     newest.write_text(json.dumps(merged) + "\n")
     console.print(f"[dim]{to}, its page {to.with_suffix('.html').name}, and {newest.name}[/]", highlight=False)

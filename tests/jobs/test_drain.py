@@ -22,6 +22,8 @@ def test_a_worker_with_calls_in_flight_drains_in_time_and_leaves_nothing_in_its_
     cluster: Cluster, template: str, tmp_path: Path
 ) -> None:
     with world(cluster, template, tmp_path, "--available-after", "2", time_scale=1.0) as here:
+        # what the provider lists of the hour would be asked about as well
+        here.without_runs_of_the_clock()
         here.sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
         payments = [factories.payment(here.connection) for _ in range(PAYMENTS)]
         worker = here.worker()

@@ -39,7 +39,8 @@ def ends(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFacto
 
 
 def drain(cluster: Cluster, template: str, directory: Path, way: str) -> dict[str, Any]:
-    with world(cluster, template, directory, time_scale=TIME_SCALE) as here:
+    # available as soon as it is there: who looks earlier would be told of the same money twice
+    with world(cluster, template, directory, "--available-after", "0", time_scale=TIME_SCALE) as here:
         fill(here)
         worker = (
             here.start(*STOCK, "--concurrency=8") if way == "stock" else here.worker(POSTBOX_CARRYING=CARRYING[way])

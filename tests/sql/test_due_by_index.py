@@ -6,6 +6,7 @@ import pytest
 
 from app.db import QUERIES
 from tests.factories import Connection
+from tests.fixtures.database import Clone
 
 PARAMS = {"limit": 10, "keep": 600.0, "provider": "stripe", "pause_recheck": 60.0, "again": 60.0, "quiet_for": 60.0}
 SWEEPS = {
@@ -17,6 +18,12 @@ SWEEPS = {
     "reconcile_due.arm_silent": "(updated_at < (statement_timestamp() - ",
     "idempotency_keys.prune": "(created_at < (statement_timestamp() - ",
 }
+
+
+@pytest.fixture
+def conn(database: Clone) -> Connection:
+    """Of a database of its own: plans depend on what other tests have left in a table."""
+    return database.connect(admin=True, autocommit=False)
 
 
 @pytest.mark.parametrize("query", SWEEPS)

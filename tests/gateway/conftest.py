@@ -107,3 +107,13 @@ def payment_in(sql, api: Api):
         return row, f"pay_{row['id'].hex}"
 
     return make
+
+
+@pytest.fixture
+def still(sql):
+    """Time stands still in every bucket: what is there is what was left."""
+    sql.execute("""
+        create or replace function postbox.tokens_at(
+          p_tokens_micro bigint, p_updated_at timestamptz, p_at timestamptz, p_rate bigint, p_burst bigint
+        ) returns bigint language sql immutable as 'select p_tokens_micro'
+    """)

@@ -35,16 +35,6 @@ def settings(settings):
     return replace(settings, rates=rates)
 
 
-@pytest.fixture
-def still(sql):
-    """Time stands still in every bucket: what is there is what was left."""
-    sql.execute("""
-        create or replace function postbox.tokens_at(
-          p_tokens_micro bigint, p_updated_at timestamptz, p_at timestamptz, p_rate bigint, p_burst bigint
-        ) returns bigint language sql immutable as 'select p_tokens_micro'
-    """)
-
-
 def statuses(ask, times: int) -> list[int]:
     return [ask().status_code for _ in range(times)]
 

@@ -108,8 +108,17 @@ def register(app: APIFlask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
+def code_of(error: Exception) -> str:
+    """The code that the answer to an error carries."""
+    return error.code if isinstance(error, errors.PostboxError) and _found(error) else CODES[500]
+
+
+def _found(error: errors.PostboxError) -> Problem | None:
+    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
+
+
 def _domain(error: errors.PostboxError) -> Response:
-    found = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
+    found = _found(error)
     if found is None:
         return _unexpected(error)
     more = {name: error.extra[name] for name in problems.EXTENSIONS if name in error.extra}

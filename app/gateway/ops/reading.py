@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+import structlog
 from apiflask import HTTPError
 from flask import Response, g, request
 
 from app.config import PLATFORM_MERCHANT_ID
 from app.db import Tx
 from app.db.pool import Row
-from app.errors import Invalid, PostboxError
+from app.errors import DatabaseDown, Invalid, NotSignedIn, PostboxError
 from app.gateway.card_numbers import holds_card_number
-from app.gateway.context import client_address, gateway, operator
+from app.gateway.context import Gateway, client_address, gateway, operator
 from app.gateway.contract import of_kind
-from app.gateway.errors import instance
+from app.gateway.errors import code_of, instance
 from app.gateway.limits import take_of_operator
 from app.gateway.ops.door import operator_key, refuse_without, session_token, who_is_in
 from app.gateway.representation import render
@@ -26,6 +28,8 @@ from app.gateway.transaction import Answer
 from app.model.operator_role import Right
 from app.services import access
 from app.services.sign_in import Person, token_hmac
+
+log = structlog.get_logger()
 
 # Of what was asked for, the longest we have is a merchant's reference.
 ENTITY_LENGTH = 255
@@ -44,7 +48,7 @@ class Shown:
 def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Response]]:
     """Run `view(tx, person, ...)` for a person with `right` and answer 200 with what it shows, once that is noted.
 
-    What is refused is noted as well, with no rows; not what a rate limit or a failure kept from being asked.
+    What is refused, by us or by their rate limit, or fails is noted as well, with no rows.
     """
 
     def decorate(view: Callable[..., Shown]) -> Callable[..., Response]:
@@ -53,7 +57,7 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
         @wraps(view)
         def run(**arguments: Any) -> Response:
             edge, token = gateway(), session_token()
-            take_of_operator(edge, token_hmac(token, operator_key(edge)), "read")
+            hmac = token_hmac(token, operator_key(edge))
 
             def work(tx: Tx) -> Answer | PostboxError | HTTPError:
                 person = who_is_in(tx, token, edge)
@@ -70,7 +74,9 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
                 note(tx, person, "ok", seen, known)
                 return Answer(200, render(shown.body))
 
-            answer = edge.database.transact(operator("session"), work)
+            with noting_failures(edge, token, known):
+                take_of_operator(edge, hmac, "read")
+                answer = edge.database.transact(operator("session"), work)
             if isinstance(answer, Exception):
                 raise answer
             return answer.response()
@@ -85,6 +91,37 @@ def members_of_query(view: Callable[..., Any]) -> frozenset[str]:
     """The members of the query that a view's schema names."""
     inputs = view.__dict__.get("_spec", {}).get("args") or ()  # where APIFlask keeps what it documents
     return frozenset(name for schema, location in inputs if location == "query" for name in schema.fields)
+
+
+@contextmanager
+def noting_failures(edge: Gateway, token: str, known: frozenset[str] = frozenset()) -> Iterator[None]:
+    """What keeps a person who is signed in from an answer is noted in a transaction of its own, with no rows.
+
+    They hear the same, noted or not: nothing was shown. A database that is away is asked for no note.
+    """
+    try:
+        yield
+    except (NotSignedIn, DatabaseDown):
+        raise
+    except Exception as failure:
+        _note_alone(edge, token, code_of(failure), known)
+        raise
+
+
+def _note_alone(edge: Gateway, token: str, result: str, known: frozenset[str]) -> None:
+    try:
+        edge.database.transact(operator("session"), lambda tx: note(tx, who_is_in(tx, token, edge), result, {}, known))
+    except NotSignedIn:
+        pass  # it was nobody, or is not any more
+    except PostboxError as error:
+        log.error(
+            "a look that was not answered could not be noted",
+            why=error.code,
+            result=result,
+            route=instance(),
+            request_id=g.request_id,
+            trace_id=g.trace.id,
+        )
 
 
 def note(tx: Tx, person: Person, result: str, seen: Mapping[Any, int], known: frozenset[str] = frozenset()) -> None:

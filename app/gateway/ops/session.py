@@ -19,7 +19,7 @@ from app.gateway.limits import take_of_address, take_of_operator
 from app.gateway.ops import answers
 from app.gateway.ops.door import operator_key, refuse_forged, refuse_other_origins, session_token, who_is_in
 from app.gateway.ops.proving import prove
-from app.gateway.ops.reading import note
+from app.gateway.ops.reading import note, noting_failures
 from app.gateway.ops.schemas import SignIn
 from app.gateway.representation import render
 from app.gateway.transaction import Answer, json_body
@@ -81,14 +81,15 @@ def show() -> Response:
     """Who is signed in, what they may do, and the token that their changes must carry."""
     edge, token = gateway(), session_token()
     key = operator_key(edge)
-    take_of_operator(edge, sign_in.token_hmac(token, key), "read")
 
     def work(tx: Tx) -> Person:
         person = who_is_in(tx, token, edge)
         note(tx, person, "ok", {})
         return person
 
-    person = edge.database.transact(operator("session"), work)
+    with noting_failures(edge, token):
+        take_of_operator(edge, sign_in.token_hmac(token, key), "read")
+        person = edge.database.transact(operator("session"), work)
     return Answer(200, render(_shown(person.name, person.role, token, key))).response()
 
 

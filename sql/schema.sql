@@ -3566,6 +3566,11 @@ begin
   stored := false;
   if owner is not null then
     perform set_config('postbox.merchant_id', owner::text, true);
+    if p_event ? 'request_id' then
+      perform set_config('postbox.request_id', p_event ->> 'request_id', true),
+        set_config('postbox.correlation_id', p_event ->> 'trace_id', true),
+        set_config('postbox.causation_id', p_event ->> 'trace_id', true);
+    end if;
     insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
       payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
     select owner, p_provider, p_account, e.provider_event_id, e.type, e.object_id, e.payment_ref, e.payment_id,
@@ -3580,7 +3585,7 @@ begin
   return next;
 end $$;
 
-COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on; an event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
+COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on, and in the request that the event names, if it does: many are stored in one transaction. An event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
 
 CREATE FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) RETURNS bigint
     LANGUAGE sql STABLE

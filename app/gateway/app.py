@@ -30,6 +30,7 @@ from app.gateway import (
 )
 from app.gateway.context import EXTENSION, Gateway, gateway
 from app.gateway.door import Door, caller_of
+from app.gateway.inbox import Inbox
 from app.gateway.queue_age import QueueAge
 from app.model.actor import Role
 from app.providers.stripe import StripeProvider
@@ -97,7 +98,7 @@ def _gateway(settings: Settings) -> Gateway:
         database,
         Waker(database, every=settings.timing.wake_every),
         Door(settings.shed, database, QueueAge(database)),
-        providers={(stripe.name, stripe.account): stripe},
+        inboxes={(stripe.name, stripe.account): Inbox(stripe, database)},
     )
 
 

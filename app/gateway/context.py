@@ -1,4 +1,4 @@
-"""What one process of the gateway holds: settings, the pool, the waker, the providers whose webhooks it verifies."""
+"""What one process of the gateway holds: settings, the pool, the waker, the inboxes of the providers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.config import Settings
 from app.db import Database
 from app.db.wake import Waker
 from app.gateway.door import Door
+from app.gateway.inbox import Inbox
 from app.gateway.queue_state import QueueState
 from app.model.actor import Actor, ActorType, Role
-from app.providers.protocol import Provider
 
 EXTENSION = "postbox"
 
@@ -27,7 +27,7 @@ class Gateway:
     waker: Waker
     door: Door
     queue: QueueState = field(default_factory=QueueState)
-    providers: Mapping[tuple[str, str], Provider] = field(default_factory=dict)
+    inboxes: Mapping[tuple[str, str], Inbox] = field(default_factory=dict)
 
 
 def gateway() -> Gateway:

@@ -46,18 +46,16 @@ def stripe(account: str) -> Response:
 def _take_in(account: str) -> Response:
     raw = read_body(MAX_BYTES)
     edge = gateway()
-    provider = edge.providers.get(("stripe", account))
-    if provider is None:
+    inbox = edge.inboxes.get(("stripe", account))
+    if inbox is None:
         raise NotFound()
-    who = actor(f"webhook:stripe/{account}")
     try:
-        event = provider.parse_webhook(raw, dict(request.headers), now=datetime.now(UTC))
+        event = inbox.provider.parse_webhook(raw, dict(request.headers), now=datetime.now(UTC))
     except WebhookRefused as refused:
-        reason = str(refused.extra.get("reason", refused.code))
+        who, reason = actor(inbox.actor.id), str(refused.extra.get("reason", refused.code))
         edge.database.transact(who, lambda tx: webhooks.reject(tx, provider="stripe", account=account, reason=reason))
         raise WebhookRefused() from None  # why is kept, and told to nobody: it would tell that there is the account
-    # not asdict: it would copy the whole payload once more
-    told = {name: value for name, value in vars(event).items() if name != "object_type"}
-    webhooks.receive(edge.database, who, **told, body_sha256=hashlib.sha256(raw).hexdigest())
+    digest = hashlib.sha256(raw).hexdigest()
+    inbox.receive(webhooks.received(event, body_sha256=digest, request_id=g.request_id, trace_id=g.trace.id))
     edge.waker.wake()
     return Response(RECEIVED, content_type="application/json")

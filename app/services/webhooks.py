@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from app.db import Database, Tx
@@ -18,55 +15,52 @@ from app.model.webhook_event import WebhookEvent
 from app.services import dead_letters
 
 
-def receive(database: Database, actor: Actor, **told: Any) -> bool:
-    """`store` in a transaction of its own, which takes one round trip: somebody waits for it to be told again."""
-    return _is_new(database.statement(actor, "webhooks.store", **_columns(**told)))
+def receive(
+    database: Database, actor: Actor, *, provider: str, account: str, events: Sequence[Mapping[str, object]]
+) -> list[Row]:
+    """Store events of one account, made by `received`, in a transaction of their own, which takes one round trip.
+
+    A row for each, which `is_new` reads.
+    """
+    return database.statement(actor, "webhooks.store", provider=provider, account=account, events=json.dumps(events))
 
 
-def store(tx: Tx, **told: Any) -> bool:
+def received(event: WebhookEvent, *, body_sha256: str, request_id: str, trace_id: str) -> dict[str, object]:
+    """The event as `receive` takes it, with the request that told it."""
+    return _columns(event, body_sha256, "webhook") | {"request_id": request_id, "trace_id": trace_id}
+
+
+def store(tx: Tx, event: WebhookEvent, *, body_sha256: str, received_by: str = "webhook") -> bool:
     """True when the event is new, False when it was stored before. Raises NotFound when nobody owns the account."""
-    return _is_new(tx.all("webhooks.store", **_columns(**told)))
+    events = json.dumps([_columns(event, body_sha256, received_by)])
+    row = tx.one("webhooks.store", provider=event.provider, account=event.account, events=events)
+    assert row is not None, "every event is answered"
+    return is_new(row)
 
 
-def _columns(
-    *,
-    provider: str,
-    account: str,
-    event_id: str,
-    type: str,
-    object_id: str | None,
-    payment_ref: str | None,
-    payment_id: str | None,
-    merchant_id: str | None,
-    api_version: str | None,
-    livemode: bool,
-    created_at: datetime,
-    payload: Mapping[str, object],
-    body_sha256: str,
-    received_by: str = "webhook",
-) -> dict[str, object]:
-    """`payment_id` and `merchant_id` are what the body claims: hints for the handler, which looks for itself."""
-    event = {
-        "provider_event_id": event_id,
-        "type": type,
-        "object_id": object_id,
-        "payment_ref": payment_ref,
-        "payment_id": payment_id,
-        "payment_merchant_id": merchant_id,
-        "api_version": api_version,
-        "livemode": livemode,
-        "created_at_provider": created_at.isoformat(),
-        "payload": dict(payload),
+def is_new(row: Row) -> bool:
+    """Whether the event of this row is new, or was stored before. Raises NotFound when nobody owns its account."""
+    if row["owner"] is None:
+        raise NotFound()
+    return bool(row["stored"])
+
+
+def _columns(event: WebhookEvent, body_sha256: str, received_by: str) -> dict[str, object]:
+    """What the body claims of our ids is a hint for the handler, which looks for itself."""
+    return {
+        "provider_event_id": event.event_id,
+        "type": event.type,
+        "object_id": event.object_id,
+        "payment_ref": event.payment_ref,
+        "payment_id": event.payment_id,
+        "payment_merchant_id": event.merchant_id,
+        "api_version": event.api_version,
+        "livemode": event.livemode,
+        "created_at_provider": event.created_at.isoformat(),
+        "payload": dict(event.payload),
         "body_sha256": body_sha256,
         "received_by": received_by,
     }
-    return {"provider": provider, "account": account, "event": event}
-
-
-def _is_new(rows: list[Row]) -> bool:
-    if not rows:
-        raise NotFound()
-    return bool(rows[0]["stored"])
 
 
 def store_polled(tx: Tx, events: Sequence[WebhookEvent]) -> int:
@@ -81,10 +75,9 @@ def store_polled(tx: Tx, events: Sequence[WebhookEvent]) -> int:
     told = {row["provider_event_id"] for row in known}
     missing = [event for event in events if event.event_id not in told]
     for event in sorted(missing, key=lambda event: event.created_at):
-        body = {field: value for field, value in asdict(event).items() if field != "object_type"}
         # there are no original bytes: what stands for them is the object as the list showed it
-        text = json.dumps(body["payload"], sort_keys=True, separators=(",", ":"))
-        store(tx, **body, body_sha256=hashlib.sha256(text.encode()).hexdigest(), received_by="poll")
+        text = json.dumps(event.payload, sort_keys=True, separators=(",", ":"))
+        store(tx, event, body_sha256=hashlib.sha256(text.encode()).hexdigest(), received_by="poll")
     tx.run("webhooks.await", **whose, event_ids=[event.event_id for event in missing])
     return len(missing)
 

@@ -5,8 +5,11 @@ from webhook_owner(%(provider)s, %(account)s) as owner
 where owner is not null;
 
 -- name: store
--- One provider event of the owner's account: no row when nobody owns it, `stored` unless it was there before.
-select owner, stored from store_webhook(%(provider)s, %(account)s, %(event)s) where owner is not null;
+-- Provider events of one account, one after the other: whether each is new, or was there before; no owner, nobody's account.
+select s.owner, s.stored
+from jsonb_array_elements(%(events)s::jsonb) with ordinality e (event, place)
+cross join lateral store_webhook(%(provider)s, %(account)s, e.event) s
+order by e.place;
 
 -- name: reject
 -- Count a refused webhook: one row, and so one audit entry, per account and second.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from app.db import Tx
 from tests import factories
@@ -63,4 +62,4 @@ def _tell(conn: Connection, payment: dict[str, Any]) -> None:
         "body_sha256": "0" * 64,
     }  # fmt: skip
     with factories.acting(conn, "api", actor_id="webhook/stripe"):
-        Tx(conn).one("webhooks.store", provider="stripe", account="default", event=Jsonb(event))
+        Tx(conn).one("webhooks.store", provider="stripe", account="default", events=json.dumps([event]))

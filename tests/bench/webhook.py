@@ -111,21 +111,22 @@ def script_of_one_webhook() -> str:
     api = {
         "role": "'postbox_api'", "statement_timeout": "'5000ms'", "lock_timeout": "'2000ms'",
         "idle_timeout": "'10000ms'", "actor_type": "'api'", "actor_id": "'webhook/stripe'",
-        "request_id": "'req_' || :key::text",
     }  # fmt: skip
     event = (
         "jsonb_build_object('provider_event_id', 'evt_' || :key::text, 'type', 'payment_intent.succeeded',"
         " 'object_id', 'pi_' || :key::text, 'payment_ref', 'pi_' || :key::text, 'api_version', '2026-10-28.endive',"
         " 'livemode', false, 'received_by', 'webhook', 'created_at_provider', now(),"
         " 'payload', jsonb_build_object('filler', repeat('x', 1000)),"
-        " 'body_sha256', encode(sha256(convert_to(:key::text, 'UTF8')), 'hex'))"
+        " 'body_sha256', encode(sha256(convert_to(:key::text, 'UTF8')), 'hex'),"
+        " 'request_id', 'req_' || :key::text, 'trace_id', md5(:key::text))"
     )
+    store = statement("webhooks.store", provider="'stripe'", account="'default'", events=f"jsonb_build_array({event})")
     return "\n".join(
         [
             "\\set key random(1, 9000000000000000000)",
             "\\startpipeline",
             acting("transactions.begin_as", api) + ";",
-            statement("webhooks.store", provider="'stripe'", account="'default'", event=event) + ";",
+            store + ";",
             "commit;",
             "\\endpipeline",
         ]

@@ -15,6 +15,7 @@ from jobs.runtime import stripe_provider
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.told import about, told
 from tests.fixtures.worker import Hand
 from tests.jobs.processes import violations_of
 
@@ -68,19 +69,16 @@ def circuit(hand: Hand) -> dict[str, Any]:
 
 def receive(hand: Hand, type: str, ref: str, *, payment: dict[str, Any] | None = None, event_id: str = "evt_1") -> bool:
     """What the gateway does with a verified webhook."""
-    ids = {"payment_id": None, "merchant_id": None}
-    if payment is not None:
-        ids = {"payment_id": str(payment["id"]), "merchant_id": str(payment["merchant_id"])}
     row = hand.connection.execute("select clock_timestamp() as now").fetchone()
     assert row is not None
+    event = told(
+        event_id=event_id, type=type, object_id=ref, payment_ref=ref, created_at=row["now"],
+        **(about(payment) if payment else {}),
+    )  # fmt: skip
     return hand.runtime.database.transact(
         Actor(ActorType.API, "webhook:stripe/default", Role.API),
-        lambda tx: webhooks.store(
-            tx, provider="stripe", account="default", event_id=event_id, type=type, object_id=ref, payment_ref=ref,
-            api_version="2026-10-28.endive", livemode=False, created_at=row["now"], payload={"id": event_id},
-            body_sha256="0" * 64, **ids,
-        ),
-    )  # fmt: skip
+        lambda tx: webhooks.store(tx, event, body_sha256="0" * 64),
+    )
 
 
 def give_up_once(hand: Hand, step: str, *, after: float) -> None:

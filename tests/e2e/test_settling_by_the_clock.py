@@ -9,6 +9,7 @@ from app.services import webhooks
 from tests import factories
 from tests.e2e.scenario import DAY, SPINE, invariants_hold, pay, spine
 from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.told import told
 from tests.fixtures.worker import Hand
 
 __all__ = ["invariants_hold"]
@@ -47,9 +48,5 @@ def test_a_balance_event_of_the_provider_settles_what_became_available(hand: Han
 def store_balance_event(hand: Hand, at: Any) -> None:
     hand.runtime.database.transact(
         Actor(ActorType.API, "webhook:stripe/default", Role.API),
-        lambda tx: webhooks.store(
-            tx, provider="stripe", account="default", event_id="evt_balance", type="balance.available", object_id=None,
-            payment_ref=None, payment_id=None, merchant_id=None, api_version=None, livemode=False, created_at=at,
-            payload={"id": "evt_balance"}, body_sha256="0" * 64,
-        ),
-    )  # fmt: skip
+        lambda tx: webhooks.store(tx, told(type="balance.available", created_at=at), body_sha256="0" * 64),
+    )

@@ -72,8 +72,8 @@ def made(settings: Settings):
     edge.door.close()
     edge.waker.close()
     edge.database.close()
-    for provider in edge.providers.values():
-        provider.close()
+    for inbox in edge.inboxes.values():
+        inbox.provider.close()
 
 
 @pytest.fixture

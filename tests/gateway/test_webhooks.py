@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ import pytest
 
 from app.db import pool as pool_module
 from app.gateway import create_app
+from app.gateway import inbox as inbox_module
 from app.gateway.context import EXTENSION
 from tests.fixtures.database import WEBHOOK_SECRET
+from tests.gateway.waiting import until, until_waiting
 
 PATH = "/webhooks/stripe/default"
 EVENT = {
@@ -145,3 +148,67 @@ def test_a_webhook_that_meets_a_deadlock_is_stored_by_the_next_try(app, sql):
         "last_value": 2,
         "w": 1,
     }
+
+
+def send_at_once(app, database, sql, events):
+    """All but the first come while that is being stored, and wait for it; their statuses in order."""
+    inbox = app.extensions[EXTENSION].inboxes["stripe", "default"]
+    with ThreadPoolExecutor(len(events)) as pool:
+        with database.connect(admin=True).transaction() as held:
+            held.connection.execute("lock table webhooks in share mode")
+            answers = [pool.submit(send, app, events[0])]
+            until_waiting(sql, 1)
+            answers += [pool.submit(send, app, event) for event in events[1:]]
+            until(lambda: inbox.waiting == len(events) - 1, "the others to wait")
+        return [answer.result().status_code for answer in answers]
+
+
+def numbered(count):
+    return [EVENT | {"id": f"evt_{n}"} for n in range(count)]
+
+
+STORED = "select provider_event_id as told, xmin::text as xid from webhooks order by id"
+
+
+def test_what_comes_while_one_is_stored_is_stored_together_each_in_its_own_request(app, database, sql):
+    assert send_at_once(app, database, sql, numbered(5)[::-1]) == [200] * 5
+    first, *rest = sql.execute(STORED).fetchall()
+    assert [row["told"] for row in rest] == ["evt_0", "evt_1", "evt_2", "evt_3"], "in one order, whoever came first"
+    assert len({row["xid"] for row in rest} - {first["xid"]}) == 1
+    entries = sql.execute(
+        "select request_id, correlation_id, causation_id, actor_id from audit_log where action = 'webhook.received'"
+    ).fetchall()
+    assert len({entry["request_id"] for entry in entries}) == len({entry["causation_id"] for entry in entries}) == 5
+    assert {entry["actor_id"] for entry in entries} == {"webhook:stripe/default"}
+    assert all(entry["correlation_id"] == entry["causation_id"] for entry in entries)
+
+
+def test_the_same_event_twice_in_one_transaction_is_one_row_and_two_200s(app, database, sql):
+    first, twice = numbered(2)
+    assert send_at_once(app, database, sql, [first, twice, twice]) == [200] * 3
+    assert [row["told"] for row in sql.execute(STORED).fetchall()] == ["evt_0", "evt_1"]
+
+
+def test_an_event_that_cannot_be_stored_fails_alone(app, database, sql):
+    sql.execute("alter table webhooks add constraint webhooks_test check (provider_event_id <> 'evt_2')")
+    assert send_at_once(app, database, sql, numbered(4)) == [200, 200, 500, 200]
+    assert [row["told"] for row in sql.execute(STORED).fetchall()] == ["evt_0", "evt_1", "evt_3"]
+
+
+def test_more_than_go_together_are_stored_in_turn(app, database, sql, monkeypatch):
+    monkeypatch.setattr(inbox_module, "MOST", 2)
+    assert send_at_once(app, database, sql, numbered(6)) == [200] * 6
+    assert sorted(Counter(row["xid"] for row in sql.execute(STORED).fetchall()).values()) == [1, 1, 2, 2]
+
+
+def test_without_a_database_nobody_waits_for_the_one_before(settings, monkeypatch):
+    monkeypatch.setattr(pool_module, "POOL_WAIT_SECONDS", 0.5)
+    app = create_app(replace(settings, database_url="postgresql://nobody@127.0.0.1:1/none"))
+    try:
+        began = time.monotonic()
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda event: send(app, event), numbered(6)))
+        assert {(answer.status_code, answer.get_json()["code"]) for answer in answers} == {(503, "database_down")}
+        assert time.monotonic() - began < 6 * 0.5
+    finally:
+        app.extensions[EXTENSION].database.close()

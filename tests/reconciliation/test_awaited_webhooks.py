@@ -14,6 +14,7 @@ from app.model.webhook_event import WebhookEvent
 from app.services import webhooks
 from tests import factories
 from tests.factories import Connection, Row
+from tests.fixtures import told as fixture
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
 from tests.reconciliation.comparing import compare, flagged, met, next_look, opened
@@ -24,11 +25,9 @@ HOUR = 3_600
 
 def event(p: Row, *, ago: float = 0.0) -> WebhookEvent:
     """Something the provider says happened to the payment so many seconds ago."""
-    return WebhookEvent(
-        provider="stripe", account="default", event_id=f"evt_{p['id'].hex}", type="charge.refunded", object_id="ch_1",
-        object_type="charge", payment_ref=p["provider_ref"], payment_id=None, merchant_id=None,
-        api_version="2026-10-28.endive", livemode=False, created_at=datetime.now(UTC) - timedelta(seconds=ago),
-        payload={"id": "evt"},
+    return fixture.told(
+        event_id=f"evt_{p['id'].hex}", type="charge.refunded", object_id="ch_1", object_type="charge",
+        payment_ref=p["provider_ref"], created_at=datetime.now(UTC) - timedelta(seconds=ago),
     )  # fmt: skip
 
 
@@ -40,9 +39,8 @@ def polled(conn: Connection, told: WebhookEvent) -> int:
 
 def told_by_webhook(conn: Connection, told: WebhookEvent) -> bool:
     """Its webhook comes; whether that was news."""
-    body = {name: value for name, value in vars(told).items() if name != "object_type"}
     with factories.acting(conn, "api"):
-        return webhooks.store(Tx(conn), **body, body_sha256="0" * 64)
+        return webhooks.store(Tx(conn), told, body_sha256="0" * 64)
 
 
 def awaited(conn: Connection) -> list[Row]:

@@ -6,7 +6,6 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from app.services.snapshots import apply_snapshot
 from tests import factories
 from tests.factories import Connection, Row
 from tests.fixtures.database import Clone
+from tests.fixtures.told import about, told
 from tests.sql.race import Meet, race
 
 MINE = " where merchant_id = %(merchant_id)s and id = %(id)s"
@@ -176,11 +176,8 @@ def keep(p: Row, event_id: str = "evt_1") -> Any:
 
     def story(conn: Connection, meet: Meet) -> str:
         factories.act(conn, "api")
-        stored = webhooks.store(
-            Tx(conn), provider="stripe", account="default", event_id=event_id, type="payment_intent.succeeded",
-            object_id="pi_1", payment_ref="pi_1", payment_id=str(p["id"]), merchant_id=str(p["merchant_id"]),
-            api_version=None, livemode=False, created_at=datetime.now(UTC), payload={}, body_sha256="0" * 64,
-        )  # fmt: skip
+        event = told(event_id=event_id, object_id="pi_1", payment_ref="pi_1", **about(p))
+        stored = webhooks.store(Tx(conn), event, body_sha256="0" * 64)
         meet()
         return "kept" if stored else "there already"
 

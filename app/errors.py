@@ -172,6 +172,10 @@ class DatabaseDown(PostboxError):
     code = "database_down"
 
 
+class UnsafeDatabase(DatabaseDown):
+    """The database cannot be used now."""
+
+
 class WebhookRefused(PostboxError):
     """The webhook's signature, age or body was refused."""
 

@@ -12,7 +12,7 @@ import psycopg
 
 from app.config import SettingsError
 from app.db.errors import domain_error
-from app.errors import ConstraintViolated, DatabaseDown, PostboxError
+from app.errors import ConstraintViolated, DatabaseDown, PostboxError, UnsafeDatabase
 
 # name -> where its command lives; loaded lazily, so that one command never pays for another's imports.
 COMMANDS = {
@@ -86,7 +86,7 @@ def one_line(error: PostboxError) -> str:
         if error.sqlstate in _NOT_MIGRATED:
             return f"the database is not ready for this login ({error.sqlstate}): run `postbox migrate`"
         return f"the database refused it: {error.constraint or error.sqlstate}"
-    if isinstance(error, DatabaseDown):
+    if isinstance(error, DatabaseDown) and not isinstance(error, UnsafeDatabase):
         return "the database cannot be reached: check DATABASE_URL and that the server runs"
     return " ".join(error.detail.split())
 

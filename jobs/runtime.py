@@ -51,10 +51,16 @@ def open_runtime(settings: Settings) -> Runtime:
         settings.database_url,
         size=min(settings.worker_concurrency, SHARED_CONNECTIONS) + SPARE_CONNECTIONS,
         application="postbox worker",
+        unsafe_accepted=settings.unsafe_postgres,
     ).open()
     groups = database
     if settings.carrying:
-        groups = Database(settings.database_url, size=LOCAL_GROUPS, application="postbox worker groups").open()
+        groups = Database(
+            settings.database_url,
+            size=LOCAL_GROUPS,
+            application="postbox worker groups",
+            unsafe_accepted=settings.unsafe_postgres,
+        ).open()
     return Runtime(
         settings=settings,
         database=database,

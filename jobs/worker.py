@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 
 from app.config import Settings, Timing
-from app.db.durability import UnsafeDatabase, refuse_unsafe
+from app.db.durability import refuse_unsafe
+from app.errors import UnsafeDatabase
 from jobs import app as jobs_app
 from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from jobs.runtime import LOCAL_GROUPS, Runtime

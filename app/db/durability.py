@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
-from psycopg.rows import tuple_row
+from psycopg.rows import scalar_row
 
 from app.config import UNSAFE_ACCEPTED, Settings
 from app.db.queries import QUERIES
-from app.errors import PostboxError
+from app.errors import UnsafeDatabase
 
 # A database that is away is the business of whoever needs it; this question waits no longer for it.
 CONNECT_SECONDS = 5
 
 
-class UnsafeDatabase(PostboxError):
-    """PostgreSQL would lose acknowledged payments in a crash."""
-
-    code = "database_unsafe"
-
-
 def refuse_unsafe(settings: Settings, url: str | None = None) -> None:
     """Raises UnsafeDatabase unless commits of `url` (else the process's own) survive a crash, or that was waived.
 
-    A database that is away has shown nothing: it returns, and whoever opens it later asks again.
+    A database that is away has shown nothing: it returns, and every connection of the pool asks again.
     """
     try:
         with psycopg.connect(
-            url or settings.database_url, autocommit=True, row_factory=tuple_row, connect_timeout=CONNECT_SECONDS
+            url or settings.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS
         ) as connection:
-            names = [str(name) for (name,) in connection.execute(QUERIES["health.unsafe_settings"].encode())]
+            names = unsafe_settings(connection)
     except psycopg.OperationalError:
         return
     if not settings.unsafe_postgres.issuperset(names):
         raise UnsafeDatabase(told(names))
+
+
+def unsafe_settings(connection: psycopg.Connection[Any]) -> list[str]:
+    """Names of the settings with which the server of this connection could lose what it commits here."""
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return [str(name) for name in cursor.execute(QUERIES["health.unsafe_settings"].encode())]
 
 
 def told(names: list[str]) -> str:

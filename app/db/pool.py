@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+import structlog
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from app import errors
+from app.db.durability import unsafe_settings
 from app.db.errors import RERUN, domain_error
 from app.db.queries import QUERIES
 from app.model.actor import Actor, Role
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -28,6 +32,9 @@ RERUNS = 5
 POOL_WAIT_SECONDS = 5.0
 # A connection that answered this short a time ago is not asked whether it still does: that is a round trip each time.
 FRESH_SECONDS = 1.0
+# What was found out so long ago about what a server may forget is found out anew: a look costs what a request does, and
+# a setting can change while a server runs.
+LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,18 @@ def _begin_params(actor: Actor, merchant_id: str, limits: Timeouts) -> dict[str,
 
 
 class _Connection(psycopg.Connection[Row]):
-    """A connection that knows when it last answered."""
+    """A connection that knows when it last answered, and which settings of its server would lose what it commits."""
 
     answered_at = 0.0
+    looked_at = float("-inf")
+    unsafe: Sequence[str] = ()
+
+    def look(self, accepted: frozenset[str]) -> None:
+        """Find out what a crash of the server would lose, beyond what was accepted."""
+        self.unsafe = [name for name in unsafe_settings(self) if name not in accepted]
+        self.looked_at = time.monotonic()
+        if self.unsafe:
+            log.error("PostgreSQL would lose payments in a crash, so nothing runs on it", settings=self.unsafe)
 
 
 class Database:
@@ -117,13 +133,18 @@ class Database:
         application: str = "postbox",
         timeouts: Timeouts | None = None,
         others: Mapping[Role, Database] | None = None,
+        unsafe_accepted: frozenset[str] | None = None,
     ) -> None:
-        """`others`: the pools of roles that this login cannot become; they open and close with this one."""
+        """`others`: the pools of roles that this login cannot become; they open and close with this one.
+
+        `unsafe_accepted`: on a PostgreSQL that has any other of its unsafe settings, nothing runs; None: nobody looks.
+        """
         self.url = url
         self._others = dict(others or {})
         self.timeouts = timeouts or Timeouts()
         # when one was found broken: none that answered before is trusted any more
         self._broken_at = float("-inf")
+        self._unsafe_accepted = unsafe_accepted
         self._pool: ConnectionPool[_Connection] = ConnectionPool(
             url,
             min_size=1,
@@ -165,13 +186,18 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
-        """A raw autocommit connection; raises DatabaseDown when there is none."""
+        """A raw autocommit connection; raises DatabaseDown when there is none, UnsafeDatabase when it may forget."""
         try:
             connection = self._pool.getconn()
         except PoolTimeout as error:
             raise errors.DatabaseDown() from error
         # not the pool's own context, which commits once more what is committed
         try:
+            if connection.unsafe:
+                # not for good: the server of the next one may be mended, or another
+                if connection.looked_at < time.monotonic() - LOOK_SECONDS:
+                    connection.close()
+                raise errors.UnsafeDatabase(settings=connection.unsafe)
             yield connection
             # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
             connection.answered_at = time.monotonic()
@@ -200,8 +226,13 @@ class Database:
         raise AssertionError("unreachable: the second try either returns or raises")
 
     def _check(self, connection: _Connection) -> None:
+        if connection.unsafe:
+            return  # nothing will run on it
         if connection.answered_at < max(time.monotonic() - FRESH_SECONDS, self._broken_at):
             ConnectionPool.check_connection(connection)
+        accepted = self._unsafe_accepted
+        if accepted is not None and connection.looked_at < time.monotonic() - LOOK_SECONDS:
+            connection.look(accepted)
 
     def _of(self, actor: Actor) -> Database:
         return self._others.get(actor.role, self)

@@ -84,9 +84,18 @@ def _gateway(settings: Settings) -> Gateway:
     operators = {}
     if settings.operator_url:
         operators[Role.OPERATOR] = Database(
-            settings.operator_url, size=OPERATOR_POOL, application="postbox web operators"
+            settings.operator_url,
+            size=OPERATOR_POOL,
+            application="postbox web operators",
+            unsafe_accepted=settings.unsafe_postgres,
         )
-    database = Database(settings.database_url, size=settings.api_pool_size, application="postbox web", others=operators)
+    database = Database(
+        settings.database_url,
+        size=settings.api_pool_size,
+        application="postbox web",
+        others=operators,
+        unsafe_accepted=settings.unsafe_postgres,
+    )
     stripe = StripeProvider(
         settings.stripe_api_key,
         account=settings.stripe_account,

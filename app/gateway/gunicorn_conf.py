@@ -67,7 +67,8 @@ if _OWN_METRICS:
 def on_starting(server: Any) -> None:
     """Refuse to serve what could not be kept, in one line."""
     from app.config import SettingsError, load_settings
-    from app.db.durability import UnsafeDatabase, refuse_unsafe
+    from app.db.durability import refuse_unsafe
+    from app.errors import UnsafeDatabase
 
     try:
         refuse_unsafe(load_settings())

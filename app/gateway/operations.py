@@ -7,7 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response
 
-from app.errors import DatabaseDown, PostboxError
+from app.errors import DatabaseDown, PostboxError, UnsafeDatabase
 from app.gateway import answers
 from app.gateway.context import actor, gateway
 from app.gateway.contract import probe
@@ -35,6 +35,8 @@ def readyz() -> tuple[dict[str, Any], int]:
         pending, unsafe = edge.database.transact(
             actor("readyz"), lambda tx: (pending_migrations(tx), unsafe_settings(tx))
         )
+    except UnsafeDatabase as error:
+        return {"status": "unready", "reason": "database_unsafe", "settings": error.extra["settings"]}, 503
     except DatabaseDown:
         return {"status": "unready", "reason": "database_down"}, 503
     except PostboxError:

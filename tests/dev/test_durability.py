@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +18,20 @@ import psycopg
 import pytest
 
 from app.config import ROOT
-from app.db.durability import UnsafeDatabase, refuse_unsafe
+from app.db import Database, pool
+from app.db.durability import refuse_unsafe
+from app.errors import UnsafeDatabase
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
 from cli.dev.postgres import Cluster, ensure_cluster
+from jobs.runtime import open_runtime
 from jobs.worker import _work
+from tests import factories
 from tests.fixtures.cluster import OFF, SETTINGS, UNSAFE
 from tests.fixtures.database import KEY_PEPPER
+from tests.gateway.conftest import CARD, made
+from tests.gateway.test_webhooks import EVENT, PATH, signed
+from tests.gateway.waiting import until
 
 TOLD = "PostgreSQL runs with fsync = off and full_page_writes = off and synchronous_commit = off"
 WEB = ("-m", "gunicorn", "app.gateway:create_app()", "--config", "app/gateway/gunicorn_conf.py")
@@ -83,6 +92,55 @@ def test_a_database_that_is_away_has_shown_nothing_and_is_asked_again_by_readine
     assert (answer.status_code, answer.get_json()) == (503, told)
 
 
-def test_a_worker_asks_again_whenever_it_reaches_its_queue(settings):
+def test_nothing_is_acknowledged_on_a_database_that_came_up_unsafe(database, settings, lines):
+    """It was away when the process started. Refusing costs no question: there are as many looks as connections."""
+    left = sorted({*OFF} - {"fsync"})
+    sql, raw = database.connect(admin=True), json.dumps(EVENT).encode()
+    headers = {"Authorization": f"Bearer {factories.api_key(sql, factories.merchant(sql)['id']).text()}"}
+    strict = replace(settings, unsafe_postgres=frozenset({"fsync"}), api_pool_size=2)
+    with contextmanager(made)(strict) as app:
+        client = app.test_client()
+        answers = [client.post("/v1/payments", json=CARD, headers=headers | {"Idempotency-Key": "k"}) for _ in range(9)]
+        answers += [client.get("/v1/payments", headers=headers), client.post(PATH, data=raw, headers=signed(raw))]
+        ready, alive = client.get("/readyz"), client.get("/healthz")
+    told = {(answer.status_code, answer.get_json()["code"], answer.headers["Retry-After"]) for answer in answers}
+    assert told == {(503, "database_down", "5")}
+    assert (ready.get_json()["settings"], alive.status_code) == (left, 200)
+    assert sql.execute("select scope from rate_limits union all select type from webhooks").fetchall() == []
+    looks = [line["settings"] for line in lines if line["event"].startswith("PostgreSQL would lose payments")]
+    assert looks in ([left], [left] * 2)
+
+
+def test_a_pool_finds_out_what_its_server_forgets_and_goes_on_when_that_is_mended(durable, monkeypatch):
+    url = durable.url()
+
+    def ask() -> str:
+        try:
+            with found.connection() as connection:
+                return f"answered by {connection.execute('select pg_backend_pid() as pid').fetchone()['pid']}"
+        except (UnsafeDatabase, psycopg.OperationalError) as error:
+            return type(error).__name__
+
+    with Database(url, size=1, unsafe_accepted=frozenset()) as found, psycopg.connect(url, autocommit=True) as admin:
+        first = ask()
+        admin.execute("alter role current_user set synchronous_commit = 'off'")
+        assert ask() == first, "what is committed on this connection is kept"
+        admin.execute("select pg_terminate_backend(%s)", [int(first.split()[-1])])
+        until(lambda: ask() == "UnsafeDatabase", "the next connection")
+        admin.execute("alter role current_user reset all")
+        assert ask() == "UnsafeDatabase", "until the next look"
+        monkeypatch.setattr(pool, "LOOK_SECONDS", 0.0)
+        assert [ask(), ask()[:8]] == ["UnsafeDatabase", "answered"]
+        with found.connection() as connection:
+            connection.execute("set synchronous_commit = off")
+        assert ask() == "UnsafeDatabase", "a setting may change while a connection lasts"
+
+
+def test_a_worker_asks_again_whenever_it_reaches_its_queue_and_does_nothing_meanwhile(settings):
+    strict = replace(settings, unsafe_postgres=frozenset())
     with pytest.raises(UnsafeDatabase):
-        asyncio.run(_work(replace(settings, unsafe_postgres=frozenset()), None, asyncio.Event()))
+        asyncio.run(_work(strict, None, asyncio.Event()))
+    with closing(open_runtime(strict)) as runtime:
+        for work in (runtime.database, runtime.groups):
+            with pytest.raises(UnsafeDatabase):
+                work.transact(factories.OPERATOR, lambda tx: None)

@@ -52,8 +52,7 @@ def _take_in(account: str) -> Response:
     try:
         event = inbox.provider.parse_webhook(raw, dict(request.headers), now=datetime.now(UTC))
     except WebhookRefused as refused:
-        who, reason = actor(inbox.actor.id), str(refused.extra.get("reason", refused.code))
-        edge.database.transact(who, lambda tx: webhooks.reject(tx, provider="stripe", account=account, reason=reason))
+        inbox.refuse(actor(inbox.who), str(refused.extra.get("reason", refused.code)))
         raise WebhookRefused() from None  # why is kept, and told to nobody: it would tell that there is the account
     digest = hashlib.sha256(raw).hexdigest()
     inbox.receive(webhooks.received(event, body_sha256=digest, request_id=g.request_id, trace_id=g.trace.id))

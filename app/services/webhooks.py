@@ -82,10 +82,10 @@ def store_polled(tx: Tx, events: Sequence[WebhookEvent]) -> int:
     return len(missing)
 
 
-def reject(tx: Tx, *, provider: str, account: str, reason: str) -> None:
-    """Count a refusal in this second of this account. Raises NotFound when nobody owns the account."""
+def reject(tx: Tx, *, provider: str, account: str, reason: str, count: int = 1) -> None:
+    """Count refusals in this second of this account. Raises NotFound when nobody owns the account."""
     owner = _act_for_owner(tx, provider, account)
-    tx.run("webhooks.reject", owner=owner, provider=provider, account=account, reason=reason)
+    tx.run("webhooks.reject", owner=owner, provider=provider, account=account, reason=reason, count=count)
 
 
 def _act_for_owner(tx: Tx, provider: str, account: str) -> UUID:

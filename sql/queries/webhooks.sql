@@ -12,10 +12,10 @@ cross join lateral store_webhook(%(provider)s, %(account)s, e.event) s
 order by e.place;
 
 -- name: reject
--- Count a refused webhook: one row, and so one audit entry, per account and second.
-insert into webhook_rejections (merchant_id, provider, account, second, reason)
-values (%(owner)s, %(provider)s, %(account)s, date_trunc('second', clock_timestamp()), %(reason)s)
-on conflict (merchant_id, provider, account, second) do update set count = webhook_rejections.count + 1;
+-- Count refused webhooks: one row, and so one audit entry, per account and second.
+insert into webhook_rejections (merchant_id, provider, account, second, reason, count)
+values (%(owner)s, %(provider)s, %(account)s, date_trunc('second', clock_timestamp()), %(reason)s, %(count)s)
+on conflict (merchant_id, provider, account, second) do update set count = webhook_rejections.count + excluded.count;
 
 -- name: of_delivery
 -- The stored provider event behind a delivery, and how long ago it came.

@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 
 from app.db import pool as pool_module
-from app.gateway import create_app
-from app.gateway import inbox as inbox_module
+from app.gateway import create_app, together
 from app.gateway.context import EXTENSION
 from tests.fixtures.database import WEBHOOK_SECRET
 from tests.gateway.waiting import until, until_waiting
@@ -150,16 +149,17 @@ def test_a_webhook_that_meets_a_deadlock_is_stored_by_the_next_try(app, sql):
     }
 
 
-def send_at_once(app, database, sql, events):
-    """All but the first come while that is being stored, and wait for it; their statuses in order."""
+def send_at_once(app, database, sql, events, **how):
+    """All but the first come while that is being stored or refused, and wait for it; their statuses in order."""
     inbox = app.extensions[EXTENSION].inboxes["stripe", "default"]
     with ThreadPoolExecutor(len(events)) as pool:
         with database.connect(admin=True).transaction() as held:
-            held.connection.execute("lock table webhooks in share mode")
-            answers = [pool.submit(send, app, events[0])]
+            held.connection.execute("lock table webhooks, webhook_rejections in share mode")
+            answers = [pool.submit(send, app, events[0], **how)]
             until_waiting(sql, 1)
-            answers += [pool.submit(send, app, event) for event in events[1:]]
-            until(lambda: inbox.waiting == len(events) - 1, "the others to wait")
+            answers += [pool.submit(send, app, event, **how) for event in events[1:]]
+            waiting = inbox.refusals if how else inbox.events
+            until(lambda: waiting.waiting == len(events) - 1, "the others to wait")
         return [answer.result().status_code for answer in answers]
 
 
@@ -196,9 +196,17 @@ def test_an_event_that_cannot_be_stored_fails_alone(app, database, sql):
 
 
 def test_more_than_go_together_are_stored_in_turn(app, database, sql, monkeypatch):
-    monkeypatch.setattr(inbox_module, "MOST", 2)
+    monkeypatch.setattr(together, "MOST", 2)
     assert send_at_once(app, database, sql, numbered(6)) == [200] * 6
     assert sorted(Counter(row["xid"] for row in sql.execute(STORED).fetchall()).values()) == [1, 1, 2, 2]
+
+
+def test_refusals_that_come_together_are_counted_by_one_transaction(app, database, sql):
+    before = sql.execute("select pg_current_xact_id()::text::bigint as xid").fetchone()["xid"]
+    assert send_at_once(app, database, sql, numbered(9), secret="whsec_other") == [400] * 9
+    after = sql.execute("select pg_current_xact_id()::text::bigint as xid").fetchone()["xid"]
+    assert sql.execute("select sum(count)::int as n from webhook_rejections").fetchone() == {"n": 9}
+    assert after - before - 1 == 2, "the first, and all that waited for it"
 
 
 def test_without_a_database_nobody_waits_for_the_one_before(settings, monkeypatch):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -62,6 +63,8 @@ class Arena:
     template: str
     time_scale: float = 1.0
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    # How often so many invariants were held over a database, and whether nothing was left to do in it.
+    checks: Counter[tuple[int, bool]] = field(default_factory=Counter)
 
     @contextmanager
     def database(self, template: str | None = None) -> Iterator[Clone]:
@@ -118,6 +121,22 @@ class Arena:
             yield process
         finally:
             end(process)
+
+    def check(self, database: Clone, *, quiesced: bool = True, names: Sequence[str] = tuple(INVARIANTS)) -> int:
+        """`check`, and it is told how often and how: what was measured stands on it."""
+        found = check(database, quiesced=quiesced, names=names)
+        self.checks[len(names), quiesced] += 1
+        return found
+
+    def checked(self) -> str:
+        """What was held over what was left behind, for the result."""
+        assert self.checks, "what is measured is checked"
+        parts = [
+            f"{'once' if times == 1 else f'{times} times'} {invariants} of {len(INVARIANTS)} invariants, "
+            + ("with nothing left to do and no dead letter" if quiesced else "while there was work left")
+            for (invariants, quiesced), times in sorted(self.checks.items())
+        ]
+        return f"clean, {'; '.join(parts)}"
 
     def log(self, name: str, lines: int = 15) -> str:
         """The last lines that a process wrote."""

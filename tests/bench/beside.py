@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.measure import Series, ratio
 from tests.bench.turns import ACCEPTED, DELIVERED, WHAT, one_turn, series_of, told, turn_of
 from tests.fixtures.database import Clone
@@ -67,4 +67,4 @@ def snapshot(arena: Arena, original: Clone, size: int) -> Iterator[Beside]:
             holder.execute("set transaction isolation level repeatable read")
             holder.execute("select count(*) from postbox.merchants")
             yield Beside(arena, original, size, database)
-        check(database, quiesced=False)
+        arena.check(database, quiesced=False)

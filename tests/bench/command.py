@@ -32,7 +32,9 @@ from tests.bench import (
     webhook,
 )
 from tests.bench.arena import Arena, arena
+from tests.bench.latest import merged
 from tests.bench.page import page
+from tests.bench.promised import assert_told
 from tests.bench.readme import write as write_readme
 
 RESULTS = ROOT / "bench-results"
@@ -54,7 +56,7 @@ BENCHES: dict[str, tuple[Measure, int]] = {
 }
 
 # What the README tells without growth, which takes its own half hour.
-FOR_README = ("accept", "webhook", "trace", "deliver", "peers", "e2e")
+FOR_README = ("accept", "webhook", "deliver", "peers", "e2e")
 
 # What a table shows of a variant, and to how many places.
 COLUMNS = {
@@ -139,8 +141,11 @@ def bench(
 
             given = {key: value for key, value in asked.get(name, {}).items() if value is not None and value != []}
             began = time.monotonic()
+            here.checks.clear()
             try:
                 result = measure(here, payments=payments or usual, repeats=repeats, progress=progress, **given)
+                assert_told(name, result)
+                result["checked"] = here.checked()
             except Exception as error:
                 # what the others found and will find is not lost by it
                 found["failed"][name] = f"{type(error).__name__}: {error}"
@@ -160,27 +165,19 @@ def bench(
 
 
 def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """The run as JSON and as a page, and in latest.json beside them the newest value of every ratio there is."""
+    """The run as JSON and as a page, and in latest.json beside them the newest of every ratio, unless it is a try."""
     found["ratios"] = {name: value for result in found["results"].values() for name, value in result["ratios"].items()}
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(json.dumps(found) + "\n")
     to.with_suffix(".html").write_text(page(found, machine.told(found["machine"])))
     newest = to.parent / "latest.json"
-    known = json.loads(newest.read_text()) if newest.exists() else {}
-    of = {
-        "commit": found["machine"]["commit"], "at": found["machine"]["at"], "command": found["command"],
-        "machine": machine.told(found["machine"]),
-    }  # fmt: skip
-    # what an earlier release left does not say by which command it was made, so it is told no more
-    older = {name: result for name, result in known.get("results", {}).items() if "command" in result}
-    merged = {
-        "commit": of["commit"],
-        "ratios": known.get("ratios", {}) | found["ratios"],
-        "results": older | {name: result | of for name, result in found["results"].items()},
-    }
-    newest.write_text(json.dumps(merged) + "\n")
-    console.print(f"[dim]{to}, its page {to.with_suffix('.html').name}, and {newest.name}[/]", highlight=False)
-    return merged
+    latest = merged(json.loads(newest.read_text()) if newest.exists() else {}, found)
+    told = f"{to} and its page {to.with_suffix('.html').name}"
+    if found["time_scale"] == 1:
+        newest.write_text(json.dumps(latest) + "\n")
+        told += f", and {newest.name}"
+    console.print(f"[dim]{told}[/]", highlight=False)
+    return latest
 
 
 def _describe(here: Arena) -> dict[str, Any]:
@@ -205,7 +202,7 @@ def _show(name: str, result: dict[str, Any]) -> None:
     for ratio, value in result["ratios"].items():
         console.print(f"  {ratio}: [bold]{value}[/]", highlight=False)
     console.print(f"  {result['note']}", highlight=False)
-    console.print(f"  postbox check: {'clean' if not result['violations'] else result['violations']}", highlight=False)
+    console.print(f"  postbox check: {result['checked']}", highlight=False)
 
 
 def _listed(row: dict[str, Any], of: str, places: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import limits, pgbench
-from tests.bench.arena import Arena, check, until
+from tests.bench.arena import Arena, until
 from tests.bench.backlog import prepare
 from tests.bench.cpu import named, used
 from tests.bench.deliver import rate_of
@@ -53,7 +53,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             for name, one in series.items():
                 with arena.database(prepared.name) as database:
                     _drain(arena, database, name, one, payments)
-                    check(database, quiesced=False)
+                    arena.check(database, quiesced=False)
                 progress(f"repeat {repeat} of {repeats}: {name} {one.rates[-1]:,.0f} deliveries/s, check clean")
     for one in series.values():
         one.count(payments=1, deliveries=1)

@@ -10,7 +10,7 @@ from typing import Any
 from app.config import Timing
 from app.db import QUERIES
 from tests.bench import limits, pgbench
-from tests.bench.arena import Arena, check, until
+from tests.bench.arena import Arena, until
 from tests.bench.backlog import HANDLER, MERCHANTS, prepare, prepare_submitting
 from tests.bench.cpu import Cpu, named, used
 from tests.bench.measure import Series, percentiles, ratio
@@ -77,15 +77,15 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                     series[name].spent(cost, done)
                     if done < payments:
                         drain_by_ours(arena, database)
-                    check(database)
+                    arena.check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
             with arena.database(idle.name) as database:
                 starts.add(START_PACE, _paced(arena, database, OURS, paced, START_PACE, starts))
-                check(database)
+                arena.check(database)
             for name in (OURS, STOCK):
                 with arena.database(idle.name) as database:
                     series[name].latencies += _paced(arena, database, name, paced, PACE)
-                    check(database)
+                    arena.check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} at {PACE:g} deliveries/s, check clean")
     for one in (*series.values(), starts):
         one.count(payments=1, deliveries=1)
@@ -95,7 +95,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "ratios": {
             "worker_mb": max(series[OURS].samples["peak_mb"]),
             "start_p95_ms": percentiles(starts.latencies)["p95_ms"],
-            "deliver_vs_stock": ratio(series[OURS], series[STOCK]),
+            "deliver_vs_stock_worker": ratio(series[OURS], series[STOCK]),
             "deliver_vs_pgbench": ratio(series[OURS], series[SQL]),
             "stock_vs_pgbench": ratio(series[STOCK], series[SQL]),
             "deliver_vs_stock_by_cpu": ratio(cpu_of(series[STOCK]), cpu_of(series[OURS])),

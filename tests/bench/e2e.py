@@ -9,8 +9,8 @@ from typing import Any
 
 from app.model.public_id import PAYMENT, parse
 from tests import factories
-from tests.bench import pgbench
-from tests.bench.arena import Arena, check, until
+from tests.bench import limits, pgbench
+from tests.bench.arena import Arena, until
 from tests.bench.cpu import used
 from tests.bench.deliver import OUR_WORKER, OURS, STOCK, STOCK_CONCURRENCY
 from tests.bench.http import Answer, drive
@@ -82,8 +82,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                 sql.add(*_by_pgbench(arena, quiet, payments))
                 progress(f"repeat {repeat} of {repeats}: pgbench {sql.rates[-1]:,.1f} payments/s")
             progress("checking every invariant")
-            check(quiet, quiesced=False)
-        violations = check(database)
+            arena.check(quiet, quiesced=False)
+        violations = arena.check(database)
         charged = sandbox.ledger()["summary"]["charged_twice"]
         assert not charged, f"charged twice: {charged}"
         # what a slow machine was late with was flagged and has closed by itself
@@ -100,8 +100,9 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             "e2e_vs_stock": ratio(ours.confirmed, stock.confirmed), "e2e_vs_pgbench": ratio(ours.confirmed, sql),
             "e2e_vs_synchronous": ratio(ours.confirmed, before.burst),
             "e2e_vs_synchronous_slow": ratio(ours_slow, before.slow),
-            "worker_mb": max(ours.confirmed.samples["peak_mb of worker"]),
+            "worker_mb": (worker_mb := max(ours.confirmed.samples["peak_mb of worker"])),
         },
+        "limits": {"worker_mb": limits.by_imports(limits.WORKER, worker_mb)},
         "violations": violations,
         "note": f"e2e is the number that users feel: one worker, gunicorn, the sandbox and the clients share the"
         f" cores; money is available {AVAILABLE_AFTER:g} s after the capture and the clock looks every 5 s;"

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from app.config import Timing
-from tests.bench.arena import Arena, check, until
+from tests.bench.arena import Arena, until
 from tests.bench.backlog import prepare_submitting
 from tests.bench.deliver import OURS, is_pending, working
 from tests.bench.measure import Series, percentiles
@@ -33,7 +33,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                 assert is_pending(conn), "the backlog was there all the while"
                 progress(f"repeat {repeat} of {repeats}: {max(waits.latencies):.2f} s at most")
                 until(lambda conn=conn: not is_pending(conn), "the backlog to end", seconds=DRAIN_SECONDS, every=1.0)
-                check(database)
+                arena.check(database)
     return {
         "payments": payments,
         "variants": [waits.summary()],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import factories
-from tests.bench.arena import Arena, check, until
+from tests.bench.arena import Arena, until
 from tests.bench.deliver import OUR_WORKER
 from tests.bench.measure import Series
 from tests.bench.memory import children_of
@@ -46,7 +46,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             memory["at the most"].add(peak)
             memory["after the wave"].add(_megabytes(worker.pid))
             progress(f"repeat {repeat} of {repeats}: {most} calls in flight, {peak:,.0f} MB")
-        violations = check(database, quiesced=False)
+        violations = arena.check(database, quiesced=False)
     most, peak = max(calls.rates), max(memory["at the most"].rates)
     return {
         "payments": payments,

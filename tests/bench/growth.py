@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tests.bench import standing
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.beside import snapshot
 from tests.bench.history import grown, lived
 from tests.bench.measure import Series, percentiles, ratio
@@ -50,7 +50,7 @@ def measure(
             beside.pass_a_turn()
         for size in large_ones:
             began = time.monotonic()
-            check(databases[size], quiesced=False)
+            arena.check(databases[size], quiesced=False)
             progress(f"{size:,} payments: check clean, in {time.monotonic() - began:.0f} s")
         beside_it = beside.measure(repeats, snapshot_age, progress)
     few = max(least, min(standing.LEAST, sizes[-1] // 2))
@@ -67,7 +67,8 @@ def measure(
         | beside_it
         | backlog.ratios
         | {"trace_p95_ms": percentiles(large["trace"].latencies)["p95_ms"]},
-        "limits": {f"growth_{what}": _limit(what, by_size) for what in WHAT},
+        "limits": {f"growth_{what}": _limit(what, by_size) for what in WHAT}
+        | {"trace_p95_ms": _limit("trace", by_size)},
         "violations": 0,
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
         f" reference; turns of up to {CLONED_UP_TO:,} payments have a fresh clone each. The snapshot: {beside.note}."

@@ -15,7 +15,9 @@ from tests.fixtures.database import Connection
 
 # What durability rests on; a run with one of them off would measure something else.
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
-TOLD = (*DURABLE, "wal_level", "shared_buffers", "max_wal_size", "max_connections")
+# What differs from a PostgreSQL as it comes, which `bin/run` has.
+SET = ("shared_buffers", "max_wal_size", "checkpoint_timeout")
+TOLD = (*DURABLE, *SET, "wal_level", "max_connections")
 
 
 def describe(conn: Connection) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def describe(conn: Connection) -> dict[str, Any]:
 
 def told(machine: dict[str, Any]) -> str:
     """One paragraph for people."""
-    durable = ", ".join(f"{name} {machine['settings'][name]}" for name in DURABLE)
+    durable = ", ".join(f"{name} {machine['settings'][name]}" for name in (*DURABLE, *SET))
     return (
         f"{machine['cores']} cores ({machine['cpu']}) shared by everything, {machine['memory_gb']} GB, "
         f"load {machine['load_before']} before; "

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.http import drive
 from tests.bench.measure import Series, ratio
 from tests.bench.web import free_port, serving
@@ -37,7 +37,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                         [answer.seconds for answer in answers if answer.status != 201],
                     )
             progress(f"repeat {repeat} of {repeats}: {few.rates[-1]:,.0f} and {many.rates[-1]:,.0f} accepted/s")
-        violations = check(database, quiesced=False)
+        violations = arena.check(database, quiesced=False)
     return {
         "payments": payments,
         "variants": [few.summary(), many.summary(), refused.summary()],

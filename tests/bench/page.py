@@ -28,7 +28,7 @@ def page(found: dict[str, Any], told: str) -> str:
         parts += [_bars(result["variants"]), _latencies(result["variants"])]
         if "profile" in result:
             parts += _profile(result["profile"], result["variants"][0])
-        parts.append("<p><code>postbox check</code>: clean after every turn</p>")
+        parts.append(f"<p><code>postbox check</code>: {escape(result['checked'])}</p>")
     body = "\n".join(parts)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>bin/bench</title><style>{STYLE}</style>'

@@ -31,20 +31,17 @@ def write(latest: dict[str, Any], readme: Path = README, plot_to: Path = PLOT) -
 
 
 def section(latest: dict[str, Any]) -> str:
-    """A row for each promise, and by which commands on which machine; what was not measured says so."""
-    ratios, results = latest["ratios"], latest["results"]
-    rows = [f"| {one.what} | {one.least:g} | {one.aim:g} | {_measured(one, ratios.get(one.key))} |" for one in PROMISED]
-    runs = dict.fromkeys((result["command"], result["machine"]) for result in results.values())
-    sizes = {name: result["payments"] for name, result in results.items()}
-    large = "".join(f" `{name}` had {sizes[name]:,} payments." for name in ("trace", "growth") if name in sizes)
+    """A row for each promise and the run it comes from, and on which machine that was; what has no run says so."""
+    results = latest["results"]
+    commands = dict.fromkeys((result["command"], result["machine"]) for result in results.values())
     return "\n".join(
         [
-            *(f"`{command}` on {told}.\n" for command, told in runs),
-            f"`postbox check` was clean after every turn.{large}",
+            *(f"`{command}` on {told}.\n" for command, told in commands),
+            *(f"`postbox check` of {', '.join(names)}: {how}." for how, names in _checked(results).items()),
             "",
-            "| what | at least | aim | measured |",
-            "|---|---|---|---|",
-            *rows,
+            "| what | at least | aim | measured | by |",
+            "|---|---|---|---|---|",
+            *(_row(one, latest["runs"].get(one.key)) for one in PROMISED),
             "",
             *_others(results),
             "![Deliveries per second](docs/bench.svg)",
@@ -52,11 +49,22 @@ def section(latest: dict[str, Any]) -> str:
     )
 
 
-def _measured(one: Promise, value: float | None) -> str:
-    verdict = one.verdict(value)
-    if value is None:
-        return verdict
-    return f"**{value:g}**, missed" if verdict == "missed" else f"{value:g}"
+def _row(one: Promise, run: dict[str, Any] | None) -> str:
+    """What was measured, by which benchmark at which commit."""
+    head = f"| {one.what} | {one.least:g} | {one.aim:g}"
+    if run is None:
+        return f"{head} | {one.verdict(None)} | |"
+    value = f"{run['value']:g}" if one.verdict(run["value"]) != "missed" else f"**{run['value']:g}**, missed"
+    among = f" among {run['payments']:,}" if one.payments else ""
+    return f"{head} | {value} | `{run['bench']}`{among} at {run['commit']} |"
+
+
+def _checked(results: dict[str, Any]) -> dict[str, list[str]]:
+    """Who was checked alike."""
+    found: dict[str, list[str]] = {}
+    for name, result in results.items():
+        found.setdefault(result["checked"], []).append(f"`{name}`")
+    return found
 
 
 def _others(results: dict[str, Any]) -> list[str]:

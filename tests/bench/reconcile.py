@@ -14,7 +14,7 @@ import psycopg
 
 from app.config import PLATFORM_MERCHANT_ID, ROOT
 from tests import factories
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.measure import Series, ratio
 from tests.fixtures.database import Clone
 from tests.reconciliation.comparing import met
@@ -88,7 +88,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                 one.rates.append(payments * size / told["seconds"])
                 one.note("memory_mb", told["memory_mb"])
                 progress(f"repeat {repeat} of {repeats}: {one.rates[-1]:,.0f} payments/s, {told['memory_mb']} MB")
-            violations += check(filled, quiesced=False, names=CHECKED)
+            violations += arena.check(filled, quiesced=False, names=CHECKED)
     least, ten, hundred = (series[size] for size in GROWTH)
     return {
         "payments": payments,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.backlog import prepare
 from tests.bench.copies import multiplied
 from tests.bench.deliver import ANY_PENDING, OURS, rate_of, working
@@ -53,7 +53,7 @@ def measure(arena: Arena, *, sizes: Sequence[int], repeats: int, progress: Calla
                 progress(f"repeat {repeat} of {repeats}: {size:,} pending, {told}")
         for size in sizes:
             if size > CLONED_UP_TO:
-                check(databases[size], quiesced=False)
+                arena.check(databases[size], quiesced=False)
     small, large = found[sizes[0]], found[sizes[-1]]
     return Standing(
         [one for by in found.values() for one in by.values()],

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.cpu import used
 from tests.bench.http import drive
 from tests.bench.measure import Series
@@ -55,7 +55,7 @@ class Synchronous:
                 self.web, self.sandbox = web, sandbox
                 drive(web.port, web.request, count=WARM_UP, clients=CLIENTS)
                 yield
-            check(database, quiesced=False)
+            arena.check(database, quiesced=False)
             charged = sandbox.ledger()["summary"]["charged_twice"]
             assert not charged, f"charged twice: {charged}"
 

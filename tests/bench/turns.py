@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tests import factories
 from tests.bench import pgbench
 from tests.bench.accept import CLIENTS, script_of_one_post
-from tests.bench.arena import Arena, check
+from tests.bench.arena import Arena
 from tests.bench.backlog import prepare
 from tests.bench.deliver import drain_by_ours, rate_of
 from tests.bench.lives import FINISH
@@ -34,7 +34,7 @@ def turn_of(arena: Arena, database: Clone, size: int) -> Iterator[Clone]:
         return
     with arena.database(database.name) as clone:
         yield clone
-        check(clone, quiesced=False)
+        arena.check(clone, quiesced=False)
 
 
 def series_of(where: str) -> dict[str, Series]:

@@ -1,0 +1,50 @@
+"""latest.json: the newest result of every benchmark, and of each ratio its value and the run that it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.bench import machine
+from tests.bench.promised import BY_KEY
+
+# What is told of the run that a value comes from.
+RUN = ("command", "commit", "at")
+
+
+def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """`known` with what `found` measured in the place of the same benchmarks' older results.
+
+    A ratio is there because a result is that has it; of several that measured it the worst counts.
+    """
+    of = {
+        "command": found["command"], "commit": found["machine"]["commit"], "at": found["machine"]["at"],
+        "machine": machine.told(found["machine"]),
+    }  # fmt: skip
+    # what an earlier release left does not say by which command it was made, so it is told no more
+    results = {name: result for name, result in known.get("results", {}).items() if "command" in result}
+    results |= {name: result | of for name, result in found["results"].items()}
+    runs = _runs(results)
+    return {
+        "commit": of["commit"],
+        "ratios": {key: run["value"] for key, run in runs.items()},
+        "runs": runs,
+        "results": results,
+    }
+
+
+def _runs(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each ratio's value, whose it is, and by which command at which commit."""
+    runs: dict[str, dict[str, Any]] = {}
+    for name, result in results.items():
+        for key, value in result["ratios"].items():
+            promise = BY_KEY.get(key)
+            if promise and result["payments"] < promise.payments:
+                continue
+            assert promise is None or name in promise.by, f"{key} is measured by {promise.by}, not by {name}"
+            assert key not in runs or promise, f"{key} is measured by {name} and by {runs[key]['bench']}"
+            if key in runs and promise and promise.reaches(value, runs[key]["value"]):
+                continue
+            runs[key] = {"value": value, "bench": name, "payments": result["payments"]} | {
+                what: result[what] for what in RUN
+            }
+    return runs

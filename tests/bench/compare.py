@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -89,7 +90,6 @@ def _drain(arena: Arena, database: Clone, name: str, series: Series, payments: i
     else:
         with _working(arena, database, name) as processes:
             before = used(arena.cluster, processes)
-            conn.execute("update deliveries set due_at = due_at where false")
             deadline = time.monotonic() + (PATIENCE_SECONDS if name == OURS else LONGEST_SECONDS)
             while _is_pending(conn) and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -126,8 +126,15 @@ def _working(arena: Arena, database: Clone, name: str) -> Iterator[dict[str, int
             processes = [
                 running.enter_context(environments.started(arena, database, name, number)) for number in range(WORKERS)
             ]
-            until(lambda: environments.ready(database, arena, name, WORKERS), f"{name}:\n{arena.log(name)}", seconds=60)
-        yield named("process", (pid for process in processes for pid in (process.pid, *children_of(process.pid))))
+            until(
+                lambda: environments.ready(database, map(_family, processes)), f"{name}:\n{arena.log(name)}", seconds=60
+            )
+        yield named("process", (pid for process in processes for pid in _family(process)))
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[int]:
+    """A process and those it started."""
+    return [process.pid, *children_of(process.pid)]
 
 
 def _pending(conn: Connection) -> int:

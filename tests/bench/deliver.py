@@ -13,8 +13,8 @@ from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, until
 from tests.bench.backlog import HANDLER, MERCHANTS, prepare, prepare_submitting
 from tests.bench.cpu import Cpu, named, used
-from tests.bench.measure import Series, percentiles, ratio
-from tests.bench.paced import pace
+from tests.bench.measure import Series, held, percentiles, ratio
+from tests.bench.paced import Paced, pace
 from tests.bench.script import acting, literal, statement
 from tests.fixtures.database import Clone, Connection
 
@@ -26,13 +26,27 @@ WARM_UP = 0.1
 # A variant that has not drained by then is measured over what it did; ours finishes its backlog for the check.
 LONGEST_SECONDS = 12.0
 PATIENCE_SECONDS = 300.0
-# Latencies are taken at a rate that every variant can hold, for so many deliveries.
+# Latencies are taken at a rate that every variant can hold, for so many deliveries: seconds, as a drain takes.
 PACE = 100.0
-PACED = 600
+PACED, PACED_SHARE = 600, 10
 ANY_PENDING = """
     (select 1 from deliveries where status = 'pending' and job_id is not null order by lane, merchant_id limit 1)
     union all
     (select 1 from deliveries where status = 'pending' and job_id is null order by due_at limit 1)
+"""
+# The transaction that marked a delivery is the last that wrote it; whoever marks one at a time has groups of one.
+RATE = """
+    with groups as (
+      select count(*) as n, max(done_at) as ended
+      from deliveries where handler = %s and status = 'done' and done_at >= %s and event_id >= %s
+      group by xmin::text
+    ),
+    placed as (
+      select n, ended, sum(n) over (order by ended) as place, sum(n) over () as everything from groups
+    ),
+    warm as (select min(ended) as ended from placed where place >= everything * %s)
+    select sum(placed.n)::float8 as n, extract(epoch from max(placed.ended) - min(warm.ended))::float8 as seconds
+    from placed, warm where placed.ended > warm.ended
 """
 # Before every event there can be.
 NO_EVENT = "00000000-0000-0000-0000-000000000000"
@@ -63,7 +77,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     progress(f"preparing {payments} payments, each with a local delivery")
     with arena.database() as prepared, arena.database() as idle:
         prepare(prepared, payments)
-        paced = min(payments, PACED)
+        paced = min(max(1, payments // PACED_SHARE), PACED)
         prepare_submitting(idle, paced + _warm_up(paced, START_PACE))
         prepared.close()
         idle.close()
@@ -80,11 +94,14 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                     arena.check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
             with arena.database(idle.name) as database:
-                starts.add(START_PACE, _paced(arena, database, OURS, paced, START_PACE, starts))
+                found = _paced(arena, database, OURS, paced, START_PACE, starts)
+                starts.paced(START_PACE, found.sent_at, found.waited)
                 arena.check(database)
             for name in (OURS, STOCK):
                 with arena.database(idle.name) as database:
-                    series[name].latencies += _paced(arena, database, name, paced, PACE)
+                    found = _paced(arena, database, name, paced, PACE)
+                    held(PACE, found.sent_at)
+                    series[name].latencies += found.waited
                     arena.check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} at {PACE:g} deliveries/s, check clean")
     for one in (*series.values(), starts):
@@ -116,17 +133,13 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
 def rate_of(
     conn: Connection, handler: str = HANDLER, *, since: object = "-infinity", events_from: object = NO_EVENT
 ) -> float:
-    """Deliveries per second between the end of the warm-up and the last one done, by the marks themselves.
+    """Deliveries per second from the end of the warm-up to the last one done, by the marks themselves.
 
-    `since`: only marks from here on; `events_from`: of events from this id on, which are found sooner among many.
+    From the end of a group to the end of another: what one transaction marked counts with all the time that it took, or
+    not at all. `since`: only marks from here on; `events_from`: of events from this id on, which are found sooner among
+    many.
     """
-    row = conn.execute(
-        "select count(*) as n, extract(epoch from max(done_at) - min(done_at))::float8 as seconds from ("
-        "  select done_at, row_number() over (order by done_at) as place, count(*) over () as everything"
-        "  from deliveries where handler = %s and status = 'done' and done_at >= %s and event_id >= %s) d"
-        " where place >= everything * %s",
-        [handler, since, events_from, WARM_UP],
-    ).fetchone()
+    row = conn.execute(RATE, [handler, since, events_from, WARM_UP]).fetchone()
     assert row is not None and row["seconds"], "too few deliveries were done to tell a rate"
     return float(row["n"] / row["seconds"])
 
@@ -180,15 +193,13 @@ def working(arena: Arena, database: Clone, name: str) -> Iterator[dict[str, int]
         yield named("worker", (process.pid for process in processes))
 
 
-def _paced(
-    arena: Arena, database: Clone, name: str, count: int, rate: float, cost: Series | None = None
-) -> list[float]:
+def _paced(arena: Arena, database: Clone, name: str, count: int, rate: float, cost: Series | None = None) -> Paced:
     with working(arena, database, name) as processes:
         before, warm_up = used(arena.cluster, processes), _warm_up(count, rate)
-        waited = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
+        found = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
         if cost:
             cost.spent(used(arena.cluster, processes).since(before), warm_up + count)
-    return waited
+    return found
 
 
 def _warm_up(count: int, rate: float) -> int:

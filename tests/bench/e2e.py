@@ -135,7 +135,7 @@ class Variant:
 
     def paced(self, times: list[Times], rate: float) -> None:
         for series, topic in ((self.to_confirmed, "payment.confirmed"), (self.to_settled, "payment.settled")):
-            series.add(rate, [one[topic] - one["sent"] for one in times])
+            series.paced(rate, [one["sent"] for one in times], [one[topic] - one["due"] for one in times])
 
 
 def _deliveries_per_payment(conn: Connection) -> float:
@@ -155,7 +155,7 @@ def _by_pgbench(arena: Arena, database: Clone, payments: int) -> tuple[float, li
 
 
 def _send(web: Web, conn: Connection, sandbox: Sandbox, *, count: int, rate: float | None) -> list[Times]:
-    """POST payments, wait until the last has settled and all is quiet; when each was sent and each event occurred."""
+    """POST payments, wait until the last has settled and all is quiet; when each was due, was sent, and its events."""
     answers = drive(web.port, web.request, count=count, clients=CLIENTS, rate=rate)
     sent = {str(parse(PAYMENT, json.loads(answer.body)["id"])): answer for answer in answers}
     until(lambda: _is_quiet(conn, sandbox), "every payment to settle", seconds=PATIENCE_SECONDS, every=0.2)
@@ -168,10 +168,12 @@ def _times(conn: Connection, sent: dict[str, Answer]) -> list[Times]:
         " where payment_id = any(%s::uuid[]) and topic in ('payment.confirmed', 'payment.settled')",
         [list(sent)],
     )
-    times: dict[str, Times] = {payment_id: {"sent": answer.sent_at} for payment_id, answer in sent.items()}
+    times: dict[str, Times] = {
+        payment_id: {"sent": answer.sent_at, "due": answer.due_at} for payment_id, answer in sent.items()
+    }
     for row in rows:
         times[row["payment_id"]][row["topic"]] = row["at"]
-    assert all(len(one) == 3 for one in times.values()), "every payment was confirmed and settled"
+    assert all(len(one) == 4 for one in times.values()), "every payment was confirmed and settled"
     return list(times.values())
 
 

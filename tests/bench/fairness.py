@@ -29,7 +29,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             with arena.database(prepared.name) as database, ExitStack() as running:
                 conn = database.connect(admin=True)
                 running.enter_context(working(arena, database, OURS))
-                waits.add(PER_SECOND, pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every))
+                found = pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every)
+                waits.paced(PER_SECOND, found.sent_at, found.waited)
                 assert is_pending(conn), "the backlog was there all the while"
                 progress(f"repeat {repeat} of {repeats}: {max(waits.latencies):.2f} s at most")
                 until(lambda conn=conn: not is_pending(conn), "the backlog to end", seconds=DRAIN_SECONDS, every=1.0)

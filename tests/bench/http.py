@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 TIMEOUT_SECONDS = 60
@@ -16,12 +16,25 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """One answered request: when it was sent (seconds since the epoch), how long it took, what came."""
+    """One answered request: when it was sent (seconds since the epoch), how long it took, what came.
+
+    `late`: how many seconds before it was sent its time had come, at a rate. Whoever came then waited for both.
+    """
 
     sent_at: float
     seconds: float
     status: int
     body: bytes
+    head: bytes = b""
+    late: float = 0.0
+
+    @property
+    def due_at(self) -> float:
+        return self.sent_at - self.late
+
+    @property
+    def waited(self) -> float:
+        return self.late + self.seconds
 
 
 class Client:
@@ -41,7 +54,7 @@ class Client:
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         while len(body) < length:
             body += self._read()
-        return Answer(sent_at, time.perf_counter() - began, int(head[9:12]), body)
+        return Answer(sent_at, time.perf_counter() - began, int(head[9:12]), body, head)
 
     def _read(self) -> bytes:
         chunk = self._socket.recv(65_536)
@@ -74,7 +87,10 @@ def drive(
     rate: float | None = None,
     expect: tuple[int, ...] = (201,),
 ) -> list[Answer]:
-    """Send `count` requests over `clients` connections, as fast as they are answered or at `rate` per second."""
+    """Send `count` requests over `clients` connections, as fast as they are answered or at `rate` per second.
+
+    A client whose answer stays out sends its next request late, which its answer tells.
+    """
     numbers, answers, errors = itertools.count(), [], []
     requests = [request(number) for number in range(count)]
     began = time.perf_counter()
@@ -83,9 +99,12 @@ def drive(
         client = Client(port)
         try:
             while (number := next(numbers)) < count:
+                late = 0.0
                 if rate:
-                    time.sleep(max(0.0, began + number / rate - time.perf_counter()))
-                answers.append(client.send(requests[number]))
+                    due = began + number / rate
+                    time.sleep(max(0.0, due - time.perf_counter()))
+                    late = time.perf_counter() - due
+                answers.append(replace(client.send(requests[number]), late=late))
         except Exception as error:
             errors.append(error)
         finally:

@@ -10,6 +10,9 @@ from typing import Any
 from tests.bench.cpu import Cpu
 
 PERCENTILES = (50, 95, 99)
+# What is sent at a rate is at the end at most so many seconds behind it: what cannot follow falls behind without end,
+# and a machine that pauses once does not.
+BEHIND_SECONDS = 1.0
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -17,6 +20,14 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     assert seconds, "nothing was measured"
     ordered = sorted(seconds)
     return {f"p{p}_ms": round(ordered[max(0, -(-p * len(ordered) // 100) - 1)] * 1000, 1) for p in PERCENTILES}
+
+
+def held(rate: float, sent_at: Sequence[float]) -> float:
+    """The rate at which things were really sent, which has to be what it was to be."""
+    span = max(sent_at) - min(sent_at)
+    behind = span - (len(sent_at) - 1) / rate
+    assert behind <= BEHIND_SECONDS, f"at {rate:g}/s the last of {len(sent_at)} was {behind:.1f} s behind"
+    return (len(sent_at) - 1) / span if span else rate
 
 
 @dataclass
@@ -37,6 +48,10 @@ class Series:
         """The outcome of one repeat."""
         self.rates.append(rate)
         self.latencies += latencies
+
+    def paced(self, rate: float, sent_at: Sequence[float], waited: Sequence[float]) -> None:
+        """One repeat at a rate: the one that was held, and the seconds that each waited since its time had come."""
+        self.add(held(rate, sent_at), waited)
 
     def count(self, *, payments: float, deliveries: float) -> None:
         """How many payments and deliveries one unit of the rate is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from app.db import Database, Tx
@@ -19,8 +20,16 @@ PATIENCE_SECONDS = 120.0
 ACTOR = Actor(ActorType.WORKER, "submit_payment", Role.WORKER)
 
 
-def pace(database: Clone, *, count: int, rate: float, wake_every: float, warm_up: int = 0) -> list[float]:
-    """Commit events at `rate` per second, as a worker that submitted them would; the seconds each of `count` waited.
+@dataclass(frozen=True)
+class Paced:
+    """When each event was told (seconds since the epoch), and how many seconds later its handler wrote."""
+
+    sent_at: list[float]
+    waited: list[float]
+
+
+def pace(database: Clone, *, count: int, rate: float, wake_every: float, warm_up: int = 0) -> Paced:
+    """Commit events at `rate` per second, as a worker that submitted them would; what each of `count` waited.
 
     `warm_up`: so many are committed before those, at the same rate, and do not count. The clock of one starts when its
     writer asks for the commit, so that the figures are a little too large and never too small; it ends at the handler's
@@ -60,8 +69,8 @@ def pace(database: Clone, *, count: int, rate: float, wake_every: float, warm_up
             raise errors[0]
         until(lambda: not _is_pending(conn, told), "the last delivery", seconds=PATIENCE_SECONDS)
         waker.close()
-    counted = [str(row["id"]) for row in rows[warm_up:]]
-    return _waited(conn, {name: told[name] for name in counted})
+    counted = {name: told[name] for name in (str(row["id"]) for row in rows[warm_up:])}
+    return Paced(list(counted.values()), _waited(conn, counted))
 
 
 def _is_pending(conn: Connection, told: dict[str, float]) -> bool:

@@ -68,7 +68,7 @@ class Synchronous:
         self.burst.spent(used(arena.cluster, processes).since(before), payments)
         rate = PACE * self.burst.rates[-1]
         answers = drive(self.web.port, self.web.request, count=payments, clients=CLIENTS, rate=rate)
-        self.paced.add(rate, [answer.seconds for answer in answers])
+        self.paced.paced(rate, [answer.sent_at for answer in answers], [answer.waited for answer in answers])
         with slow(self.sandbox):
             began = time.perf_counter()
             drive(self.web.port, self.web.request, count=payments, clients=CLIENTS)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,20 +17,24 @@ import pytest
 
 from app.config import ROOT
 from tests.bench.arena import HOME
+from tests.bench.deliver import rate_of
 from tests.bench.flame import icicle
+from tests.bench.http import drive
 from tests.bench.latest import merged
 from tests.bench.machine import TOLD
-from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.measure import Series, held, percentiles, ratio
 from tests.bench.page import page
 from tests.bench.profiling import read
 from tests.bench.promised import PROMISED, assert_told
 from tests.bench.readme import BEGIN, END, section, write
+from tests.fixtures.database import Connection
 
-PAYMENTS = 10
 # What a machine is described by, beside its settings.
 DESCRIBED = ("cores", "cpu", "memory_gb", "load_before", "postgresql", "python", "procrastinate", "psycopg")
-# Two runs at once, each on a PostgreSQL of its own: both mostly wait for processes to come up.
-RUNS = (("accept", "deliver", "trace"), ("e2e", "reconcile"))
+# Two runs at once, each on a PostgreSQL of its own: both mostly wait for processes to come up. More than a group holds,
+# so that deliveries are of several; and as few as will do, where each takes its time.
+RUNS = {("accept", "deliver", "trace"): 120, ("e2e", "reconcile"): 10}
+PAYMENTS = {name: payments for names, payments in RUNS.items() for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def _started(to: Path, names: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "tests.bench", *names, f"--payments={PAYMENTS}", "--repeats=1", "--time-scale=0.1"]
+    argv = [sys.executable, "-m", "tests.bench", *names, f"--payments={RUNS[names]}", "--repeats=1", "--time-scale=0.1"]
     return subprocess.Popen([*argv, f"--json={to}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -71,7 +78,7 @@ def test_every_variant_has_its_numbers_and_the_check_is_clean(
     found: dict[str, Any], bench: str, variants: int, ratios: set[str]
 ) -> None:
     result = found["results"][bench]
-    assert result["payments"] == PAYMENTS
+    assert result["payments"] == PAYMENTS[bench]
     assert len(result["variants"]) == variants
     assert all(row["median"] > 0 and len(row["repeats"]) == 1 for row in result["variants"])
     assert set(result["ratios"]) == ratios
@@ -181,6 +188,44 @@ def test_time_is_counted_for_the_library_that_spends_it() -> None:
     )
     assert seen["shares"] == {"Flask": 0.75, "marshmallow": 0.25}
     assert icicle(seen["stacks"]).count("<rect") == 4, "two callers are one where they are the same"
+
+
+def test_a_rate_is_of_whole_groups_after_the_first_that_ends_the_warm_up(conn: Connection) -> None:
+    """200 that are marked at the tenth second, 300 at the twelfth, 500 at the fourteenth: each in its transaction."""
+    conn.execute("create temp table deliveries (handler text, status text, done_at timestamptz, event_id uuid)")
+    for count, second in ((200, 10), (300, 12), (500, 14)):
+        with conn.transaction():
+            conn.execute(
+                "insert into pg_temp.deliveries select 'one', 'done', to_timestamp(%s - 1.0 / n), uuidv7()"
+                " from generate_series(1000, 999 + %s) n",
+                [second, count],
+            )
+    conn.execute("set local search_path = pg_temp, postbox")
+    assert rate_of(conn, "one") == pytest.approx(800 / 4, rel=0.01)
+
+
+def test_who_is_sent_late_has_waited_since_its_time_came() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=_answer, args=(listening,))
+        server.start()
+        answers = drive(listening.getsockname()[1], lambda n: b"GET", count=5, clients=1, rate=1e6)
+        server.join()
+    took = list(accumulate(answer.seconds for answer in answers))
+    assert all(answer.waited >= sum_of_all - 1e-3 for answer, sum_of_all in zip(answers, took, strict=True))
+    assert answers[-1].due_at == pytest.approx(answers[0].sent_at, abs=1e-2)
+
+
+def _answer(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        while connection.recv(100):
+            connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_a_rate_that_was_not_held_is_none() -> None:
+    assert held(10, [0.0, 0.1, 0.2]) == pytest.approx(10)
+    with pytest.raises(AssertionError, match=r"the last of 2 was 1\.9 s behind"):
+        held(10, [0.0, 2.0])
 
 
 def test_percentiles_are_measured_values() -> None:

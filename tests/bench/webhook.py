@@ -13,7 +13,7 @@ from typing import Any
 from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, analyze
 from tests.bench.cpu import used
-from tests.bench.http import drive, post
+from tests.bench.http import Answer, drive, post
 from tests.bench.measure import Series, percentiles, ratio
 from tests.bench.promised import promise
 from tests.bench.script import acting, statement
@@ -35,10 +35,9 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     paced = Series(f"HTTP at {PACE:g}/s: the acknowledgement", "webhooks/s offered")
     with arena.database() as database, serving(arena, database, free_port()) as web:
 
-        def by_http(requests: list[bytes], rate: float | None = None) -> list[float]:
+        def by_http(requests: list[bytes], rate: float | None = None) -> list[Answer]:
             each = requests.__getitem__
-            answers = drive(web.port, each, count=len(requests), clients=CLIENTS, rate=rate, expect=(200,))
-            return [answer.seconds for answer in answers]
+            return drive(web.port, each, count=len(requests), clients=CLIENTS, rate=rate, expect=(200,))
 
         def by_pgbench(count: int) -> tuple[float, list[float]]:
             script = script_of_one_webhook()
@@ -52,15 +51,16 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         for repeat in range(1, repeats + 1):
             requests = signed(payments)
             before, began = used(arena.cluster, web.processes()), time.perf_counter()
-            latencies = by_http(requests)
-            http.add(payments / (time.perf_counter() - began), latencies)
+            answers = by_http(requests)
+            http.add(payments / (time.perf_counter() - began), [answer.seconds for answer in answers])
             http.spent(used(arena.cluster, web.processes()).since(before), payments)
             before = used(arena.cluster, {})
             sql.add(*by_pgbench(payments))
             sql.spent(used(arena.cluster, {}).since(before), payments)
             requests = signed(min(payments, PACED))
             before = used(arena.cluster, web.processes())
-            paced.add(PACE, by_http(requests, PACE))
+            answers = by_http(requests, PACE)
+            paced.paced(PACE, [answer.sent_at for answer in answers], [answer.waited for answer in answers])
             paced.spent(used(arena.cluster, web.processes()).since(before), len(requests))
             progress(
                 f"repeat {repeat} of {repeats}: HTTP {http.rates[-1]:,.0f}, pgbench {sql.rates[-1]:,.0f} webhooks/s"
@@ -84,7 +84,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "note": "every event is new, signed, verified on its raw body and stored with its event, audit entry, delivery"
         " and job in one transaction; no worker runs; the requests are made and signed before the clock starts, as"
         " pgbench makes its own in C; both send begin, who acts, the event and commit as one round trip; ANALYZE"
-        " runs once, after the warm-up",
+        " runs once, after the warm-up. At a rate each waits from the moment at which its time had come, late or not",
     }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.arena import Arena
+from tests.bench.sockets import ports_of
 from tests.fixtures.database import Clone
 
 HERE = Path(__file__).parent
@@ -106,15 +107,15 @@ def started(arena: Arena, database: Clone, name: str, number: int) -> Iterator[s
         yield process
 
 
-def ready(database: Clone, arena: Arena, name: str, workers: int) -> bool:
-    """All of its processes have come to the table that is held back."""
+def ready(database: Clone, processes: Iterable[Sequence[int]]) -> bool:
+    """Each process, with those it started, has come to the table that is held back."""
     conn = database.connect(admin=True)
-    row = conn.execute(
-        "select count(distinct coalesce(client_port, pid)) as n from pg_stat_activity"
-        " where datname = current_database() and wait_event_type = 'Lock' and pid <> pg_backend_pid()"
-    ).fetchone()
+    rows = conn.execute(
+        "select client_port from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    ).fetchall()
     conn.close()
-    return row is not None and int(row["n"]) >= workers
+    waiting = {row["client_port"] for row in rows}
+    return all(waiting & set().union(*(ports_of(pid) for pid in pids)) for pids in processes)
 
 
 def _bin(name: str, program: str) -> Path:

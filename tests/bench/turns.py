@@ -27,14 +27,21 @@ WHAT = ("accept", "deliver", "trace")
 def turn_of(arena: Arena, database: Clone, size: int) -> Iterator[Clone]:
     """What one turn may change; a clone is checked before it is gone, what stays is checked once, at the end."""
     if size > CLONED_UP_TO:
-        # as a clone begins
-        arena.checkpoint()
-        yield database
-        database.close()
+        with kept_turn_of(arena, database):
+            yield database
         return
     with arena.database(database.name) as clone:
         yield clone
         arena.check(clone, quiesced=False)
+
+
+@contextmanager
+def kept_turn_of(arena: Arena, database: Clone) -> Iterator[Clone]:
+    """The same in the database itself, which keeps what the turn leaves behind; it is checked at the end of all."""
+    # as a clone begins
+    arena.checkpoint()
+    yield database
+    database.close()
 
 
 def series_of(where: str) -> dict[str, Series]:

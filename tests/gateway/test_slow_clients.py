@@ -23,8 +23,11 @@ from tests.gateway.waiting import until
 from tests.load.loris import Crowd, Readers, healthy
 
 CROWD = 1_000
-# What a crowd may cost a healthy client, beyond what the machine costs it anyway: see `slowest`.
+# What a healthy client may wait beside a crowd; and more than it waits without one, on a machine that others use too.
 PATIENT_SECONDS = 1.0
+# Quiet, the slowest answer of a look takes 0.2 s; beside twelve busy loops on two cores, 1.6 s in the first look, while
+# the whole crowd is hung up on in the same moment, and 0.4 s in the second.
+LOOKS = 3
 
 
 def exchange(port: int, raw: bytes, *, pieces: int = 1, pause: float = 0.0) -> tuple[int, dict[str, str], bytes]:
@@ -52,17 +55,24 @@ def slowest(answers: list[tuple[float, int]]) -> float:
 
 
 def test_a_thousand_slow_clients_leave_a_healthy_one_under_a_second(server, database, sql, tmp_path):  # noqa: F811
-    """A second server, which no crowd is at, tells what this machine costs its clients at the same time."""
+    """A second server, which no crowd is at, tells what this machine costs its clients at the same time.
+
+    Where the machine is in the way, the second itself is looked for again: what a crowd costs, it costs every time.
+    """
     key = factories.api_key(sql, factories.merchant(sql)["id"]).text()
     (tmp_path / "calm").mkdir()
     with serving(database, tmp_path / "calm") as calm, ThreadPoolExecutor(2) as pool:
         ports = (server.port, calm.port)
         list(pool.map(lambda port: healthy(port, key, seconds=1), ports))
         with Crowd(server.port, CROWD) as crowd:
-            crowded, quiet = pool.map(lambda port: healthy(port, key, seconds=REQUEST_SECONDS + 5), ports)
-            assert crowd.connected == CROWD
-    assert {status for _, status in crowded + quiet} == {200}
-    assert slowest(crowded) < slowest(quiet) + PATIENT_SECONDS
+            for _ in range(LOOKS):
+                crowded, quiet = pool.map(lambda port: healthy(port, key, seconds=REQUEST_SECONDS + 5), ports)
+                assert crowd.connected == CROWD
+                assert {status for _, status in crowded + quiet} == {200}
+                assert slowest(crowded) < slowest(quiet) + PATIENT_SECONDS
+                if slowest(crowded) < PATIENT_SECONDS:
+                    break
+    assert slowest(crowded) < PATIENT_SECONDS
     # each of them was told, or hung up on, when its time was over
     assert {kind for kind, n in crowd.seen.items() if n} == {"head 408", "body 408", "chunked 408"}
     assert crowd.opened > CROWD

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from app.db import Tx
+from app.model.states import OPEN
 from app.services import discrepancies, reconciliation
 from jobs.runtime import Runtime
-from jobs.sweep_pass import sweep_pass
+from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
 
 # One transaction: its payments are locked while they are compared, a few milliseconds. Whoever delivers to one of them
 # meanwhile leaves it to the promoter, so the less often that happens the better.
 PAYMENTS_PER_BATCH = 40
 # A backlog is worked off in one pass up to here; the next pass goes on.
 BATCHES_PER_PASS = 125
-ARMED_PER_PASS = 500
+# A page of payments that are all waited for takes 12 ms, so a million of them fit into one pass.
+ARMED_PER_PAGE = 5_000
+ARMING_SECONDS = 5.0
+SILENT_STATES = sorted(state.value for state in OPEN)
 TOLD_PER_PASS = 500
 
 
@@ -33,11 +37,30 @@ def _compare_batch(runtime: Runtime, tx: Tx) -> int:
 
 def arm_silent_once(runtime: Runtime) -> int:
     """Payments not at rest that nobody will look at are due now: a lost wake-up delays, it loses nothing."""
-    return sweep_pass(
-        runtime,
-        "reconcile_arm",
-        lambda tx: tx.run("reconcile_due.arm_silent", quiet_for=runtime.timing.reconcile_sweep, limit=ARMED_PER_PASS),
-    )
+
+    def page(tx: Tx) -> Swept:
+        known = tx.one("sweeps.walked_to", name="reconcile_arm")
+        state, updated_at, payment_id = (known and known["walked_to"]) or _first_of(SILENT_STATES[0])
+        found = tx.one(
+            "reconcile_due.arm_silent",
+            quiet_for=runtime.timing.reconcile_sweep,
+            state=state,
+            updated_at=updated_at,
+            payment_id=payment_id,
+            limit=ARMED_PER_PAGE,
+        )
+        assert found is not None, "the walk always answers"
+        if found["seen"] == ARMED_PER_PAGE:
+            return Swept(int(found["armed"]), walked_to=[state, str(found["updated_at"]), str(found["payment_id"])])
+        later = SILENT_STATES[SILENT_STATES.index(state) + 1 :]
+        return Swept(int(found["armed"]), walked_to=_first_of(later[0]) if later else None)
+
+    return sweep_pages(runtime, "reconcile_arm", page, seconds=ARMING_SECONDS)
+
+
+def _first_of(state: str) -> list[str]:
+    """Before every payment in this state."""
+    return [state, "-infinity", "00000000-0000-0000-0000-000000000000"]
 
 
 def tell_unacknowledged_once(runtime: Runtime) -> int:

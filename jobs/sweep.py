@@ -16,19 +16,23 @@ from jobs.decide import lose_track
 from jobs.provider_runs import compare_lines_once, look_at_payouts_once
 from jobs.reconcile import arm_silent_once, compare_due_once, tell_unacknowledged_once
 from jobs.runtime import Runtime
-from jobs.sweep_pass import Swept, sweep_pass, sweep_walk
+from jobs.sweep_pass import Swept, sweep_pages, sweep_pass, sweep_walk
 
 # Bounds of one pass; what is left is found by the next.
 PROMOTED_PER_PASS = 500
 STALLED_PER_PASS = 100
 LEASES_PER_PASS = 100
-OBSERVATIONS_PER_PASS = 200
+OBSERVATIONS_PER_PAGE = 500
 EXPIRIES_PER_PASS = 50
 PAGE_OF_DELIVERIES = 1_000
 # A thousand a second at the clock's pace: several times as fast as keys come, and each batch over in a moment.
 KEYS_PER_PASS = 5_000
 
-# Before every delivery there can be.
+# What is looked at already is walked past again and again while its provider is away: for so long in one pass.
+OBSERVING_SECONDS = 0.2
+
+# Before every payment that is to be looked at, and before every delivery there can be.
+FIRST_OBSERVATION = ("-infinity", "00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000")
 FIRST_KEY = ("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000", "")
 
 
@@ -118,13 +122,22 @@ def expire_leases_once(runtime: Runtime) -> int:
 def observe_due_once(runtime: Runtime) -> int:
     """Payments the clock says to look at: one event each, unless somebody is already looking."""
 
-    def work(tx: Tx) -> int:
-        due = tx.all("payments.due_observations", limit=OBSERVATIONS_PER_PASS)
-        for row in due:
-            tx.one("payments.look_now", merchant_id=row["merchant_id"], payment_id=row["payment_id"])
-        return len(due)
+    def page(tx: Tx) -> Swept:
+        known = tx.one("sweeps.walked_to", name="observe")
+        observe_at, merchant_id, payment_id = (known and known["walked_to"]) or FIRST_OBSERVATION
+        found = tx.one(
+            "payments.due_observations",
+            observe_at=observe_at,
+            merchant_id=merchant_id,
+            payment_id=payment_id,
+            limit=OBSERVATIONS_PER_PAGE,
+        )
+        assert found is not None, "the walk always answers"
+        more = found["seen"] == OBSERVATIONS_PER_PAGE
+        at = [str(found["observe_at"]), str(found["merchant_id"]), str(found["payment_id"])]
+        return Swept(int(found["looked_at"]), walked_to=at if more else None)
 
-    return sweep_pass(runtime, "observe", work)
+    return sweep_pages(runtime, "observe", page, seconds=OBSERVING_SECONDS)
 
 
 def expire_actions_once(runtime: Runtime) -> int:

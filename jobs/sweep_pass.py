@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,3 +36,22 @@ def sweep_walk(runtime: Runtime, name: str, work: Callable[[Tx], Swept]) -> int:
         return swept.found
 
     return runtime.database.transact(Actor(ActorType.RECONCILER, f"sweep_{name}", Role.WORKER), guarded)
+
+
+def sweep_pages(runtime: Runtime, name: str, page: Callable[[Tx], Swept], *, seconds: float) -> int:
+    """Pages of a walk, each its own transaction, up to its end or for so long; the next pass goes on from there."""
+    until = time.monotonic() + seconds
+    found, more = 0, False
+
+    def one(tx: Tx) -> Swept:
+        nonlocal more
+        swept = page(tx)
+        more = swept.walked_to is not None
+        return swept
+
+    while True:
+        # who does not get the lock leaves the rest of the walk to whoever has it
+        more = False
+        found += sweep_walk(runtime, name, one)
+        if not more or runtime.draining.is_set() or time.monotonic() > until:
+            return found

@@ -4675,13 +4675,13 @@ CREATE TABLE postbox.sweeps (
     found bigint DEFAULT 0 NOT NULL,
     walked_to text[],
     CONSTRAINT sweeps_counts_are_not_negative CHECK (((last_found >= 0) AND (found >= 0) AND (runs > 0))),
-    CONSTRAINT sweeps_walked_to_is_a_delivery CHECK ((cardinality(walked_to) = 3))
+    CONSTRAINT sweeps_walked_to_is_a_key CHECK ((cardinality(walked_to) = 3))
 )
 WITH (fillfactor='50');
 
 COMMENT ON TABLE postbox.sweeps IS 'One row per sweep: when it last ran and how much it found. Operational, never evidence.';
 
-COMMENT ON COLUMN postbox.sweeps.walked_to IS 'Of a sweep that walks over deliveries: the key (merchant_id, event_id, handler) of the last one seen; null begins anew.';
+COMMENT ON COLUMN postbox.sweeps.walked_to IS 'Of a sweep that walks: the three columns of the last row seen, in the order of its index; null begins anew.';
 
 CREATE TABLE postbox.topics (
     topic text NOT NULL,
@@ -6018,6 +6018,8 @@ CREATE INDEX payments_not_final ON postbox.payments USING btree (state, updated_
 
 CREATE UNIQUE INDEX payments_provider_ref_is_global ON postbox.payments USING btree (provider, provider_account, provider_ref) WHERE (provider_ref IS NOT NULL);
 
+CREATE INDEX payments_settled ON postbox.payments USING btree (settled_at) WHERE (settled_at IS NOT NULL);
+
 CREATE INDEX payments_to_observe ON postbox.payments USING btree (observe_at) WHERE (observe_at IS NOT NULL);
 
 CREATE INDEX proposals_by_time ON postbox.proposals USING btree (proposed_at, id);
@@ -6031,6 +6033,8 @@ CREATE INDEX provider_calls_by_operation ON postbox.provider_calls USING btree (
 CREATE INDEX provider_calls_by_payment ON postbox.provider_calls USING btree (merchant_id, payment_id, sent_at);
 
 CREATE INDEX provider_calls_open ON postbox.provider_calls USING btree (sent_at) WHERE (finished_at IS NULL);
+
+CREATE INDEX provider_transactions_available ON postbox.provider_transactions USING btree (recorded_at) WHERE (status = 'available'::text);
 
 CREATE INDEX provider_transactions_by_payment ON postbox.provider_transactions USING btree (merchant_id, payment_id) WHERE (payment_id IS NOT NULL);
 

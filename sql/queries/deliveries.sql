@@ -192,14 +192,14 @@ from (select 1) one
 left join lateral (select * from page order by merchant_id desc, event_id desc, handler desc limit 1) last on true;
 
 -- name: stalled
--- Jobs whose worker is silent: dead, cut off, or killed by a deploy.
+-- Jobs whose worker is silent: dead, cut off, or killed by a deploy. In no order that leads through all that waits to run.
 select j.id as job_id, (j.args ->> 'merchant_id')::uuid as merchant_id, (j.args ->> 'event_id')::uuid as event_id,
        j.args ->> 'handler' as handler
 from procrastinate_jobs j
 left join procrastinate_workers w on w.id = j.worker_id
 where j.status = 'doing'
   and (w.id is null or w.last_heartbeat < clock_timestamp() - make_interval(secs => %(silent_for)s))
-order by j.id
+order by j.worker_id, j.id
 limit %(limit)s
 for update of j skip locked;
 

@@ -121,16 +121,24 @@ where merchant_id = %(merchant_id)s and id = %(payment_id)s and provider_ref is 
 select watch_outcome(array[%(merchant_id)s::uuid], array[%(payment_id)s::uuid], %(card)s, %(bank)s);
 
 -- name: due_observations
--- Payments the clock says to look at, that nobody is looking at yet.
-select p.merchant_id, p.id as payment_id
-from payments p
-where p.observe_at <= statement_timestamp()
-  and not exists (
-    select from deliveries d
-    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'observe_payment'
-      and (d.status = 'pending' or d.status = 'dead' and d.resolution is null))
-order by p.observe_at
-limit %(limit)s;
+-- One page of the walk over payments the clock says to look at, and an event for each that nobody is looking at yet.
+with page as (
+  select p.merchant_id, p.id, p.observe_at, p.provider_ref from payments p
+  where p.observe_at <= statement_timestamp()
+    and (p.observe_at, p.merchant_id, p.id) > (%(observe_at)s, %(merchant_id)s, %(payment_id)s)
+  order by p.observe_at, p.merchant_id, p.id limit %(limit)s
+),
+looked_at as (
+  select p.id, emit_observation_due(p.merchant_id, p.id) from page p
+  where p.provider_ref is not null
+    and (select count(*) from deliveries d
+         where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'observe_payment'
+           and (d.status = 'pending' or d.status = 'dead' and d.resolution is null)) = 0
+)
+select (select count(*) from page) as seen, (select count(*) from looked_at) as looked_at,
+       last.observe_at, last.merchant_id, last.id as payment_id
+from (select 1) one
+left join lateral (select * from page order by observe_at desc, merchant_id desc, id desc limit 1) last on true;
 
 -- name: expired_actions
 -- Payers who never came back: their payments are to be canceled.

@@ -8,17 +8,25 @@ order by p.merchant_id, p.id
 for no key update skip locked;
 
 -- name: arm_silent
--- Payments that are not at rest and that nobody is going to look at: a wake-up that was lost is made good. A page by key.
+-- One page of the walk over the payments in a state that is no rest, and of those the ones that nobody is going to look at:
+-- a wake-up that was lost is made good.
 with page as (
-  select p.merchant_id, p.id from payments p
+  select p.merchant_id, p.id, p.updated_at from payments p
   where p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
     and p.updated_at < statement_timestamp() - make_interval(secs => %(quiet_for)s)
-    and not exists (select from reconcile_due d where d.merchant_id = p.merchant_id and d.payment_id = p.id)
-  order by p.state, p.updated_at limit %(limit)s
+    and p.state = %(state)s and (p.updated_at, p.id) > (%(updated_at)s, %(payment_id)s)
+  order by p.updated_at, p.id limit %(limit)s
+),
+armed as (
+  insert into reconcile_due (merchant_id, payment_id, due_at)
+  select p.merchant_id, p.id, clock_timestamp() from page p
+  where (select d.due_at from reconcile_due d where d.merchant_id = p.merchant_id and d.payment_id = p.id) is null
+  on conflict (merchant_id, payment_id) do nothing
+  returning 1
 )
-insert into reconcile_due (merchant_id, payment_id, due_at)
-select merchant_id, id, clock_timestamp() from page
-on conflict (merchant_id, payment_id) do nothing;
+select (select count(*) from page) as seen, (select count(*) from armed) as armed, last.updated_at, last.id as payment_id
+from (select 1) one
+left join lateral (select * from page order by updated_at desc, id desc limit 1) last on true;
 
 -- name: compare
 -- Compare the books of these payments, whose locks are held; how many discrepancies were opened and closed.

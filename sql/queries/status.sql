@@ -40,11 +40,17 @@ order by d.provider, d.provider_status;
 select provider, account, state, failures, opened_at, probe_at, reason from circuits order by provider, account;
 
 -- name: lately
--- When things last happened: a webhook received, a webhook refused, a payment settled.
-select (select max(received_at) from webhooks) as last_webhook_at,
-       (select max(second) from webhook_rejections) as last_refusal_at,
+-- When things last happened: a webhook received, a webhook refused, a payment settled. Each is the last entry of an index.
+select (select max(last.received_at) from (select distinct merchant_id from provider_accounts) owner
+        cross join lateral (
+          select w.received_at from webhooks w where w.merchant_id = owner.merchant_id order by w.id desc limit 1) last) as last_webhook_at,
+       (select max(last.second) from provider_accounts a
+        cross join lateral (
+          select r.second from webhook_rejections r
+          where r.merchant_id = a.merchant_id and r.provider = a.provider and r.account = a.account
+          order by r.second desc limit 1) last) as last_refusal_at,
        (select max(recorded_at) from provider_transactions where status = 'available') as last_available_at,
-       (select max(settled_at) from payments where settled_at > clock_timestamp() - interval '30 days') as last_settled_at;
+       (select max(settled_at) from payments) as last_settled_at;
 
 -- name: sweeps
 -- When each sweep last ran, and what it found.

@@ -15,7 +15,7 @@ from app.model.outcome import Reply
 from app.model.states import State
 from app.providers.protocol import ProviderRequest, Step
 from jobs.handlers import HANDLERS, LocalHandler
-from jobs.sweep import expire_actions_once
+from jobs.sweep import FIRST_OBSERVATION, expire_actions_once
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
@@ -185,5 +185,8 @@ def test_a_dead_observation_stops_the_clock_until_somebody_has_dealt_with_it(
                 " resolved_reason = 'known' where handler = 'observe_payment'",
                 [resolution],
             )
-    due = conn.execute(QUERIES["payments.due_observations"].encode(), {"limit": 10}).fetchall()
-    assert len(due) == looked_at
+    page = dict(zip(("observe_at", "merchant_id", "payment_id"), FIRST_OBSERVATION, strict=True))
+    with factories.acting(conn, "reconciler"):
+        seen = conn.execute(QUERIES["payments.due_observations"].encode(), page | {"limit": 10}).fetchone()
+    assert seen is not None
+    assert (seen["seen"], seen["looked_at"]) == (1, looked_at)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs import sweep
+from jobs import reconcile, sweep
 from tests import factories
 from tests.fixtures.database import Clone, Connection
 from tests.fixtures.worker import Hand
@@ -49,6 +49,41 @@ def test_the_walk_begins_anew_after_its_end(hand: Hand, monkeypatch: Any) -> Non
         )
         assert [sweep.find_lost_jobs_once(hand.runtime) for _ in range(2)] == [1, 0]
         assert sweep.promote_once(hand.runtime) == 1
+
+
+def submitted(hand: Hand, count: int) -> list[dict[str, Any]]:
+    """Payments that the clock says to look at, the first made first."""
+    made = payments(hand, count, "submitted")
+    with factories.acting(hand.connection, "worker"):
+        for payment in made:
+            factories.update_payment(hand.connection, payment, observe_at="now", provider_ref=f"pi_{payment['id'].hex}")
+    return made
+
+
+def test_what_is_looked_at_already_stands_in_nobodys_way(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "OBSERVATIONS_PER_PAGE", 2)
+    submitted(hand, 5)
+    assert [sweep.observe_due_once(hand.runtime) for _ in range(2)] == [5, 0]
+    submitted(hand, 1)
+    assert [sweep.observe_due_once(hand.runtime) for _ in range(2)] == [1, 0]
+
+
+def test_a_walk_that_runs_out_of_time_goes_on_from_there(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "OBSERVATIONS_PER_PAGE", 2)
+    monkeypatch.setattr(sweep, "OBSERVING_SECONDS", 0)
+    submitted(hand, 5)
+    assert [sweep.observe_due_once(hand.runtime) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_every_payment_not_at_rest_that_nobody_waits_for_is_due_in_one_pass(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(reconcile, "ARMED_PER_PAGE", 2)
+    states = ("authorized", "initiated", "submitted")
+    silent = [payment["id"] for state in states for payment in payments(hand, 3, state)]
+    payments(hand, 3)
+    hand.connection.execute("delete from reconcile_due where payment_id = any(%s)", [silent])
+    hand.connection.execute("alter table payments disable trigger user")
+    hand.connection.execute("update payments set updated_at = updated_at - interval '1 hour'")
+    assert [reconcile.arm_silent_once(hand.runtime) for _ in range(2)] == [len(silent), 0]
 
 
 @contextmanager

@@ -8,7 +8,12 @@ from app.db import QUERIES
 from tests.factories import Connection
 from tests.fixtures.database import Clone
 
-PARAMS = {"limit": 10, "keep": 600.0, "provider": "stripe", "pause_recheck": 60.0, "again": 60.0, "quiet_for": 60.0}
+NOBODY = "00000000-0000-0000-0000-000000000000"
+PARAMS = {
+    "limit": 10, "keep": 600.0, "provider": "stripe", "pause_recheck": 60.0, "again": 60.0, "quiet_for": 60.0,
+    "silent_for": 20.0, "state": "submitted", "updated_at": "-infinity", "observe_at": "-infinity",
+    "merchant_id": NOBODY, "payment_id": NOBODY,
+}  # fmt: skip
 SWEEPS = {
     "deliveries.promote": "(due_at <= statement_timestamp())",
     "payments.due_observations": "(observe_at <= statement_timestamp())",
@@ -26,15 +31,31 @@ def conn(database: Clone) -> Connection:
     return database.connect(admin=True, autocommit=False)
 
 
-@pytest.mark.parametrize("query", SWEEPS)
-def test_a_sweep_reads_of_the_index_what_is_due(conn: Connection, query: str) -> None:
+def plan_of(conn: Connection, query: str) -> list[str]:
+    """As it is in a large table, however small this one is: in the order of an index, where one has it."""
     conn.execute("set local enable_seqscan = off")
     conn.execute("set local enable_bitmapscan = off")
-    # however small the table is, and whatever other tests have left of it: in the order of the index
     conn.execute("set local enable_sort = off")
-    plan = [row["QUERY PLAN"] for row in conn.execute(f"explain {QUERIES[query]}".encode(), PARAMS)]
+    return [row["QUERY PLAN"] for row in conn.execute(f"explain {QUERIES[query]}".encode(), PARAMS)]
+
+
+@pytest.mark.parametrize("query", SWEEPS)
+def test_a_sweep_reads_of_the_index_what_is_due(conn: Connection, query: str) -> None:
+    plan = plan_of(conn, query)
     conditions = [line for line in plan if "Index Cond" in line]
     assert any(SWEEPS[query] in line for line in conditions), "\n".join(plan)
+
+
+def test_the_status_page_reads_the_last_entry_of_an_index_and_no_table(conn: Connection) -> None:
+    plan = plan_of(conn, "status.lately")
+    read = {line.split(" using ")[1].split()[0] for line in plan if "Backward using" in line}
+    last = {"webhooks_pkey", "webhook_rejections_pkey", "provider_transactions_available", "payments_settled"}
+    assert read == last, "\n".join(plan)
+
+
+def test_what_runs_is_found_without_reading_what_waits_to_run(conn: Connection) -> None:
+    plan = plan_of(conn, "deliveries.stalled")
+    assert any("procrastinate_jobs_lock_idx_v1" in line for line in plan), "\n".join(plan)
 
 
 def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counted(conn: Connection) -> None:

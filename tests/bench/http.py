@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 TIMEOUT_SECONDS = 60
@@ -44,7 +44,8 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def send(self, request: bytes) -> Answer:
+    def send(self, request: bytes, due: float | None = None) -> Answer:
+        """The answer to a request whose time came at `due`, by the performance counter, or comes now."""
         sent_at, began = time.time(), time.perf_counter()
         self._socket.sendall(request)
         received = b""
@@ -54,7 +55,8 @@ class Client:
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         while len(body) < length:
             body += self._read()
-        return Answer(sent_at, time.perf_counter() - began, int(head[9:12]), body, head)
+        late = 0.0 if due is None else began - due
+        return Answer(sent_at, time.perf_counter() - began, int(head[9:12]), body, head, late)
 
     def _read(self) -> bytes:
         chunk = self._socket.recv(65_536)
@@ -99,12 +101,10 @@ def drive(
         client = Client(port)
         try:
             while (number := next(numbers)) < count:
-                late = 0.0
-                if rate:
-                    due = began + number / rate
+                due = began + number / rate if rate else None
+                if due is not None:
                     time.sleep(max(0.0, due - time.perf_counter()))
-                    late = time.perf_counter() - due
-                answers.append(replace(client.send(requests[number]), late=late))
+                answers.append(client.send(requests[number], due))
         except Exception as error:
             errors.append(error)
         finally:

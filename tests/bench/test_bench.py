@@ -211,8 +211,8 @@ def test_who_is_sent_late_has_waited_since_its_time_came() -> None:
         answers = drive(listening.getsockname()[1], lambda n: b"GET", count=5, clients=1, rate=1e6)
         server.join()
     took = list(accumulate(answer.seconds for answer in answers))
-    assert all(answer.waited >= sum_of_all - 1e-3 for answer, sum_of_all in zip(answers, took, strict=True))
-    assert answers[-1].due_at == pytest.approx(answers[0].sent_at, abs=1e-2)
+    assert all(answer.waited >= sum_of_all - 1e-5 for answer, sum_of_all in zip(answers, took, strict=True))
+    assert answers[-1].due_at - answers[0].due_at < took[-2], "all were due at once, and sent one after the other"
 
 
 def _answer(listening: socket.socket) -> None:

@@ -53,7 +53,10 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
     Nothing is raised for what a handler does. A delivery that could not be locked is left to whoever holds it.
     """
     if not isinstance(HANDLERS.get(key.handler), LocalHandler):
-        _defer_own(runtime, key, job_id, "unknown_handler", longest=runtime.timing.unknown_recheck)
+        timing = runtime.timing
+        _defer_own(
+            runtime, key, job_id, "unknown_handler", seconds=timing.pause_recheck, longest=timing.unknown_recheck
+        )
         return 0
     picked: list[Row] = []
     began = time.monotonic()
@@ -62,7 +65,10 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
     except Exception as error:
         if not picked:
             raise
-        return _rerun(runtime, picked, error, turn)
+        done = _rerun(runtime, picked, error, turn)
+        # a half may have left our delivery; one that was done, has failed or waits already names another job or none
+        _defer_own(runtime, key, job_id, "payment_locked", seconds=runtime.timing.sweep_promote)
+        return done
     log.info("group", deliveries=len(group.done), left=len(group.left), seconds=round(time.monotonic() - began, 6))
     return len(group.done)
 
@@ -88,7 +94,12 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             )
             picked += [row for row in siblings if _key(row) != key][: size - 1]
             turn.move(picked)
-        return _run_group(tx, runtime, picked, turn)
+        group = _run_group(tx, runtime, picked, turn)
+        if own in group.left:
+            # our own job ends with this task, so our delivery needs another
+            seconds = runtime.timing.sweep_promote
+            deliveries.defer(tx, key, job_id, seconds=seconds, why="payment_locked", timing=runtime.timing)
+        return group
 
 
 def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> int:
@@ -96,7 +107,7 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> 
     if _is_outage(error):
         raise error
     if len(group) == 1 and _is_conflict(error):
-        _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict")
+        _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict", seconds=runtime.timing.pause_recheck)
         return 0
     if len(group) == 1:
         log.warning("a delivery failed", **_key(group[0]).params(), exception=describe(error).traceback)
@@ -138,7 +149,7 @@ def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn) -> Group:
         turn.learn(len(result.done), work)
     done = {_key(row) for row in result.done}
     result.left = [row for row in group if _key(row) not in done]
-    _mark(tx, runtime, group, result)
+    _mark(tx, result.done)
     return result
 
 
@@ -215,33 +226,29 @@ def _lock_payments(tx: Tx, group: list[Row]) -> set[tuple[object, object]]:
     return {(row["merchant_id"], row["id"]) for row in rows}
 
 
-def _mark(tx: Tx, runtime: Runtime, group: list[Row], result: Group) -> None:
+def _mark(tx: Tx, done: list[Row]) -> None:
+    if not done:
+        return
     # nothing of it is awaited: alone it is not pipelined, so that an error of the ledger stands where it happened
-    with tx.connection.pipeline() if len(group) > 1 else nullcontext():
-        if result.done:
-            # after the last payment's lock: balances are locked once per group, in their own order
-            ledger.close(tx)
-            tx.act_as(_actor("local"))
-            tx.run(
-                "deliveries.finish_group",
-                merchant_ids=[row["merchant_id"] for row in result.done],
-                event_ids=[row["event_id"] for row in result.done],
-                handlers=[row["handler"] for row in result.done],
-            )
-            tx.run("deliveries.delete_jobs", job_ids=[row["job_id"] for row in result.done if row is not group[0]])
-    if group[0] in result.left:
-        # our own job ends with this task, so our delivery needs another
-        key, job_id, seconds = _key(group[0]), group[0]["job_id"], runtime.timing.sweep_promote
-        deliveries.defer(tx, key, job_id, seconds=seconds, why="payment_locked", timing=runtime.timing)
+    with tx.connection.pipeline() if len(done) > 1 else nullcontext():
+        # after the last payment's lock: balances are locked once per group, in their own order
+        ledger.close(tx)
+        tx.act_as(_actor("local"))
+        tx.run(
+            "deliveries.finish_group",
+            merchant_ids=[row["merchant_id"] for row in done],
+            event_ids=[row["event_id"] for row in done],
+            handlers=[row["handler"] for row in done],
+        )
+        tx.run("deliveries.delete_jobs", job_ids=[row["job_id"] for row in done])
 
 
-def _defer_own(runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, longest: float | None = None) -> None:
-    timing = runtime.timing
+def _defer_own(
+    runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, seconds: float, longest: float | None = None
+) -> None:
     runtime.database.transact(
         _actor("local"),
-        lambda tx: deliveries.defer(
-            tx, key, job_id, seconds=timing.pause_recheck, why=why, timing=timing, longest=longest
-        ),
+        lambda tx: deliveries.defer(tx, key, job_id, seconds=seconds, why=why, timing=runtime.timing, longest=longest),
     )
 
 

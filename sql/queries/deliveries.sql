@@ -165,7 +165,7 @@ from unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[
 where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
 
 -- name: delete_jobs
--- The siblings' wake-ups, no longer needed; a job that a worker has just fetched finds its delivery done.
+-- The siblings' wake-ups, no longer needed; a job that a worker has fetched, our own above all, finds its delivery done.
 delete from procrastinate_jobs where id = any(%(job_ids)s) and status = 'todo';
 
 -- name: lost_jobs

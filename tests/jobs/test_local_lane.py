@@ -200,6 +200,73 @@ def test_of_a_hundred_that_the_database_runs_three_fail_alone_and_the_other_97_a
     assert timed_out["error_class"] == "psycopg.errors.QueryCanceled"
 
 
+@pytest.fixture(params=["books", "in_database"])
+def kept(request: pytest.FixtureRequest) -> Books:
+    """The books, kept by Python and kept by the database."""
+    made: Books = request.getfixturevalue(request.param)
+    return made
+
+
+def poison(hand: Hand, books: Books, payment_id: UUID) -> None:
+    """Whoever keeps the books, this one raises."""
+    books.conduct[payment_id] = raises
+    if hand.connection.execute("select from pg_class where relname = 'test_conduct'").rowcount:
+        hand.connection.execute("insert into test_conduct values (%s, 'raises')", [payment_id])
+
+
+def carrier_and_siblings(hand: Hand, siblings: int) -> list[UUID]:
+    """A group whose carrier is its first, but by key its last: its merchant's id is the highest."""
+    others, own = (factories.merchant(hand.connection, name)["id"] for name in ("A", "B"))
+    assert others < own
+    merchants = [own] + [others] * siblings
+    return [factories.payment(hand.connection, merchant_id=merchant)["id"] for merchant in merchants]
+
+
+def delivery_of(hand: Hand, payment_id: UUID) -> dict[str, Any]:
+    row = hand.connection.execute("select * from deliveries where payment_id = %s", [payment_id]).fetchone()
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("place", [3, 6], ids=["in its half", "in the other half"])
+def test_a_carrier_whose_payment_another_holds_is_due_again_though_its_group_fails(
+    hand: Hand, kept: Books, groups: list[int], database: Clone, place: int
+) -> None:
+    carrier, sibling, *others = ids = carrier_and_siblings(hand, 7)
+    poison(hand, kept, ids[place])
+    other = database.connect(admin=True, autocommit=False)
+    other.execute("select from payments where id = any(%s) for no key update", [[carrier, sibling]])
+    assert hand.run_one("local")
+    assert outcomes(hand) == {"done": 5, "failed": 1, "pending": 2}
+    own, left = delivery_of(hand, carrier), delivery_of(hand, sibling)
+    assert (own["job_id"], own["deferred_for"]) == (None, "payment_locked"), "its job ended with the task"
+    assert (left["job_id"] is None, left["deferrals"]) == (False, 0), "a sibling's job waits for another"
+    done = "select from procrastinate_jobs j join deliveries d on d.event_id::text = j.args ->> 'event_id'"
+    assert not hand.connection.execute(f"{done} where d.status = 'done'".encode()).rowcount
+    other.rollback()
+    hand.until(lambda: outcomes(hand) == {"done": 7, "failed": 1})
+    assert lines(hand) == Counter({carrier, sibling, *others} - {ids[place]})
+
+
+def test_a_carrier_that_another_looks_at_while_its_group_is_rerun_is_due_again(
+    hand: Hand, books: Books, groups: list[int], database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier, *others = carrier_and_siblings(hand, 7)
+    poison(hand, books, others[-1])
+    run_half = local._run_half
+
+    def looked_at(runtime: Any, half: list[dict[str, Any]], *rest: Any) -> int:
+        with database.connect(admin=True, autocommit=False) as other:
+            other.execute("select from deliveries where payment_id = %s for update skip locked", [carrier])
+            return run_half(runtime, half, *rest)
+
+    monkeypatch.setattr(local, "_run_half", looked_at)
+    assert hand.run_one("local")
+    assert outcomes(hand) == {"done": 6, "failed": 1, "pending": 1}
+    own = delivery_of(hand, carrier)
+    assert (own["job_id"], own["deferred_for"]) == (None, "payment_locked")
+
+
 def test_a_delivery_that_failed_is_carried_by_nobody_again(hand: Hand, books: Books, groups: list[int]) -> None:
     ids = payments(hand, 8)
     books.conduct = {ids[3]: raises}

@@ -6012,7 +6012,7 @@ CREATE INDEX payments_by_charge ON postbox.payments USING btree (latest_charge_r
 
 CREATE INDEX payments_by_merchant_newest ON postbox.payments USING btree (merchant_id, created_at DESC, id DESC);
 
-CREATE INDEX payments_by_reference ON postbox.payments USING btree (merchant_id, reference) WHERE (reference IS NOT NULL);
+CREATE INDEX payments_by_reference_of_all ON postbox.payments USING btree (reference, merchant_id) WHERE (reference IS NOT NULL);
 
 CREATE INDEX payments_not_final ON postbox.payments USING btree (state, updated_at) WHERE (state = ANY (ARRAY['initiated'::text, 'submitting'::text, 'outcome_unknown'::text, 'submitted'::text, 'requires_action'::text, 'authorized'::text]));
 

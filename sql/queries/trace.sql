@@ -1,18 +1,22 @@
 -- name: candidates
--- Every payment an identifier may mean, and what it was recognised as.
+-- Every payment an identifier may mean, and what it was recognised as. An id says what it is the id of, where it does: a table in
+-- which merchants lead every key is asked once for each merchant, so no other table is.
+with event as materialized (
+  select merchant_id, id, payment_id, webhook_id from events where id = %(event)s
+)
 select distinct on (merchant_id, payment_id) found.merchant_id, found.payment_id, found.recognised, p.state, p.created_at, p.reference, p.provider_ref
 from (
-  select merchant_id, id as payment_id, 'payment' as recognised from payments where id = %(uuid)s
+  select merchant_id, id as payment_id, 'payment' as recognised from payments where id = %(payment)s
   union all
-  select merchant_id, payment_id, 'operation' from operations where id = %(uuid)s
+  select merchant_id, payment_id, 'operation' from operations where id = %(operation)s
   union all
-  select merchant_id, payment_id, 'refund' from refunds where id = %(uuid)s or provider_ref = %(text)s
+  select merchant_id, payment_id, 'refund' from refunds where id = %(refund)s or provider_ref = %(text)s
   union all
-  select merchant_id, payment_id, 'dispute' from disputes where id = %(uuid)s or provider_ref = %(text)s
+  select merchant_id, payment_id, 'dispute' from disputes where id = %(dispute)s or provider_ref = %(text)s
   union all
-  select merchant_id, payment_id, 'event' from events where id = %(uuid)s and payment_id is not null
+  select merchant_id, payment_id, 'event' from event where payment_id is not null
   union all
-  select merchant_id, payment_id, 'provider call' from provider_calls where id = %(uuid)s and payment_id is not null
+  select merchant_id, payment_id, 'provider call' from provider_calls where id = %(other)s and payment_id is not null
   union all
   select merchant_id, id, 'provider reference' from payments where provider_ref = %(text)s
   union all
@@ -23,9 +27,10 @@ from (
   union all
   select merchant_id, id, 'reference' from payments where reference = %(text)s
   union all
+  -- it begins with its operation
   select a.merchant_id, o.payment_id, 'attempt key'
-  from operation_attempts a join operations o on o.merchant_id = a.merchant_id and o.id = a.operation_id
-  where a.idempotency_key = %(text)s
+  from operations o join operation_attempts a on a.merchant_id = o.merchant_id and a.idempotency_key = %(text)s
+  where o.id = %(attempted)s
   union all
   -- the answer kept with a merchant's key names the payment it made
   select k.merchant_id, p.id, 'idempotency key'
@@ -38,14 +43,13 @@ from (
   from webhooks w
   join payments p on (p.id = w.payment_id and p.merchant_id = w.payment_merchant_id)
                   or (p.provider_ref = w.payment_ref and p.provider = w.provider and p.provider_account = w.account)
-  where w.provider_event_id = %(text)s or w.id = %(uuid)s
+  where w.provider_event_id = %(text)s or w.id = %(other)s
   union all
   select p.merchant_id, p.id, 'our event'
-  from events e
+  from event e
   join webhooks w on w.merchant_id = e.merchant_id and w.id = e.webhook_id
   join payments p on (p.id = w.payment_id and p.merchant_id = w.payment_merchant_id)
                   or (p.provider_ref = w.payment_ref and p.provider = w.provider and p.provider_account = w.account)
-  where e.id = %(uuid)s
 ) found
 join payments p on p.merchant_id = found.merchant_id and p.id = found.payment_id
 order by merchant_id, payment_id, recognised

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.db import QUERIES
+from app.services.trace import KINDS, ids_in
 from tests.factories import Connection
 from tests.fixtures.database import Clone
 
@@ -31,12 +34,12 @@ def conn(database: Clone) -> Connection:
     return database.connect(admin=True, autocommit=False)
 
 
-def plan_of(conn: Connection, query: str) -> list[str]:
+def plan_of(conn: Connection, query: str, params: dict[str, Any] = PARAMS) -> list[str]:
     """As it is in a large table, however small this one is: in the order of an index, where one has it."""
     conn.execute("set local enable_seqscan = off")
     conn.execute("set local enable_bitmapscan = off")
     conn.execute("set local enable_sort = off")
-    return [row["QUERY PLAN"] for row in conn.execute(f"explain {QUERIES[query]}".encode(), PARAMS)]
+    return [row["QUERY PLAN"] for row in conn.execute(f"explain {QUERIES[query]}".encode(), params)]
 
 
 @pytest.mark.parametrize("query", SWEEPS)
@@ -56,6 +59,23 @@ def test_the_status_page_reads_the_last_entry_of_an_index_and_no_table(conn: Con
 def test_what_runs_is_found_without_reading_what_waits_to_run(conn: Connection) -> None:
     plan = plan_of(conn, "deliveries.stalled")
     assert any("procrastinate_jobs_lock_idx_v1" in line for line in plan), "\n".join(plan)
+
+
+@pytest.mark.parametrize("prefix", ["", *KINDS.values()])
+def test_an_id_that_says_what_it_is_is_looked_for_in_no_other_table(conn: Connection, prefix: str) -> None:
+    text = f"{prefix}{'0' * 32}"
+    plan = plan_of(conn, "trace.candidates", {"text": text, "limit": 10} | ids_in(text))
+    asked = {line.split(" on ")[1].split()[0] for line in plan if " on " in line}
+    tables = {"operations": "op_", "events": "evt_", "provider_calls": None}
+    for table, its in tables.items():
+        assert (table in asked) == (prefix in ("", its)), "\n".join(plan)
+
+
+def test_a_reference_is_found_whosever_it_is_without_asking_for_each_merchant(conn: Connection) -> None:
+    plan = plan_of(conn, "trace.candidates", {"text": "order 1", "limit": 10} | ids_in("order 1"))
+    first = plan.index(next(line for line in plan if "payments_by_reference" in line))
+    assert "Index Cond: (reference = 'order 1'" in plan[first + 1], "\n".join(plan)
+    assert "using payments_by_reference_of_all" in plan[first], "\n".join(plan)
 
 
 def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counted(conn: Connection) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 from app.model.api_key import ApiKey
 from tests.bench import limits, pgbench, profiling
 from tests.bench.arena import Arena, analyze
-from tests.bench.cpu import used
 from tests.bench.http import drive
-from tests.bench.measure import Series, ratio
+from tests.bench.measure import Series, ratio, spending
 from tests.bench.promised import promise
 from tests.bench.script import acting, literal, statement
 from tests.bench.web import free_port, serving
@@ -48,14 +47,13 @@ def measure(
         analyze(database)
         for repeat in range(1, repeats + 1):
             requests = [web.request(number) for number in range(payments)]
-            before, began = used(arena.cluster, web.processes()), time.perf_counter()
-            answers = drive(web.port, requests.__getitem__, count=payments, clients=CLIENTS)
-            http.add(len(answers) / (time.perf_counter() - began), [answer.seconds for answer in answers])
-            http.spent(used(arena.cluster, web.processes()).since(before), payments)
-            before = used(arena.cluster, {})
-            sql.add(*by_pgbench(payments))
-            sql.spent(used(arena.cluster, {}).since(before), payments)
-            with _stock_notifies(database):
+            with spending(arena.cluster, web.processes(), payments, http):
+                began = time.perf_counter()
+                answers = drive(web.port, requests.__getitem__, count=payments, clients=CLIENTS)
+                http.add(len(answers) / (time.perf_counter() - began), [answer.seconds for answer in answers])
+            with spending(arena.cluster, {}, payments, sql):
+                sql.add(*by_pgbench(payments))
+            with _stock_notifies(database), spending(arena.cluster, {}, payments, stock):
                 stock.add(*by_pgbench(payments))
             told = ", ".join(f"{one.name.partition(':')[0]} {one.rates[-1]:,.0f}" for one in (http, sql, stock))
             progress(f"repeat {repeat} of {repeats}: {told} payments/s")

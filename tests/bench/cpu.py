@@ -1,4 +1,6 @@
-"""What processes cost, from /proc: CPU time, which on a busy machine stays the same, and memory. Linux only."""
+"""What processes cost, from /proc: CPU time, which on a busy machine stays the same, and memory; and how long they
+waited for a core, which does not. Linux only.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,16 @@ CLIENTS, PGBENCH = "clients", "pgbench"
 class Cpu:
     """Seconds since each began: each of our processes, what drives them, and the server with every backend it had.
 
-    `peak_mb` is the most memory that each of our processes has had resident.
+    `peak_mb` is the most memory that each of our processes has had resident; `waiting` and `server_waiting` are how
+    long each of their threads could have run and had no core.
     """
 
     each: Mapping[str, float]
     driving: Mapping[str, float]
     server: float
     peak_mb: Mapping[str, float]
+    waiting: Mapping[str, float]
+    server_waiting: Mapping[str, float]
 
     def since(self, before: Cpu) -> Cpu:
         return Cpu(
@@ -33,6 +38,8 @@ class Cpu:
             {name: seconds - before.driving[name] for name, seconds in self.driving.items()},
             self.server - before.server,
             self.peak_mb,
+            _increase(self.waiting, before.waiting),
+            _increase(self.server_waiting, before.server_waiting),
         )
 
     @property
@@ -51,14 +58,30 @@ def used(cluster: Cluster, processes: Mapping[str, int]) -> Cpu:
     tick = os.sysconf("SC_CLK_TCK")
     stats = {int(path.name): _stat(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
     postmaster = cluster.pid()
-    server = sum(
-        stat.own + (stat.reaped if pid == postmaster else 0)
-        for pid, stat in stats.items()
-        if stat and postmaster in (pid, stat.parent)
-    )  # fmt: skip
+    backends = {pid: stat for pid, stat in stats.items() if stat and postmaster in (pid, stat.parent)}
+    server = sum(stat.own + (stat.reaped if pid == postmaster else 0) for pid, stat in backends.items())
     each = {name: stat.own / tick for name, pid in processes.items() if (stat := stats.get(pid))}
     driving = {CLIENTS: _own(resource.RUSAGE_SELF), PGBENCH: _own(resource.RUSAGE_CHILDREN)}
-    return Cpu(each, driving, server / tick, {name: peak_megabytes([pid]) for name, pid in processes.items()})
+    return Cpu(
+        each, driving, server / tick, {name: peak_megabytes([pid]) for name, pid in processes.items()},
+        waiting=_waiting(processes.values()), server_waiting=_waiting(backends),
+    )  # fmt: skip
+
+
+def _increase(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """Of each thread that still is."""
+    return {thread: seconds - before.get(thread, 0.0) for thread, seconds in now.items()}
+
+
+def _waiting(pids: Iterable[int]) -> dict[str, float]:
+    """The second of three numbers is what the kernel counts of a thread that is runnable and does not run."""
+    found = {}
+    for path in (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")):
+        try:
+            found[str(path)] = int(path.read_text().split()[1]) / 1e9
+        except OSError:
+            continue
+    return found
 
 
 def _own(who: int) -> float:

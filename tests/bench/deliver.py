@@ -12,9 +12,10 @@ from app.db import QUERIES
 from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, until
 from tests.bench.backlog import HANDLER, MERCHANTS, prepare, prepare_submitting
+from tests.bench.counted import counting
 from tests.bench.cpu import Cpu, named, used
-from tests.bench.measure import Series, held, percentiles, ratio
-from tests.bench.paced import Paced, pace
+from tests.bench.measure import Series, percentiles, ratio, spending
+from tests.bench.paced import pace
 from tests.bench.script import acting, literal, statement
 from tests.fixtures.database import Clone, Connection
 
@@ -53,6 +54,8 @@ NO_EVENT = "00000000-0000-0000-0000-000000000000"
 # At this rate the start of a handler is promised. After so many seconds at a rate every connection has its plans.
 START_PACE = 200.0
 START_WARM_UP = 2.0
+# Half a second apart each event is a single one on an idle system; so many of them, which is as long as the others.
+IDLE_PACE, IDLE_EVENTS = 2.0, 10
 
 OURS, STOCK, SQL = "ours", "stock", "pgbench"
 OUR_WORKER = ("-c", "from cli.main import main; main()", "worker")
@@ -62,6 +65,7 @@ STOCK_WORKER = (
 )  # fmt: skip
 # What one process registers as: ours has a worker of Procrastinate's for each lane.
 REGISTERED = {OURS: 2, STOCK: 1}
+PACES = ((OURS, START_PACE), (OURS, IDLE_PACE), (OURS, PACE), (STOCK, PACE))
 WORKER_OF = {OURS: (OUR_WORKER, "on"), STOCK: (STOCK_WORKER, "off")}
 
 
@@ -72,12 +76,16 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         STOCK: Series(f"stock: {WORKERS} x procrastinate worker, one transaction per delivery", "deliveries/s"),
         SQL: Series("pgbench: the SQL of one delivery per transaction, 4 clients", "deliveries/s"),
     }
-    starts = Series(f"ours at {START_PACE:g}/s: commit to the handler's write", "deliveries/s offered")
+    paces = {
+        (name, rate): Series(f"{name} at {rate:g}/s: commit to the handler's write", "deliveries/s offered")
+        for name, rate in PACES
+    }
     drains = {OURS: drain_by_ours, STOCK: _drain_by_stock, SQL: _drain_by_pgbench}
     progress(f"preparing {payments} payments, each with a local delivery")
     with arena.database() as prepared, arena.database() as idle:
         prepare(prepared, payments)
         paced = min(max(1, payments // PACED_SHARE), PACED)
+        singles = max(2, paced * IDLE_EVENTS // PACED)
         prepare_submitting(idle, paced + _warm_up(paced, START_PACE))
         prepared.close()
         idle.close()
@@ -93,25 +101,19 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                         drain_by_ours(arena, database)
                     arena.check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
-            with arena.database(idle.name) as database:
-                found = _paced(arena, database, OURS, paced, START_PACE, starts)
-                starts.paced(START_PACE, found.sent_at, found.waited)
-                arena.check(database)
-            for name in (OURS, STOCK):
-                with arena.database(idle.name) as database:
-                    found = _paced(arena, database, name, paced, PACE)
-                    held(PACE, found.sent_at)
-                    series[name].latencies += found.waited
-                    arena.check(database)
-                progress(f"repeat {repeat} of {repeats}: {name} at {PACE:g} deliveries/s, check clean")
-    for one in (*series.values(), starts):
+            for (name, rate), one in paces.items():
+                _pace(arena, idle, name, paced if rate > IDLE_PACE else singles, rate, one)
+                progress(f"repeat {repeat} of {repeats}: {name} at {rate:g} deliveries/s, check clean")
+    starts, single = paces[OURS, START_PACE], paces[OURS, IDLE_PACE]
+    for one in (*series.values(), *paces.values()):
         one.count(payments=1, deliveries=1)
     return {
         "payments": payments,
-        "variants": [*(one.summary() for one in series.values()), starts.summary()],
+        "variants": [one.summary() for one in (*series.values(), *paces.values())],
         "ratios": {
             "worker_mb": max(series[OURS].samples["peak_mb"]),
             "start_p95_ms": percentiles(starts.latencies)["p95_ms"],
+            "single_start_p95_ms": percentiles(single.latencies)["p95_ms"],
             "deliver_vs_stock_worker": ratio(series[OURS], series[STOCK]),
             "deliver_vs_pgbench": ratio(series[OURS], series[SQL]),
             "stock_vs_pgbench": ratio(series[STOCK], series[SQL]),
@@ -124,9 +126,10 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         },
         "violations": 0,
         "note": f"handler {HANDLER}: one UPDATE of the payment, audited; {MERCHANTS} merchants; the first"
-        f" {WARM_UP:.0%} are warm-up; latencies of the workers are from commit to the handler's write at {PACE:g}/s,"
-        f" after {START_WARM_UP:g} s of the same, those of pgbench one transaction; CPU ms are per delivery, all"
-        " processes and the whole server together; this day's night over all books was done before",
+        f" {WARM_UP:.0%} are warm-up, to the end of a group; at a pace the first {START_WARM_UP:g} s are, and at"
+        f" {IDLE_PACE:g}/s every event finds an idle system; the latencies of pgbench are of one transaction; CPU ms"
+        " are per delivery, all processes and the whole server together; this day's night over all books was done"
+        " before",
     }
 
 
@@ -193,13 +196,18 @@ def working(arena: Arena, database: Clone, name: str) -> Iterator[dict[str, int]
         yield named("worker", (process.pid for process in processes))
 
 
-def _paced(arena: Arena, database: Clone, name: str, count: int, rate: float, cost: Series | None = None) -> Paced:
-    with working(arena, database, name) as processes:
-        before, warm_up = used(arena.cluster, processes), _warm_up(count, rate)
-        found = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
-        if cost:
-            cost.spent(used(arena.cluster, processes).since(before), warm_up + count)
-    return found
+def _pace(arena: Arena, idle: Clone, name: str, count: int, rate: float, series: Series) -> None:
+    """Events at a rate into a database of their own, to the workers of a variant; what each waited and cost."""
+    warm_up = _warm_up(count, rate)
+    with arena.database(idle.name) as database:
+        with (
+            working(arena, database, name) as processes,
+            counting(arena.cluster, series, warm_up + count),
+            spending(arena.cluster, processes, warm_up + count, series),
+        ):
+            found = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
+        series.paced(rate, found.sent_at, found.waited)
+        arena.check(database)
 
 
 def _warm_up(count: int, rate: float) -> int:

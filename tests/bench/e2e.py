@@ -11,11 +11,10 @@ from app.model.public_id import PAYMENT, parse
 from tests import factories
 from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, until
-from tests.bench.cpu import used
 from tests.bench.deliver import OUR_WORKER, OURS, STOCK, STOCK_CONCURRENCY
 from tests.bench.http import Answer, drive
 from tests.bench.life import script_of_one_payment
-from tests.bench.measure import Series, ratio
+from tests.bench.measure import Series, ratio, spending
 from tests.bench.synchronous import SLOW_SECONDS, Synchronous, slow
 from tests.bench.web import Web, free_port, serving
 from tests.fixtures.database import KEY_PEPPER, Clone, Connection
@@ -67,19 +66,21 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                     with arena.running(f"e2e-{variant.name}", *argv, env=env) as worker:
                         processes = {**web.processes(), "worker": worker.pid, "sandbox": sandbox.process.pid}
                         _send(web, conn, sandbox, count=min(payments, WARM_UP), rate=None)
-                        cost = used(arena.cluster, processes)
-                        burst = _send(web, conn, sandbox, count=payments, rate=None)
-                        variant.confirmed.spent(used(arena.cluster, processes).since(cost), payments)
+                        with spending(arena.cluster, processes, payments, variant.confirmed, variant.settled):
+                            burst = _send(web, conn, sandbox, count=payments, rate=None)
                         rate = variant.burst(conn, burst)
                         progress(f"repeat {repeat} of {repeats}: {variant.name} {rate:,.1f} confirmed/s")
-                        variant.paced(_send(web, conn, sandbox, count=payments, rate=PACE * rate), PACE * rate)
+                        with spending(arena.cluster, processes, payments, variant.to_confirmed, variant.to_settled):
+                            times = _send(web, conn, sandbox, count=payments, rate=PACE * rate)
+                        variant.paced(times, PACE * rate)
                         if variant.name == OURS:
-                            with slow(sandbox):
+                            with slow(sandbox), spending(arena.cluster, processes, payments, ours_slow):
                                 late = _send(web, conn, sandbox, count=payments, rate=None)
                             ours_slow.add(_throughput(late, "payment.confirmed"))
                 before.turn(arena, payments)
                 progress(f"repeat {repeat} of {repeats}: synchronous {before.burst.rates[-1]:,.1f} confirmed/s")
-                sql.add(*_by_pgbench(arena, quiet, payments))
+                with spending(arena.cluster, {}, payments, sql):
+                    sql.add(*_by_pgbench(arena, quiet, payments))
                 progress(f"repeat {repeat} of {repeats}: pgbench {sql.rates[-1]:,.1f} payments/s")
             progress("checking every invariant")
             arena.check(quiet, quiesced=False)

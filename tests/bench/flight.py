@@ -11,7 +11,7 @@ from typing import Any
 from tests import factories
 from tests.bench.arena import Arena, until
 from tests.bench.deliver import OUR_WORKER
-from tests.bench.measure import Series
+from tests.bench.measure import Series, spending
 from tests.bench.memory import children_of
 from tests.fixtures.database import Connection
 from tests.fixtures.sandbox import running_sandbox
@@ -39,9 +39,10 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
         for repeat in range(1, repeats + 1):
             memory["idle"].add(_megabytes(worker.pid))
-            for _ in range(payments):
-                factories.payment(conn, merchant_id=merchant)
-            most, peak = _watch(conn, worker.pid)
+            with spending(arena.cluster, {"worker": worker.pid, "sandbox": sandbox.process.pid}, payments, calls):
+                for _ in range(payments):
+                    factories.payment(conn, merchant_id=merchant)
+                most, peak = _watch(conn, worker.pid)
             calls.add(most)
             memory["at the most"].add(peak)
             memory["after the wave"].add(_megabytes(worker.pid))

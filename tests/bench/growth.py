@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tests.bench import standing
+from tests.bench import limits, standing
 from tests.bench.arena import Arena
 from tests.bench.beside import snapshot
-from tests.bench.history import grown, lived
-from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.history import MERCHANTS, grown, lived
+from tests.bench.measure import percentiles, ratio
 from tests.bench.turns import DELIVERED, WHAT, kept_turn_of, one_turn, series_of, told
 
 SIZES = (10_000, 100_000, 1_000_000)
 # How old a snapshot is at least when turns beside it are measured; it is opened before all others, and ages with them.
-SNAPSHOT_AGE = 60.0
+SNAPSHOT_AGE = 3_600.0
 
 
 def measure(
@@ -57,6 +57,10 @@ def measure(
     few = max(least, min(standing.LEAST, sizes[-1] // 2))
     backlog = standing.measure(arena, sizes=(few, sizes[-1]), repeats=repeats, progress=progress)
     small, large = by_size[least], by_size[sizes[-1]]
+    grown_by = {
+        f"growth_{what}": limits.by_buffers(what, {size: series[what] for size, series in by_size.items()})
+        for what in WHAT
+    }
     return {
         "payments": sizes[-1],
         "variants": [
@@ -68,17 +72,12 @@ def measure(
         | beside_it
         | backlog.ratios
         | {"trace_p95_ms": percentiles(large["trace"].latencies)["p95_ms"]},
-        "limits": {f"growth_{what}": _limit(what, by_size) for what in WHAT}
-        | {"trace_p95_ms": _limit("trace", by_size)},
+        "limits": grown_by
+        | {"trace_p95_ms": f"{grown_by['growth_trace']} {limits.by_percentiles('trace', large['trace'])}"},
         "violations": 0,
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
-        f" reference; each database keeps what its turns leave behind, a warm-up turn's too."
-        f" The snapshot: {beside.note}. The backlog: {backlog.note}",
+        f" reference, of payments that nobody traced before; each database keeps what its turns leave behind, a warm-up"
+        f" turn's too. Every size has the same {MERCHANTS} merchants at most, and copies have the times of their"
+        f" originals, minutes ago: nothing is old enough that retention would take it. The snapshot stands beside"
+        f" {least:,} payments only, and was {beside.note}. The backlog: {backlog.note}",
     }
-
-
-def _limit(what: str, by_size: dict[int, dict[str, Series]]) -> str:
-    """What each size did, and how far the turns of one lie apart: what is nearer than that is no growth."""
-    told = [f"{series[what].median:,.0f}/s among {size:,}" for size, series in by_size.items()]
-    rates = next(iter(by_size.values()))[what].rates
-    return f"{', '.join(told)}; turns of the smallest alone lie between {min(rates):,.0f} and {max(rates):,.0f}/s."

@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from app.config import ROOT
 from tests.bench.cpu import CLIENTS, PGBENCH
@@ -36,15 +37,35 @@ def by_cpu(of: Series, to: Series, aim: float, unit: str) -> str:
 
 
 def by_load(paced: Series, rate: float, unit: str) -> str:
-    """How busy the cores are at a pace: above it nothing is waited for but a core."""
+    """How busy the cores are at a pace, how long was waited for one, and how long a flush of the log took."""
     cost = _of(paced, "worker_cpu_ms") + _of(paced, "server_cpu_ms") + _driving(paced)
     found = percentiles(paced.latencies)
     return (
         f"at {rate:g}/s one {unit} costs {cost:.2f} ms of CPU in all, which keeps {CORES} cores"
-        f" {rate * cost / 10 / CORES:.0f} % busy with nothing else on them. Half wait {found['p50_ms']:g} ms, which is"
-        f" the work and its fsync; 95 of 100 wait {found['p95_ms']:g} ms, 99 of 100 {found['p99_ms']:g} ms: what is"
-        " more is waiting for a core or for the disk."
+        f" {rate * cost / 10 / CORES:.0f} % busy with nothing else on them. By the kernel's count threads that could"
+        f" run waited for a core, by {unit}, {_of(paced, 'waiting_ms'):.2f} ms in our processes and"
+        f" {_of(paced, 'server_waiting_ms'):.2f} ms in PostgreSQL; by PostgreSQL's count one flush of its log took"
+        f" {_of(paced, 'flush_ms'):.2f} ms. Half wait {found['p50_ms']:g} ms, 95 of 100 {found['p95_ms']:g} ms, 99 of"
+        f" 100 {found['p99_ms']:g} ms."
     )
+
+
+def by_buffers(what: str, by_size: Mapping[int, Series]) -> str:
+    """What one touches and costs at each size; and how far turns of one size lie apart, which is no growth."""
+    told = [
+        f"among {size:,} {one.median:,.0f}/s, {_of(one, 'buffers'):,.1f} buffers each, {_of(one, 'buffers_read'):,.1f}"
+        f" of them from the disk or the system's cache, {_of(one, 'server_cpu_ms'):.2f} ms of CPU in PostgreSQL and"
+        f" {_of(one, 'worker_cpu_ms') + _driving(one):.2f} ms around it"
+        for size, one in by_size.items()
+    ]
+    rates = next(iter(by_size.values())).rates
+    return f"{what}: {'; '.join(told)}. Turns of the smallest lie between {min(rates):,.0f} and {max(rates):,.0f}/s."
+
+
+def by_percentiles(what: str, one: Series) -> str:
+    """How the latencies lie, where one figure of them was promised."""
+    found = percentiles(one.latencies)
+    return f"{what}: half take {found['p50_ms']:g} ms, 95 of 100 {found['p95_ms']:g} ms, 99 of 100 {found['p99_ms']:g}."
 
 
 def by_imports(statement: str, megabytes: float) -> str:

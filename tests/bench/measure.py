@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.bench.cpu import Cpu
+from cli.dev.postgres import Cluster
+from tests.bench.cpu import Cpu, used
 
 PERCENTILES = (50, 95, 99)
 # What is sent at a rate is at the end at most so many seconds behind it: what cannot follow falls behind without end,
@@ -59,7 +61,10 @@ class Series:
         self.samples["deliveries_per_second"] = [rate * deliveries for rate in self.rates]
 
     def spent(self, cost: Cpu, units: int) -> None:
-        """What one repeat cost: CPU by payment or delivery, of processes, what drives them and the server; memory."""
+        """What one repeat cost: CPU by payment or delivery, of processes, what drives them and the server; memory.
+
+        And how long the threads of processes and server waited for a core, together.
+        """
         self.note("worker_cpu_ms", 1000 * cost.processes / units)
         self.note("server_cpu_ms", 1000 * cost.server / units)
         for name, seconds in {**cost.each, **cost.driving}.items():
@@ -68,6 +73,8 @@ class Series:
             self.note(f"peak_mb of {name}", megabytes)
         if cost.peak_mb:
             self.note("peak_mb", max(cost.peak_mb.values()))
+        self.note("waiting_ms", 1000 * sum(cost.waiting.values()) / units)
+        self.note("server_waiting_ms", 1000 * sum(cost.server_waiting.values()) / units)
 
     @property
     def median(self) -> float:
@@ -88,6 +95,16 @@ class Series:
         found["samples"] = {name: [round(value, 4) for value in values] for name, values in self.samples.items()}
         found["latencies_ms"] = [round(1000 * value, 2) for value in self.latencies]
         return found | {name: round(statistics.median(values), 3) for name, values in self.samples.items()}
+
+
+@contextmanager
+def spending(cluster: Cluster, processes: Mapping[str, int], units: int, *series: Series) -> Iterator[None]:
+    """What the block costs, for each of these series."""
+    before = used(cluster, processes)
+    yield
+    cost = used(cluster, processes).since(before)
+    for one in series:
+        one.spent(cost, units)
 
 
 def ratio(of: Series, to: Series) -> float:

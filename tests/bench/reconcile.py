@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ import psycopg
 from app.config import PLATFORM_MERCHANT_ID, ROOT
 from tests import factories
 from tests.bench.arena import Arena
+from tests.bench.cpu import used
 from tests.bench.measure import Series, ratio
 from tests.fixtures.database import Clone
 from tests.reconciliation.comparing import met
@@ -84,7 +86,11 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                 filled.close()
             progress(f"filled {payments * size:,} payments in {time.monotonic() - began:.0f} s")
             for repeat in range(1, repeats + 1):
+                before = used(arena.cluster, {})
                 told = night(arena, filled)
+                cost = used(arena.cluster, {}).since(before)
+                night_only = {"each": {"night": told["cpu_seconds"]}, "peak_mb": {"night": told["memory_mb"]}}
+                one.spent(replace(cost, **night_only, driving={}), payments * size)
                 one.rates.append(payments * size / told["seconds"])
                 one.note("memory_mb", told["memory_mb"])
                 progress(f"repeat {repeat} of {repeats}: {one.rates[-1]:,.0f} payments/s, {told['memory_mb']} MB")

@@ -1,4 +1,4 @@
-"""What delivering and accepting cost while a backlog stands that no turn comes to the end of."""
+"""What delivering, accepting and tracing cost while a backlog stands that no turn comes to the end of."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from tests.bench.arena import Arena
 from tests.bench.backlog import prepare
 from tests.bench.copies import multiplied
+from tests.bench.cpu import used
 from tests.bench.deliver import ANY_PENDING, OURS, rate_of, working
 from tests.bench.measure import Series, ratio
-from tests.bench.turns import CLONED_UP_TO, accept_some, turn_of
+from tests.bench.turns import CLONED_UP_TO, accept_some, trace_others, turn_of
 from tests.fixtures.database import Clone, Connection
 
 # Payments that are made by the triggers; all others are copies of them.
@@ -24,7 +25,7 @@ DELIVERED, SHARE = 30_000, 0.6
 LEAST = 50_000
 ACCEPTED = 2_000
 PATIENCE_SECONDS = 120.0
-WHAT = ("deliver", "accept")
+WHAT = ("deliver", "accept", "trace")
 # What is done is one update each, which the server counts: to count what is left would cost more than to deliver it.
 CHANGED = "select n_tup_upd as n, clock_timestamp() as at from pg_stat_user_tables where relname = 'deliveries'"
 
@@ -58,14 +59,27 @@ def measure(arena: Arena, *, sizes: Sequence[int], repeats: int, progress: Calla
     return Standing(
         [one for by in found.values() for one in by.values()],
         {f"backlog_{what}": ratio(large[what], small[what]) for what in WHAT},
-        f"two workers deliver {DELIVERED:,} of it, or {SHARE:.0%}; then payments are accepted while the rest stands.",
+        f"two workers deliver {DELIVERED:,} of it, or {SHARE:.0%}; then payments are accepted and traced while the rest"
+        f" stands; {sizes[-1]:,} pending are compared with {sizes[0]:,}.",
     )
 
 
 @contextmanager
-def backlog(arena: Arena, size: int, *, merchants: int = MERCHANTS, progress: Callable[[str], None]) -> Iterator[Clone]:
-    """So many submitted payments, to the next whole number of copies, each with a local delivery and its job."""
+def backlog(
+    arena: Arena,
+    size: int,
+    *,
+    merchants: int = MERCHANTS,
+    local_only: bool = False,
+    progress: Callable[[str], None],
+) -> Iterator[Clone]:
+    """So many submitted payments, to the next whole number of copies, each with a local delivery and its job.
+
+    `local_only`: no payment has anything to do with a provider, those that come later neither.
+    """
     with arena.database() as originals:
+        if local_only:
+            originals.connect(admin=True).execute("delete from subscriptions where lane = 'remote'")
         prepare(originals, min(ORIGINALS, size), merchants=merchants)
         originals.close()
         began = time.monotonic()
@@ -75,22 +89,25 @@ def backlog(arena: Arena, size: int, *, merchants: int = MERCHANTS, progress: Ca
 
 
 def _one_turn(arena: Arena, database: Clone, count: int, series: dict[str, Series]) -> None:
-    series["deliver"].add(deliver_some(arena, database, count))
-    series["accept"].add(*accept_some(arena, database, ACCEPTED))
+    deliver_some(arena, database, count, series["deliver"])
+    accept_some(arena, database, ACCEPTED, series["accept"])
+    trace_others(arena, database, series["trace"], state="submitted")
 
 
-def deliver_some(arena: Arena, database: Clone, count: int) -> float:
-    """Deliveries per second of two workers, from their first mark on until `count` are done."""
+def deliver_some(arena: Arena, database: Clone, count: int, series: Series) -> None:
+    """Deliveries per second of two workers, until `count` are done, and what one costs."""
     conn = database.connect(admin=True)
     began = conn.execute(CHANGED).fetchone()
     assert began is not None
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with working(arena, database, OURS):
-        while _changed(conn) < began["n"] + count:
+    with working(arena, database, OURS) as processes:
+        before = used(arena.cluster, processes)
+        while (changed := _changed(conn)) < began["n"] + count:
             assert time.monotonic() < deadline, f"{count} deliveries took longer:\n{arena.log(OURS)}"
             time.sleep(0.2)
+        series.spent(used(arena.cluster, processes).since(before), changed - began["n"])
     assert conn.execute(ANY_PENDING).fetchone(), "a backlog that stands is never emptied"
-    return rate_of(conn, since=began["at"])
+    series.add(rate_of(conn, since=began["at"]))
 
 
 def _changed(conn: Connection) -> int:

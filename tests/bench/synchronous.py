@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.bench.arena import Arena
-from tests.bench.cpu import used
 from tests.bench.http import drive
-from tests.bench.measure import Series
+from tests.bench.measure import Series, spending
 from tests.bench.web import Web, free_port, serving
 from tests.fixtures.sandbox import Sandbox, running_sandbox
 
@@ -62,14 +61,15 @@ class Synchronous:
     def turn(self, arena: Arena, payments: int) -> None:
         """A burst, the same number at half its rate, and a burst with a provider that takes its time."""
         processes = {**self.web.processes(), "sandbox": self.sandbox.process.pid}
-        before, began = used(arena.cluster, processes), time.perf_counter()
-        drive(self.web.port, self.web.request, count=payments, clients=CLIENTS)
-        self.burst.add(payments / (time.perf_counter() - began))
-        self.burst.spent(used(arena.cluster, processes).since(before), payments)
+        with spending(arena.cluster, processes, payments, self.burst):
+            began = time.perf_counter()
+            drive(self.web.port, self.web.request, count=payments, clients=CLIENTS)
+            self.burst.add(payments / (time.perf_counter() - began))
         rate = PACE * self.burst.rates[-1]
-        answers = drive(self.web.port, self.web.request, count=payments, clients=CLIENTS, rate=rate)
+        with spending(arena.cluster, processes, payments, self.paced):
+            answers = drive(self.web.port, self.web.request, count=payments, clients=CLIENTS, rate=rate)
         self.paced.paced(rate, [answer.sent_at for answer in answers], [answer.waited for answer in answers])
-        with slow(self.sandbox):
+        with slow(self.sandbox), spending(arena.cluster, processes, payments, self.slow):
             began = time.perf_counter()
             drive(self.web.port, self.web.request, count=payments, clients=CLIENTS)
             self.slow.add(payments / (time.perf_counter() - began))

@@ -67,8 +67,9 @@ def test_a_run_says_what_it_was_measured_on(found: dict[str, Any]) -> None:
     ("bench", "variants", "ratios"),
     [
         ("accept", 3, {"accept_vs_pgbench", "accept_vs_stock_notify", "web_mb"}),
-        ("deliver", 4, {"worker_mb", "start_p95_ms", "deliver_vs_stock_worker", "deliver_vs_pgbench",
-                        "stock_vs_pgbench", "deliver_vs_stock_by_cpu", "deliver_vs_pgbench_by_cpu"}),
+        ("deliver", 7, {"worker_mb", "start_p95_ms", "single_start_p95_ms", "deliver_vs_stock_worker",
+                        "deliver_vs_pgbench", "stock_vs_pgbench", "deliver_vs_stock_by_cpu",
+                        "deliver_vs_pgbench_by_cpu"}),
         ("e2e", 13, {"e2e_vs_stock", "e2e_vs_pgbench", "e2e_vs_synchronous", "e2e_vs_synchronous_slow", "worker_mb"}),
         ("trace", 1, {"trace_among_these_p95_ms"}),
         ("reconcile", 3, {"reconcile_at_ten_times", "reconcile_at_a_hundred_times", "night_memory_at_a_hundred_times"}),
@@ -83,13 +84,17 @@ def test_every_variant_has_its_numbers_and_the_check_is_clean(
     assert all(row["median"] > 0 and len(row["repeats"]) == 1 for row in result["variants"])
     assert set(result["ratios"]) == ratios
     assert all(value > 0 for value in result["ratios"].values())
+    assert all(row["server_cpu_ms"] > 0 and row["server_waiting_ms"] >= 0 for row in result["variants"])
+    by_processes = [row for row in result["variants"] if bench != "trace" and "pgbench" not in row["name"]]
+    assert all(row["peak_mb"] > 10 and row["worker_cpu_ms"] > 0 for row in by_processes)
     assert result["violations"] == 0 and result["checked"].startswith("clean, ")
 
 
 def test_the_latencies_are_told_where_somebody_waits(found: dict[str, Any]) -> None:
     results = found["results"]
     paced = [row for row in results["e2e"]["variants"] if "burst" not in row["name"]]
-    rows = [*results["accept"]["variants"], *results["deliver"]["variants"], *paced]
+    offered = [row for row in results["deliver"]["variants"] if "offered" in row["unit"]]
+    rows = [*results["accept"]["variants"], *offered, *paced]
     assert all(0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] for row in rows)
 
 

@@ -12,7 +12,7 @@ from app.model.actor import Actor, ActorType, Role
 from app.services import trace
 from tests.bench.arena import Arena
 from tests.bench.history import grown, lived
-from tests.bench.measure import Series, percentiles
+from tests.bench.measure import Series, percentiles, spending
 from tests.fixtures.database import Clone, Connection
 
 # So many, out of a sample that is surely large enough.
@@ -26,7 +26,9 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     with lived(arena, payments) as originals, grown(arena, originals, payments, progress) as database:
         conn = database.connect(admin=True)
         for repeat in range(1, repeats + 1):
-            series.add(*trace_some(database, references_of(conn)))
+            references = references_of(conn)
+            with spending(arena.cluster, {}, len(references), series):
+                series.add(*trace_some(database, references))
             progress(f"repeat {repeat} of {repeats}: {series.rates[-1]:,.0f} traces/s")
         violations = arena.check(database, quiesced=False)
     return {
@@ -38,13 +40,13 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     }
 
 
-def references_of(conn: Connection, count: int = TRACES) -> list[str]:
+def references_of(conn: Connection, count: int = TRACES, state: str = "settled") -> list[str]:
     """References of payments from everywhere in the table."""
     row = conn.execute("select reltuples::float8 as n from pg_class where oid = 'payments'::regclass").fetchone()
     assert row is not None
     share = min(100.0, 100.0 * SAMPLED * count / max(row["n"], 1.0))
-    query = "select reference from payments tablesample bernoulli (%s) where state = 'settled'"
-    found = [row["reference"] for row in conn.execute(query, [share])]
+    query = "select reference from payments tablesample bernoulli (%s) where state = %s"
+    found = [row["reference"] for row in conn.execute(query, [share, state])]
     return random.sample(found, min(count, len(found)))
 
 

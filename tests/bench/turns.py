@@ -10,10 +10,11 @@ from tests.bench import pgbench
 from tests.bench.accept import CLIENTS, script_of_one_post
 from tests.bench.arena import Arena
 from tests.bench.backlog import prepare
+from tests.bench.counted import counting
 from tests.bench.deliver import drain_by_ours, rate_of
 from tests.bench.lives import FINISH
-from tests.bench.measure import Series
-from tests.bench.trace import references_of, trace_some
+from tests.bench.measure import Series, spending
+from tests.bench.trace import TRACES, references_of, trace_some
 from tests.fixtures.database import KEY_PEPPER, Clone
 
 # Up to here every turn has a fresh clone; a larger database grows by what its turns accept and deliver.
@@ -51,17 +52,18 @@ def series_of(where: str) -> dict[str, Series]:
 
 def one_turn(arena: Arena, database: Clone, series: dict[str, Series]) -> None:
     """Trace some, accept some, deliver some."""
-    conn = database.connect(admin=True)
-    references = references_of(conn)
-    # twice: the first time reads from the disk what a running system has read before
-    trace_some(database, references)
-    series["trace"].add(*trace_some(database, references))
-    series["accept"].add(*accept_some(arena, database, ACCEPTED))
-    began = conn.execute("select uuidv7() as event").fetchone()
+    trace_others(arena, database, series["trace"])
+    accept_some(arena, database, ACCEPTED, series["accept"])
+    began = database.connect(admin=True).execute("select uuidv7() as event").fetchone()
     assert began is not None
     prepare(database, DELIVERED, reference="new ", clean=False)
-    drain_by_ours(arena, database)
-    series["deliver"].add(rate_of(conn, events_from=began["event"]))
+    # who ends tells what he touched, which is none of the drain's
+    database.close()
+    with counting(arena.cluster, series["deliver"], DELIVERED):
+        cost, _ = drain_by_ours(arena, database)
+        database.close()
+    series["deliver"].spent(cost, DELIVERED)
+    series["deliver"].add(rate_of(database.connect(admin=True), events_from=began["event"]))
 
 
 def told(series: dict[str, Series]) -> str:
@@ -69,14 +71,28 @@ def told(series: dict[str, Series]) -> str:
     return ", ".join(f"{what} {one.rates[-1]:,.0f}/s" for what, one in series.items())
 
 
-def accept_some(arena: Arena, database: Clone, count: int) -> tuple[float, list[float]]:
-    """Payments per second and the seconds of each by pgbench; they are canceled afterwards, and nobody's backlog."""
+def trace_others(arena: Arena, database: Clone, series: Series, state: str = "settled") -> None:
+    """Payments that nobody asked for before, beside others that warm up indexes, plans and the connection."""
+    found = references_of(database.connect(admin=True), 2 * TRACES, state)
+    warm_up, asked = found[: len(found) // 2], found[len(found) // 2 :]
+    database.close()
+    trace_some(database, warm_up)
+    with counting(arena.cluster, series, len(asked)), spending(arena.cluster, {}, len(asked), series):
+        series.add(*trace_some(database, asked))
+
+
+def accept_some(arena: Arena, database: Clone, count: int, series: Series) -> None:
+    """So many by pgbench; they are canceled afterwards, and nobody's backlog."""
     conn = database.connect(admin=True)
     key = factories.api_key(conn, factories.merchant(conn)["id"], pepper=KEY_PEPPER)
     script = script_of_one_post(key)
-    found = pgbench.run(arena, database, script, clients=CLIENTS, transactions=count, name="turn", role="postbox_api")
+    database.close()
+    with counting(arena.cluster, series, count), spending(arena.cluster, {}, count, series):
+        series.add(
+            *pgbench.run(arena, database, script, clients=CLIENTS, transactions=count, name="turn", role="postbox_api")
+        )
+    conn = database.connect(admin=True)
     with factories.acting(conn, "operator"):
         conn.execute("update payments set state = 'canceled', cancel_reason = 'abandoned' where state = 'initiated'")
     conn.execute(f"{FINISH} and lane = 'remote'".encode())
     conn.execute("delete from procrastinate_jobs where queue_name = 'remote'")
-    return found

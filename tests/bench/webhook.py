@@ -12,9 +12,9 @@ from typing import Any
 
 from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, analyze
-from tests.bench.cpu import used
+from tests.bench.counted import counting
 from tests.bench.http import Answer, drive, post
-from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.measure import Series, percentiles, ratio, spending
 from tests.bench.promised import promise
 from tests.bench.script import acting, statement
 from tests.bench.web import free_port, serving
@@ -50,18 +50,19 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         analyze(database)
         for repeat in range(1, repeats + 1):
             requests = signed(payments)
-            before, began = used(arena.cluster, web.processes()), time.perf_counter()
-            answers = by_http(requests)
-            http.add(payments / (time.perf_counter() - began), [answer.seconds for answer in answers])
-            http.spent(used(arena.cluster, web.processes()).since(before), payments)
-            before = used(arena.cluster, {})
-            sql.add(*by_pgbench(payments))
-            sql.spent(used(arena.cluster, {}).since(before), payments)
-            requests = signed(min(payments, PACED))
-            before = used(arena.cluster, web.processes())
-            answers = by_http(requests, PACE)
+            with spending(arena.cluster, web.processes(), payments, http):
+                began = time.perf_counter()
+                answers = by_http(requests)
+                http.add(payments / (time.perf_counter() - began), [answer.seconds for answer in answers])
+            with spending(arena.cluster, {}, payments, sql):
+                sql.add(*by_pgbench(payments))
+            requests = signed(count := min(payments, PACED))
+            with (
+                counting(arena.cluster, paced, count),
+                spending(arena.cluster, web.processes(), count, paced),
+            ):
+                answers = by_http(requests, PACE)
             paced.paced(PACE, [answer.sent_at for answer in answers], [answer.waited for answer in answers])
-            paced.spent(used(arena.cluster, web.processes()).since(before), len(requests))
             progress(
                 f"repeat {repeat} of {repeats}: HTTP {http.rates[-1]:,.0f}, pgbench {sql.rates[-1]:,.0f} webhooks/s"
             )
@@ -83,8 +84,9 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "violations": violations,
         "note": "every event is new, signed, verified on its raw body and stored with its event, audit entry, delivery"
         " and job in one transaction; no worker runs; the requests are made and signed before the clock starts, as"
-        " pgbench makes its own in C; both send begin, who acts, the event and commit as one round trip; ANALYZE"
-        " runs once, after the warm-up. At a rate each waits from the moment at which its time had come, late or not",
+        " pgbench makes its own in C; both send begin, who acts, the events and commit as one round trip, pgbench for"
+        " each event, the gateway for those that come together; ANALYZE runs once, after the"
+        " warm-up. At a rate each waits from the moment at which its time had come, late or not",
     }
 
 

@@ -1,48 +1,93 @@
-"""How long one merchant's next delivery waits while another has a backlog of as many as it is told."""
+"""What a merchant's backlog of as many as it is told costs others: their next deliveries, and the API's answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 from app.config import Timing
-from tests.bench.arena import Arena, until
+from tests.bench import limits
+from tests.bench.arena import Arena, analyze, until
 from tests.bench.backlog import prepare_submitting
 from tests.bench.deliver import OURS, is_pending, working
-from tests.bench.measure import Series, percentiles
+from tests.bench.http import drive
+from tests.bench.measure import Series, percentiles, spending
 from tests.bench.paced import pace
 from tests.bench.standing import backlog
+from tests.bench.web import Web, free_port, serving
+from tests.fixtures.database import Clone
 
 # The other merchant's deliveries in one turn, and how many come in a second.
 NEXT, PER_SECOND = 30, 10.0
+# What is promised of each.
+LONGEST_SECONDS = 2.0
 DRAIN_SECONDS = 600.0
+# The API's turns: a fraction of what it can do, so that an answer waits for nobody but the drain.
+POSTS, POSTS_PER_SECOND, CLIENTS = 250, 50.0, 16
+ALONE, BESIDE = "alone", "beside"
 
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Two workers in the middle of the backlog, and now and then a delivery of somebody else."""
+    """Two workers in the middle of the backlog: now and then a delivery of somebody else; then the API, in turns."""
     waits = Series(f"another merchant's delivery, beside {payments:,} pending", "deliveries/s offered")
-    with backlog(arena, payments, merchants=1, progress=progress) as prepared:
+    answers = {
+        ALONE: Series("the API's answer, no worker", "payments/s offered"),
+        BESIDE: Series(f"the API's answer, beside a drain of {payments:,}", "payments/s offered"),
+    }
+    with backlog(arena, payments, merchants=1, local_only=True, progress=progress) as prepared:
         prepare_submitting(prepared, NEXT, merchants=2, reference="next ")
         prepared.close()
         for repeat in range(1, repeats + 1):
-            with arena.database(prepared.name) as database, ExitStack() as running:
-                conn = database.connect(admin=True)
-                running.enter_context(working(arena, database, OURS))
-                found = pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every)
-                waits.paced(PER_SECOND, found.sent_at, found.waited)
-                assert is_pending(conn), "the backlog was there all the while"
-                progress(f"repeat {repeat} of {repeats}: {max(waits.latencies):.2f} s at most")
-                until(lambda conn=conn: not is_pending(conn), "the backlog to end", seconds=DRAIN_SECONDS, every=1.0)
+            with arena.database(prepared.name) as database:
+                _deliver_next(arena, database, waits)
                 arena.check(database)
+            progress(f"repeat {repeat} of {repeats}: {max(waits.latencies):.2f} s at most")
+        with arena.database(prepared.name) as database, serving(arena, database, free_port()) as web:
+            drive(web.port, web.request, count=POSTS, clients=CLIENTS)
+            analyze(database)
+            for repeat in range(1, repeats + 1):
+                _post_some(arena, database, web, answers)
+                p99 = {name: percentiles(one.latencies)["p99_ms"] for name, one in answers.items()}
+                progress(f"repeat {repeat} of {repeats}: p99 of the API {p99[ALONE]:g} ms, {p99[BESIDE]:g} beside it")
+            arena.check(database, quiesced=False)
     return {
         "payments": payments,
-        "variants": [waits.summary()],
+        "variants": [one.summary() for one in (waits, *answers.values())],
         "ratios": {
             "fairness_p95_ms": percentiles(waits.latencies)["p95_ms"],
             "fairness_longest_ms": round(1000 * max(waits.latencies), 1),
+            "api_p99_ms": p99[ALONE],
+            "api_p99_beside_a_drain_ms": p99[BESIDE],
         },
+        "limits": {"fairness_longest_ms": limits.by_percentiles("a delivery beside the backlog", waits)},
         "violations": 0,
-        "note": "from the commit of the event to the handler's write; every group begins with the merchant whose turn"
-        " it is",
+        "note": "from the commit of the event to the handler's write, in the local lane; every group begins with the"
+        f" merchant whose turn it is. {POSTS_PER_SECOND:g} POSTs a second, of another merchant, without a worker and"
+        " beside two that drain, which take what is left of the same cores; no payment here is submitted",
     }
+
+
+def _deliver_next(arena: Arena, database: Clone, waits: Series) -> None:
+    conn = database.connect(admin=True)
+    with working(arena, database, OURS) as processes:
+        with spending(arena.cluster, processes, NEXT, waits):
+            found = pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every)
+        assert is_pending(conn), "the backlog was there all the while"
+        waits.paced(PER_SECOND, found.sent_at, found.waited)
+        longest = max(found.waited)
+        assert longest < LONGEST_SECONDS, f"a delivery waited {longest:.1f} s behind another merchant's"
+        until(lambda: not is_pending(conn), "the backlog to end", seconds=DRAIN_SECONDS, every=1.0)
+
+
+def _post_some(arena: Arena, database: Clone, web: Web, answers: dict[str, Series]) -> None:
+    """So many without a worker, and as many beside two that have more to do than they get done."""
+    _post(arena, web, web.processes(), answers[ALONE])
+    with working(arena, database, OURS) as workers:
+        _post(arena, web, {**web.processes(), **workers}, answers[BESIDE])
+        assert is_pending(database.connect(admin=True)), "the drain went on all the while"
+
+
+def _post(arena: Arena, web: Web, processes: dict[str, int], series: Series) -> None:
+    with spending(arena.cluster, processes, POSTS, series):
+        found = drive(web.port, web.request, count=POSTS, clients=CLIENTS, rate=POSTS_PER_SECOND)
+    series.paced(POSTS_PER_SECOND, [one.sent_at for one in found], [one.waited for one in found])

@@ -68,6 +68,15 @@ PROMISED = (
     Promise(
         "full trace of one payment in a large database, p95, ms", "trace_p95_ms", 50, 10, ("growth",), False, MILLION
     ),
+    Promise(
+        "a merchant's next delivery beside another's 100,000 pending, the longest, ms",
+        "fairness_longest_ms",
+        2000,
+        2000,
+        ("fairness",),
+        False,
+        100_000,
+    ),
     Promise("memory of one web process, MB", "web_mb", 120, 90, ("accept", "webhook"), False),
     Promise("memory of one worker, MB", "worker_mb", 150, 110, ("deliver", "e2e"), False),
 )

@@ -192,7 +192,7 @@ def test_the_same_event_twice_in_one_transaction_is_one_row_and_two_200s(app, da
 def test_an_event_that_cannot_be_stored_fails_alone(app, database, sql):
     sql.execute("alter table webhooks add constraint webhooks_test check (provider_event_id <> 'evt_2')")
     assert send_at_once(app, database, sql, numbered(4)) == [200, 200, 500, 200]
-    assert [row["told"] for row in sql.execute(STORED).fetchall()] == ["evt_0", "evt_1", "evt_3"]
+    assert {row["told"] for row in sql.execute(STORED).fetchall()} == {"evt_0", "evt_1", "evt_3"}, "each by itself"
 
 
 def test_more_than_go_together_are_stored_in_turn(app, database, sql, monkeypatch):

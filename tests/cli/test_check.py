@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app.db.queries import QUERIES
 from app.services.checks import INVARIANTS
+from cli import session
 from tests import factories
 from tests.cli import story
 from tests.cli.conftest import Postbox
@@ -270,6 +273,11 @@ def test_each_damage_to_a_refund_or_dispute_breaks_its_invariant(
     broken = {row["invariant"] for row in after.json["violations"]}
     assert after.code == 1 and invariant in broken
     assert broken - {invariant} <= COMES_WITH.get(invariant, set())
+
+
+def test_it_takes_as_long_as_it_takes(postbox: Postbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "TIMEOUTS", replace(session.TIMEOUTS, statement=1))
+    assert postbox("check").out == f"{len(INVARIANTS)} invariants hold\n"
 
 
 def test_every_invariant_has_a_query_and_a_damage() -> None:

@@ -12,6 +12,15 @@ limit %(limit)s;
 
 -- name: credits_follow_the_state
 -- Confirmed payments that are not credited, and settled ones with something left in pending, though no delivery is open that would.
+-- The sums are made before anything is asked about them: for few rows, which there never are, each payment's would be looked up.
+with pending as materialized (
+  select l.merchant_id, l.payment_id, l.currency, sum(l.amount) as amount
+  from ledger_accounts a
+  join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
+  where a.code = 'merchant:pending' and (%(payment_id)s::uuid is null or l.payment_id = %(payment_id)s)
+  group by l.merchant_id, l.payment_id, l.currency
+  having sum(l.amount) <> 0
+)
 select p.merchant_id, p.id as payment_id, 'confirmed and never credited' as detail
 from payments p
 where p.confirmed_at is not null and (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
@@ -22,16 +31,12 @@ where p.confirmed_at is not null and (%(payment_id)s::uuid is null or p.id = %(p
     select from deliveries d
     where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'credit_merchant' and d.status <> 'done')
 union all
-select p.merchant_id, p.id, format('settled with %%s %%s in pending', sum(l.amount), l.currency)
-from ledger_accounts a
-join ledger_lines l on l.account_merchant_id = a.merchant_id and l.account_id = a.id
-join payments p on p.merchant_id = l.merchant_id and p.id = l.payment_id and p.settled_at is not null
-where a.code = 'merchant:pending' and (%(payment_id)s::uuid is null or l.payment_id = %(payment_id)s)
-  and not exists (
-    select from deliveries d
-    where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'release_funds' and d.status <> 'done')
-group by p.merchant_id, p.id, l.currency
-having sum(l.amount) <> 0
+select s.merchant_id, s.payment_id, format('settled with %%s %%s in pending', s.amount, s.currency)
+from pending s
+join payments p on p.merchant_id = s.merchant_id and p.id = s.payment_id and p.settled_at is not null
+where not exists (
+  select from deliveries d
+  where d.merchant_id = s.merchant_id and d.payment_id = s.payment_id and d.handler = 'release_funds' and d.status <> 'done')
 limit %(limit)s;
 
 -- name: facts_are_booked

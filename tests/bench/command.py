@@ -28,6 +28,7 @@ from tests.bench import (
     machine,
     overload,
     reconcile,
+    shapes,
     trace,
     webhook,
 )
@@ -53,6 +54,7 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "overload": (overload.measure, 2_000),
     "fairness": (fairness.measure, 100_000),
     "flight": (flight.measure, 400),
+    "shapes": (shapes.measure, 1_500),
 }
 
 # What the README tells without growth, which takes its own half hour.

@@ -20,6 +20,8 @@ ATTACH_SECONDS = 60
 # One frame as py-spy writes it: a function, its file and line.
 FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)")
 PACKAGE = re.compile(r".*/site-packages/(?P<name>[A-Za-z0-9_]+)")
+# Reading and writing JSON, whoever calls it.
+JSON = re.compile(r"/(?:lib/python[0-9.]+/json/\w+|app/gateway/strict_json)\.py$")
 # What belongs to one decision; a library that is not named stands for itself.
 GROUPS = {
     "flask": "Flask", "werkzeug": "Flask", "apiflask": "Flask", "flask_marshmallow": "Flask", "blinker": "Flask",
@@ -68,6 +70,8 @@ def read(text: str) -> dict[str, Any]:
 
 def _package(file: str) -> str | None:
     """Whose code it is; the standard library works for whoever called it."""
+    if JSON.search(file):
+        return "JSON"
     if found := PACKAGE.match(file):
         return GROUPS.get(found["name"], found["name"])
     return OURS if file.startswith(f"{ROOT}/app/") else None

@@ -37,7 +37,11 @@ def runtime() -> Runtime:
 def make_app() -> App:
     """The app with its tasks; connects to DATABASE_URL when it is opened."""
     url = secret(os.environ, "DATABASE_URL")
-    application = App(connector=DeafConnector(conninfo=worker_conninfo(url)) if url else DeafConnector())
+    application = App(
+        connector=DeafConnector(conninfo=worker_conninfo(url)) if url else DeafConnector(),
+        # whoever works: a job that is over is no evidence, and Procrastinate would keep it for ever
+        worker_defaults={"delete_jobs": "always"},
+    )
 
     @application.task(name="postbox.remote", queue="remote", pass_context=True)
     def remote(context: JobContext, merchant_id: str, event_id: str, handler: str) -> None:

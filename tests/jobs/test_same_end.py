@@ -55,6 +55,7 @@ def drain(cluster: Cluster, template: str, directory: Path, way: str) -> dict[st
                 " group by 1, 2 order by 1, 2"
             ),
             "failures": here.all("select * from delivery_failures"),
+            "jobs_over": here.all("select status from procrastinate_jobs where status not in ('todo', 'doing')"),
             "captured": here.sandbox.ledger()["summary"]["captured"],
             "violations": here.violations(),
             "groups": groups(here),
@@ -109,7 +110,7 @@ def payments(here: World) -> dict[str, Any]:
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_drains_the_queue_and_breaks_nothing(ends: dict[str, dict[str, Any]], way: str) -> None:
     assert len(ends[way]["payments"]) == PAYMENTS
-    assert (ends[way]["violations"], ends[way]["failures"]) == ([], [])
+    assert (ends[way]["violations"], ends[way]["failures"], ends[way]["jobs_over"]) == ([], [], [])
     assert {row["status"] for row in ends[way]["deliveries"]} == {"done"}
 
 

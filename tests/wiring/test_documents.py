@@ -54,3 +54,10 @@ def test_a_command_in_the_documents_exists_with_its_options(words: list[str]) ->
     options = {name for parameter in command.params for name in parameter.opts}
     asked = {word for word in rest if word.startswith("--")}
     assert asked <= options, f"{command.name} has no {asked - options}"
+
+
+def test_every_table_is_said_once_to_be_kept_or_to_go() -> None:
+    schema = (ROOT / "sql" / "schema.sql").read_text(encoding="utf-8")
+    section = (ROOT / "sql" / "README.md").read_text(encoding="utf-8").split("## What is kept, and what goes")[1]
+    named = re.findall(r"`([a-z_0-9]+)`", section.split("\n## ")[0])
+    assert sorted(named) == sorted(re.findall(r"^CREATE (?:UNLOGGED )?TABLE postbox\.(\w+)", schema, re.MULTILINE))

@@ -194,9 +194,9 @@ class Database:
         # not the pool's own context, which commits once more what is committed
         try:
             if connection.unsafe:
-                # not for good: the server of the next one may be mended, or another
+                # not for good: the server of the next ones may be mended, or another
                 if connection.looked_at < time.monotonic() - LOOK_SECONDS:
-                    connection.close()
+                    self._pool.drain()
                 raise errors.UnsafeDatabase(settings=connection.unsafe)
             yield connection
             # noted here: with a `reset` callback of the pool every return would pass through a thread of its own

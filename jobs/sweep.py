@@ -16,20 +16,24 @@ from jobs.decide import lose_track
 from jobs.provider_runs import compare_lines_once, look_at_payouts_once
 from jobs.reconcile import arm_silent_once, compare_due_once, tell_unacknowledged_once
 from jobs.runtime import Runtime
-from jobs.sweep_pass import Swept, sweep_pages, sweep_pass, sweep_walk
+from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
 
 # Bounds of one pass; what is left is found by the next.
-PROMOTED_PER_PASS = 500
 STALLED_PER_PASS = 100
 LEASES_PER_PASS = 100
 OBSERVATIONS_PER_PAGE = 500
 EXPIRIES_PER_PASS = 50
+PROMOTED_PER_PAGE = 500
 PAGE_OF_DELIVERIES = 1_000
 # A thousand a second at the clock's pace: several times as fast as keys come, and each batch over in a moment.
 KEYS_PER_PASS = 5_000
 
 # What is looked at already is walked past again and again while its provider is away: for so long in one pass.
 OBSERVING_SECONDS = 0.2
+# A backlog is promoted faster than it is run; what is paused meanwhile costs no more than this share of the clock.
+PROMOTING_SECONDS = 0.2
+# Of one lane: a walk over a million takes minutes, and the moving passes wait no longer than that.
+WALKING_SECONDS = 0.2
 
 # Before every payment that is to be looked at, and before every delivery there can be.
 FIRST_OBSERVATION = ("-infinity", "00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000")
@@ -37,17 +41,24 @@ FIRST_KEY = ("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-00
 
 
 def promote_once(runtime: Runtime) -> int:
-    """Enqueue deliveries whose due time has come."""
+    """Enqueue deliveries whose due time has come, merchants in turn."""
 
-    def work(tx: Tx) -> int:
-        return tx.run(
+    def page(tx: Tx) -> Swept:
+        known = tx.one("sweeps.walked_to", name="promote")
+        after, _, _ = (known and known["walked_to"]) or FIRST_KEY
+        found = tx.one(
             "deliveries.promote",
-            limit=PROMOTED_PER_PASS,
+            after=after,
+            limit=PROMOTED_PER_PAGE,
             provider=deliveries.REMOTE_PROVIDER,
             pause_recheck=runtime.timing.pause_recheck,
+            pause_longest=runtime.timing.pause_longest,
         )
+        assert found is not None, "the page always answers"
+        at = [str(found["merchant_id"]), str(found["event_id"]), found["handler"]]
+        return Swept(int(found["promoted"]), walked_to=at if found["more"] else None)
 
-    return sweep_pass(runtime, "promote", work)
+    return sweep_pages(runtime, "promote", page, seconds=PROMOTING_SECONDS)
 
 
 def rescue_once(runtime: Runtime) -> int:
@@ -73,17 +84,17 @@ def rescue_once(runtime: Runtime) -> int:
 
 
 def find_lost_jobs_once(runtime: Runtime) -> int:
-    """One page of the walk over pending deliveries, per lane: those whose job is gone are due again."""
+    """Walk over pending deliveries, per lane: those whose job is gone are due again."""
     return sum(_walk(runtime, f"lost_jobs_{lane}", lane) for lane in ("remote", "local"))
 
 
 def _walk(runtime: Runtime, name: str, lane: str) -> int:
     """Go on where the last page ended, whoever ran it; after the last page the walk begins anew."""
 
-    def work(tx: Tx) -> Swept:
+    def page(tx: Tx) -> Swept:
         known = tx.one("sweeps.walked_to", name=name)
         merchant_id, event_id, handler = (known and known["walked_to"]) or FIRST_KEY
-        page = tx.one(
+        found = tx.one(
             "deliveries.lost_jobs",
             lane=lane,
             merchant_id=merchant_id,
@@ -91,12 +102,12 @@ def _walk(runtime: Runtime, name: str, lane: str) -> int:
             handler=handler,
             limit=PAGE_OF_DELIVERIES,
         )
-        assert page is not None, "the walk always answers"
-        more = page["seen"] == PAGE_OF_DELIVERIES
-        at = [str(page["merchant_id"]), str(page["event_id"]), page["handler"]]
-        return Swept(int(page["rearmed"]), walked_to=at if more else None)
+        assert found is not None, "the walk always answers"
+        more = found["seen"] == PAGE_OF_DELIVERIES
+        at = [str(found["merchant_id"]), str(found["event_id"]), found["handler"]]
+        return Swept(int(found["rearmed"]), walked_to=at if more else None)
 
-    return sweep_walk(runtime, name, work)
+    return sweep_pages(runtime, name, page, seconds=WALKING_SECONDS)
 
 
 def expire_leases_once(runtime: Runtime) -> int:

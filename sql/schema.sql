@@ -2779,7 +2779,7 @@ CREATE FUNCTION postbox.queue_backlog(p_most integer) RETURNS TABLE(handler text
      where d.status = 'pending' and d.job_id is not null limit p_most)
     union all
     (select d.handler, 'pending', d.due_at from deliveries d
-     where d.status = 'pending' and d.job_id is null order by d.due_at limit p_most)
+     where d.status = 'pending' and d.job_id is null limit p_most)
     union all
     (select d.handler, 'dead', d.dead_at from deliveries d
      where d.status = 'dead' and d.resolution is null order by d.dead_at limit p_most)
@@ -5952,7 +5952,7 @@ CREATE INDEX deliveries_of_open_payment ON postbox.deliveries USING btree (merch
 
 CREATE INDEX deliveries_runnable ON postbox.deliveries USING btree (lane, merchant_id, event_id, handler) WHERE ((status = 'pending'::text) AND (job_id IS NOT NULL));
 
-CREATE INDEX deliveries_waiting ON postbox.deliveries USING btree (due_at) WHERE ((status = 'pending'::text) AND (job_id IS NULL));
+CREATE INDEX deliveries_waiting_in_turn ON postbox.deliveries USING btree (merchant_id, due_at) WHERE ((status = 'pending'::text) AND (job_id IS NULL));
 
 CREATE INDEX discrepancies_by_fingerprint ON postbox.discrepancies USING btree (merchant_id, fingerprint);
 

@@ -26,6 +26,8 @@ def resume(tx: Tx, kind: str, name: str, *, reason: str) -> Row:
     row = tx.one("pauses.lift", kind=kind, name=name)
     if row is None:
         raise Invalid(f"{kind} {name} is not paused")
+    # who is putting off what waited has not seen that it is lifted
+    tx.run("sweeps.lock", name="promote")
     released = tx.run("pauses.release")
     return row | {"released": released}
 

@@ -36,7 +36,7 @@ as $$
      where d.status = 'pending' and d.job_id is not null limit p_most)
     union all
     (select d.handler, 'pending', d.due_at from deliveries d
-     where d.status = 'pending' and d.job_id is null order by d.due_at limit p_most)
+     where d.status = 'pending' and d.job_id is null limit p_most)
     union all
     (select d.handler, 'dead', d.dead_at from deliveries d
      where d.status = 'dead' and d.resolution is null order by d.dead_at limit p_most)

@@ -54,23 +54,82 @@ insert into delivery_failures (merchant_id, event_id, handler, error_class, mess
 values (%(merchant_id)s, %(event_id)s, %(handler)s, %(error_class)s, %(message)s, %(traceback)s);
 
 -- name: promote
--- Enqueue what is due: waiting is over, a job is made. What is paused waits on, by a due time further off.
-with due as (
-  select d.merchant_id, d.event_id, d.handler, d.lane,
-         exists (select from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end)) as paused
-  from deliveries d
-  where d.status = 'pending' and d.job_id is null and d.due_at <= statement_timestamp()
-  order by d.due_at
+-- Enqueue what is due: waiting is over, a job is made. A page of it, merchants in turn, starting after the one served last; says
+-- whether some have more. What is paused waits on, the longer the pause has lasted.
+with recursive merchants_after as (
+  (select d.merchant_id from deliveries d
+   where d.status = 'pending' and d.job_id is null and d.merchant_id > %(after)s and d.due_at <= statement_timestamp()
+   order by d.merchant_id, d.due_at limit 1)
+  union all
+  select (select d.merchant_id from deliveries d
+          where d.status = 'pending' and d.job_id is null and d.merchant_id > m.merchant_id and d.due_at <= statement_timestamp()
+          order by d.merchant_id, d.due_at limit 1)
+  from merchants_after m where m.merchant_id is not null
+),
+merchants_from_start as (
+  (select d.merchant_id from deliveries d
+   where d.status = 'pending' and d.job_id is null and d.merchant_id <= %(after)s and d.due_at <= statement_timestamp()
+   order by d.merchant_id, d.due_at limit 1)
+  union all
+  select (select d.merchant_id from deliveries d
+          where d.status = 'pending' and d.job_id is null and d.merchant_id > m.merchant_id and d.merchant_id <= %(after)s
+            and d.due_at <= statement_timestamp()
+          order by d.merchant_id, d.due_at limit 1)
+  from merchants_from_start m where m.merchant_id is not null
+),
+turns as (
+  select merchant_id, row_number() over () as turn from (
+    (select merchant_id from merchants_after where merchant_id is not null limit %(limit)s)
+    union all
+    (select merchant_id from merchants_from_start where merchant_id is not null limit %(limit)s)
+  ) everyone
   limit %(limit)s
-  for update of d skip locked
+),
+shares as (
+  select turn, merchant_id, ceil(%(limit)s::numeric / (select count(*) from turns))::integer as share from turns
+),
+due as (
+  select shares.turn, shares.share, found.*, row_number() over (partition by found.paused_at is null order by shares.turn) as place
+  from shares
+  cross join lateral (
+    select d.merchant_id, d.event_id, d.handler, d.lane,
+           (select max(p.paused_at)
+            from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end) p) as paused_at
+    from deliveries d
+    where d.status = 'pending' and d.job_id is null
+      and d.merchant_id = shares.merchant_id and d.due_at <= statement_timestamp()
+    order by d.due_at
+    limit shares.share
+    for update of d skip locked
+  ) found
+  order by shares.turn
+  limit %(limit)s
+),
+enqueued as (
+  select enqueue_deliveries(array_agg(merchant_id order by place), array_agg(event_id order by place),
+    array_agg(handler order by place), array_agg(lane order by place)) as jobs
+  from due
+  where paused_at is null
+  having count(*) > 0
+),
+moved as (
+  update deliveries d set
+    job_id = case when due.paused_at is null then enqueued.jobs[due.place] end,
+    due_at = case when due.paused_at is null then d.due_at else clock_timestamp() + make_interval(secs => least(
+      %(pause_longest)s::float8,
+      greatest(%(pause_recheck)s::float8, extract(epoch from clock_timestamp() - due.paused_at)::float8 / 2))) end,
+    deferred_for = case when due.paused_at is null then d.deferred_for else 'paused' end,
+    deferred_since = case when due.paused_at is null then d.deferred_since end
+  from due
+  left join enqueued on true
+  where d.merchant_id = due.merchant_id and d.event_id = due.event_id and d.handler = due.handler
+  returning 1
 )
-update deliveries d set
-  job_id = case when due.paused then null else enqueue_delivery(d.merchant_id, d.event_id, d.handler, d.lane) end,
-  due_at = case when due.paused then clock_timestamp() + make_interval(secs => %(pause_recheck)s) else d.due_at end,
-  deferred_for = case when due.paused then 'paused' else d.deferred_for end,
-  deferred_since = case when due.paused then null else d.deferred_since end
-from due
-where d.merchant_id = due.merchant_id and d.event_id = due.event_id and d.handler = due.handler;
+select (select count(*) from moved) as promoted,
+       (select count(*) from due) = %(limit)s or exists (select from due group by turn, share having count(*) >= share) as more,
+       last.merchant_id, last.event_id, last.handler
+from (select 1) one
+left join lateral (select * from due order by turn desc limit 1) last on true;
 
 -- name: fetch_job
 -- The next job of these queues for this worker: merchants take turns, starting after the one served last.

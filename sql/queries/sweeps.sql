@@ -12,3 +12,7 @@ select walked_to from sweeps where name = %(name)s;
 -- name: try_lock
 -- One sweeper of each kind at a time, over all workers; held until this transaction ends.
 select pg_try_advisory_xact_lock(hashtextextended('postbox sweep ' || %(name)s, 0)) as locked;
+
+-- name: lock
+-- Keep a sweep away until this transaction ends, once what is under way has committed.
+select pg_advisory_xact_lock(hashtextextended('postbox sweep ' || %(name)s, 0));

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from app.config import PLATFORM_MERCHANT_ID
 from app.db.queries import QUERIES
 from app.services import dead_letters
 from jobs.handlers import HANDLERS
@@ -50,7 +51,10 @@ def test_a_replayed_delivery_gets_its_job_from_the_promoter(postbox: Postbox, co
     event = story.dead(conn, factories.payment(conn))
     postbox("dlq", "replay", "--all", "--reason", "fixed")
     with factories.acting(conn, "worker"):
-        conn.execute(QUERIES["deliveries.promote"], {"limit": 10, "provider": "stripe", "pause_recheck": 5})
+        conn.execute(
+            QUERIES["deliveries.promote"],
+            {"after": PLATFORM_MERCHANT_ID, "limit": 10, "provider": "stripe", "pause_recheck": 5, "pause_longest": 5},
+        )
     assert delivery(conn, event)["job_id"] is not None
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+from app.db import Tx
+from app.services import pauses
 from jobs import reconcile, sweep
 from tests import factories
 from tests.fixtures.database import Clone, Connection
@@ -32,6 +36,7 @@ def test_the_walk_over_deliveries_reaches_the_end_whoever_runs_it(
 ) -> None:
     """Nothing hangs on a process that walks: not the next page, nor that somebody else held the lock meanwhile."""
     monkeypatch.setattr(sweep, "PAGE_OF_DELIVERIES", 2)
+    monkeypatch.setattr(sweep, "WALKING_SECONDS", 0.0)
     payments(hand, 5)
     hand.connection.execute("delete from procrastinate_jobs where id = (select max(job_id) from deliveries)")
     assert sweep.sweep_once(hand.runtime)["lost"] == 0
@@ -42,6 +47,7 @@ def test_the_walk_over_deliveries_reaches_the_end_whoever_runs_it(
 
 def test_the_walk_begins_anew_after_its_end(hand: Hand, monkeypatch: Any) -> None:
     monkeypatch.setattr(sweep, "PAGE_OF_DELIVERIES", 2)
+    monkeypatch.setattr(sweep, "WALKING_SECONDS", 0.0)
     payments(hand, 3)
     for _ in range(2):
         hand.connection.execute(
@@ -86,12 +92,101 @@ def test_every_payment_not_at_rest_that_nobody_waits_for_is_due_in_one_pass(hand
     assert [reconcile.arm_silent_once(hand.runtime) for _ in range(2)] == [len(silent), 0]
 
 
+def test_a_pass_of_the_walk_goes_on_to_the_end_while_it_has_time(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "PAGE_OF_DELIVERIES", 1)
+    monkeypatch.setattr(sweep, "WALKING_SECONDS", 60.0)
+    payments(hand, 4)
+    hand.connection.execute("delete from procrastinate_jobs")
+    assert sweep.find_lost_jobs_once(hand.runtime) == 4
+
+
 @contextmanager
 def another_sweeper(database: Clone, name: str) -> Iterator[None]:
     """Somebody else is at this sweep."""
     with database.connect() as other, other.transaction():
         other.execute("select pg_advisory_xact_lock(hashtextextended('postbox sweep ' || %s, 0))", [name])
         yield
+
+
+# -- what is due ----------------------------------------------------------------------------------------------------
+
+
+def wait_till_now(hand: Hand) -> None:
+    """Every delivery there is waited, and is due now; the oldest first."""
+    hand.connection.execute("delete from procrastinate_jobs")
+    hand.connection.execute("update deliveries set job_id = null, due_at = created_at")
+
+
+def promoted(hand: Hand) -> Counter[Any]:
+    """How many deliveries of each merchant have the job they name."""
+    rows = hand.connection.execute(
+        "select d.merchant_id from deliveries d join procrastinate_jobs j on j.id = d.job_id"
+        " and j.args = jsonb_build_object('merchant_id', d.merchant_id, 'event_id', d.event_id, 'handler', d.handler)"
+        " and j.queue_name = d.lane"
+    )
+    return Counter(row["merchant_id"] for row in rows)
+
+
+def test_what_is_due_of_one_merchant_waits_behind_no_backlog_of_another(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "PROMOTED_PER_PAGE", 6)
+    monkeypatch.setattr(sweep, "PROMOTING_SECONDS", 0.0)
+    [loud, *_] = payments(hand, 9)
+    [quiet] = payments(hand, 1)
+    [other] = payments(hand, 1)
+    wait_till_now(hand)
+    assert sweep.promote_once(hand.runtime) == 4
+    assert promoted(hand) == {loud["merchant_id"]: 2, quiet["merchant_id"]: 1, other["merchant_id"]: 1}
+    assert [sweep.promote_once(hand.runtime) for _ in range(3)] == [6, 1, 0]
+
+
+def test_more_merchants_than_a_page_holds_take_turns(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "PROMOTED_PER_PAGE", 2)
+    monkeypatch.setattr(sweep, "PROMOTING_SECONDS", 0.0)
+    merchants = [payments(hand, 2)[0]["merchant_id"] for _ in range(4)]
+    wait_till_now(hand)
+    for _ in range(2):
+        sweep.promote_once(hand.runtime)
+    assert promoted(hand) == dict.fromkeys(merchants, 1)
+
+
+def test_a_backlog_is_promoted_page_after_page_while_there_is_time(hand: Hand, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sweep, "PROMOTED_PER_PAGE", 2)
+    monkeypatch.setattr(sweep, "PROMOTING_SECONDS", 60.0)
+    [payment, *_] = payments(hand, 7)
+    wait_till_now(hand)
+    assert sweep.promote_once(hand.runtime) == 7
+    assert promoted(hand) == {payment["merchant_id"]: 7}
+
+
+@pytest.mark.parametrize("paused_for, put_off", [(0.0, 5.0), (60.0, 30.0), (3_600.0, 300.0)])
+def test_what_is_paused_is_looked_at_ever_more_rarely(hand: Hand, paused_for: float, put_off: float) -> None:
+    hand.retime(pause_recheck=5.0, pause_longest=300.0)
+    payments(hand, 1)
+    wait_till_now(hand)
+    with factories.acting(hand.connection, "operator", role="postbox_owner"):
+        hand.connection.execute(
+            "insert into pauses (kind, name, reason, paused_by, paused_at)"
+            " values ('handler', 'submit_payment', 'test', 'ana', clock_timestamp() - make_interval(secs => %s))",
+            [paused_for],
+        )
+    assert [sweep.promote_once(hand.runtime) for _ in range(2)] == [1, 0]
+    row = hand.connection.execute(
+        "select extract(epoch from due_at - clock_timestamp())::float8 as due_in, job_id, deferred_for from deliveries"
+    ).fetchone()
+    assert row is not None
+    assert (row["job_id"], row["deferred_for"]) == (None, "paused")
+    assert row["due_in"] == pytest.approx(put_off, abs=2.0)
+
+
+def test_to_resume_waits_for_who_is_putting_off_what_was_paused(database: Clone) -> None:
+    """What is put off by somebody who has not seen that the pause is lifted would wait for minutes."""
+    conn = database.connect(admin=True)
+    with factories.acting(conn, "operator"):
+        pauses.pause(Tx(conn), "handler", "submit_payment", by="ana", reason="test")
+    conn.execute("set lock_timeout = '100ms'")
+    waits = pytest.raises(psycopg.errors.LockNotAvailable)
+    with another_sweeper(database, "promote"), waits, factories.acting(conn, "operator"):
+        pauses.resume(Tx(conn), "handler", "submit_payment", reason="test")
 
 
 # -- the order of locks: payments by (merchant_id, id), then their children, circuits last ---------------------------

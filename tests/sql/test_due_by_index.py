@@ -15,7 +15,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 PARAMS = {
     "limit": 10, "keep": 600.0, "provider": "stripe", "pause_recheck": 60.0, "again": 60.0, "quiet_for": 60.0,
     "silent_for": 20.0, "state": "submitted", "updated_at": "-infinity", "observe_at": "-infinity",
-    "merchant_id": NOBODY, "payment_id": NOBODY,
+    "merchant_id": NOBODY, "payment_id": NOBODY, "after": NOBODY, "pause_longest": 300.0,
 }  # fmt: skip
 SWEEPS = {
     "deliveries.promote": "(due_at <= statement_timestamp())",
@@ -47,6 +47,13 @@ def test_a_sweep_reads_of_the_index_what_is_due(conn: Connection, query: str) ->
     plan = plan_of(conn, query)
     conditions = [line for line in plan if "Index Cond" in line]
     assert any(SWEEPS[query] in line for line in conditions), "\n".join(plan)
+
+
+def test_what_is_due_is_found_by_merchant_and_date_and_nowhere_else(conn: Connection) -> None:
+    plan = plan_of(conn, "deliveries.promote")
+    read = {line.split(" using ")[1].split()[0] for line in plan if "Scan" in line and " on deliveries " in line}
+    # by their key they are updated
+    assert read == {"deliveries_waiting_in_turn", "deliveries_pkey"}, "\n".join(plan)
 
 
 def test_the_status_page_reads_the_last_entry_of_an_index_and_no_table(conn: Connection) -> None:

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from app import errors
 from app.db.durability import unsafe_settings
@@ -30,6 +30,8 @@ Row = dict[str, Any]
 RERUNS = 5
 # A pool without a free connection for this long means overload or a dead database; the edge answers 503.
 POOL_WAIT_SECONDS = 5.0
+# A network that swallows what is sent would hold its thread for minutes. Of TCP on Linux; elsewhere libpq ignores it.
+TCP_USER_TIMEOUT_MS = 10_000
 # A connection that answered this short a time ago is not asked whether it still does: that is a round trip each time.
 FRESH_SECONDS = 1.0
 # What was found out so long ago about what a server may forget is found out anew: a look costs what a request does, and
@@ -160,6 +162,8 @@ class Database:
                 "autocommit": True,
                 "application_name": application,
                 "connect_timeout": 5,
+                # acknowledged by then, or the host is gone; the timeouts of statements are the server's
+                "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
                 "options": "-c search_path=postbox,procrastinate -c timezone=UTC -c client_min_messages=warning",
             },
         )
@@ -189,7 +193,7 @@ class Database:
         """A raw autocommit connection; raises DatabaseDown when there is none, UnsafeDatabase when it may forget."""
         try:
             connection = self._pool.getconn()
-        except PoolTimeout as error:
+        except (PoolTimeout, PoolClosed) as error:
             raise errors.DatabaseDown() from error
         # not the pool's own context, which commits once more what is committed
         try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.db import Database
 from app.db.pool import Row
+from app.errors import NotFound
 from app.gateway.together import Together
 from app.model.actor import Actor, ActorType, Role
 from app.providers.protocol import Provider
@@ -35,19 +36,22 @@ class Inbox:
 
     def refuse(self, actor: Actor, reason: str) -> None:
         """Count a webhook that was not believed; it is counted then. Raises NotFound when nobody owns the account."""
-        self.refusals.do((actor, reason))
+        if not self.refusals.do((actor, reason)):
+            raise NotFound()
 
     def _store(self, events: Sequence[Event]) -> list[Row]:
         # in one order everywhere: two processes that are told the same events at once never wait for each other
         places = sorted(range(len(events)), key=lambda place: str(events[place]["provider_event_id"]))
-        # many requests: each event names its own
+        # it writes for many requests, and each event names its own
         actor = Actor(ActorType.API, self.who, Role.API)
         rows = webhooks.receive(self._database, actor, **self._account, events=[events[place] for place in places])
         return [row for _, row in sorted(zip(places, rows, strict=True), key=lambda found: found[0])]
 
     def _reject(self, refused: Sequence[Refused]) -> list[bool]:
-        """All of them are one row, which names the first."""
-        actor, reason = refused[0]
-        count = len(refused)
-        self._database.transact(actor, lambda tx: webhooks.reject(tx, **self._account, reason=reason, count=count))
-        return [True] * len(refused)
+        """All of them are one row, which names the first; False when nobody owns the account."""
+        (actor, reason), count = refused[0], len(refused)
+        try:
+            self._database.transact(actor, lambda tx: webhooks.reject(tx, **self._account, reason=reason, count=count))
+        except NotFound:
+            return [False] * count
+        return [True] * count

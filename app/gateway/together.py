@@ -8,13 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from app.errors import DatabaseDown, PostboxError
+from app.errors import DatabaseDown
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 # At most so many at once: a request waits for its own and for these.
 MOST = 16
+# For those before it, and then for its own: longer than a connection and a statement may take, each of which is
+# bounded, and shorter than a process that ends is given. What it wanted may still be done later; it asks again.
+PATIENCE_SECONDS = 15.0
 
 
 @dataclass(eq=False)
@@ -25,13 +28,14 @@ class Waiting(Generic[Item, Found]):
     turn: threading.Event = field(default_factory=threading.Event)
     was_taken: bool = False
     found: Found | None = None
-    down: DatabaseDown | None = None
+    error: Exception | None = None
 
 
 class Together(Generic[Item, Found]):
     """One request of the process works at a time, for all that wait; one that is alone waits for nobody.
 
-    Each is answered once its own is done and committed. When several could not be done together, each is done alone.
+    Each is answered once its own is done and committed. When several could not be done together, they are done one by
+    one, so that each fails for its own reasons.
     """
 
     def __init__(self, do: Callable[[Sequence[Item]], Sequence[Found]]) -> None:
@@ -41,43 +45,53 @@ class Together(Generic[Item, Found]):
         self._waiting: deque[Waiting[Item, Found]] = deque()
         self._is_working = False
 
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for those before them."""
-        return len(self._waiting)
-
     def do(self, item: Item) -> Found:
-        """What `do` found for this one. Raises what it raised for it alone, and DatabaseDown."""
+        """What `do` found for this one. Raises what it raised for it, and DatabaseDown when nobody came to an end."""
         mine: Waiting[Item, Found] = Waiting(item)
         with self._lock:
             self._waiting.append(mine)
             waits, self._is_working = self._is_working, True
-        if waits:
-            mine.turn.wait()
+        if waits and not mine.turn.wait(PATIENCE_SECONDS):
+            self._give_up(mine)
         if not mine.was_taken:
             self._work()
-        if mine.down is not None:
-            raise DatabaseDown() from mine.down
-        return self._do([item])[0] if mine.found is None else mine.found
+        if mine.error is not None:
+            raise mine.error
+        assert mine.found is not None, "whoever took it says what came of it"
+        return mine.found
+
+    def _give_up(self, mine: Waiting[Item, Found]) -> None:
+        """Raises DatabaseDown, unless its turn has come in this moment: a turn that nobody takes would be the last."""
+        with self._lock:
+            if mine.turn.is_set():
+                return
+            if not mine.was_taken:
+                self._waiting.remove(mine)
+        raise DatabaseDown()
 
     def _work(self) -> None:
         """Do what waited longest, and pass the turn on; none of these waits any more, however it ends."""
         with self._lock:
             some = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-        for one in some:
-            one.was_taken = True
-        try:
-            for one, found in zip(some, self._do([one.item for one in some]), strict=True):
-                one.found = found
-        except DatabaseDown as down:
             for one in some:
-                one.down = down
-        except PostboxError:
-            if len(some) == 1:
-                raise
+                one.was_taken = True
+        try:
+            self._try(some)
         finally:
             with self._lock:
                 following = list(self._waiting)[:1]
                 self._is_working = bool(following)
-            for one in (*some, *following):
-                one.turn.set()
+                for one in (*some, *following):
+                    one.turn.set()
+
+    def _try(self, some: Sequence[Waiting[Item, Found]]) -> None:
+        try:
+            for one, found in zip(some, self._do([one.item for one in some]), strict=True):
+                one.found = found
+        except Exception as error:
+            if len(some) == 1 or isinstance(error, DatabaseDown):
+                for one in some:
+                    one.error = error
+                return
+            for one in some:
+                self._try([one])

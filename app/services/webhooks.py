@@ -74,7 +74,8 @@ def store_polled(tx: Tx, events: Sequence[WebhookEvent]) -> int:
     known = tx.all("webhooks.known", **whose, event_ids=[event.event_id for event in events])
     told = {row["provider_event_id"] for row in known}
     missing = [event for event in events if event.event_id not in told]
-    for event in sorted(missing, key=lambda event: event.created_at):
+    # in the order of the gateway, which may be told of the same ones now: neither waits for the other
+    for event in sorted(missing, key=lambda event: event.event_id):
         # there are no original bytes: what stands for them is the object as the list showed it
         text = json.dumps(event.payload, sort_keys=True, separators=(",", ":"))
         store(tx, event, body_sha256=hashlib.sha256(text.encode()).hexdigest(), received_by="poll")

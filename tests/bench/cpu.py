@@ -22,7 +22,7 @@ class Cpu:
     """Seconds since each began: each of our processes, what drives them, and the server with every backend it had.
 
     `peak_mb` is the most memory that each of our processes has had resident; `waiting` and `server_waiting` are how
-    long each of their threads could have run and had no core.
+    long each of their threads that are still there could have run and had no core.
     """
 
     each: Mapping[str, float]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -65,7 +65,7 @@ STOCK_WORKER = (
 )  # fmt: skip
 # What one process registers as: ours has a worker of Procrastinate's for each lane.
 REGISTERED = {OURS: 2, STOCK: 1}
-PACES = ((OURS, START_PACE), (OURS, IDLE_PACE), (OURS, PACE), (STOCK, PACE))
+PACES = {OURS: (START_PACE, IDLE_PACE, PACE), STOCK: (PACE,)}
 WORKER_OF = {OURS: (OUR_WORKER, "on"), STOCK: (STOCK_WORKER, "off")}
 
 
@@ -76,17 +76,20 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         STOCK: Series(f"stock: {WORKERS} x procrastinate worker, one transaction per delivery", "deliveries/s"),
         SQL: Series("pgbench: the SQL of one delivery per transaction, 4 clients", "deliveries/s"),
     }
-    paces = {
-        (name, rate): Series(f"{name} at {rate:g}/s: commit to the handler's write", "deliveries/s offered")
-        for name, rate in PACES
+    offered = {
+        name: {
+            rate: Series(f"{name} at {rate:g}/s: commit to the handler's write", "deliveries/s offered")
+            for rate in rates
+        }
+        for name, rates in PACES.items()
     }
     drains = {OURS: drain_by_ours, STOCK: _drain_by_stock, SQL: _drain_by_pgbench}
     progress(f"preparing {payments} payments, each with a local delivery")
     with arena.database() as prepared, arena.database() as idle:
         prepare(prepared, payments)
         paced = min(max(1, payments // PACED_SHARE), PACED)
-        singles = max(2, paced * IDLE_EVENTS // PACED)
-        prepare_submitting(idle, paced + _warm_up(paced, START_PACE))
+        counts = {START_PACE: paced, PACE: paced, IDLE_PACE: max(2, paced * IDLE_EVENTS // PACED)}
+        prepare_submitting(idle, sum(count + _warm_up(count, rate) for rate, count in counts.items()))
         prepared.close()
         idle.close()
         for repeat in range(1, repeats + 1):
@@ -101,15 +104,18 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                         drain_by_ours(arena, database)
                     arena.check(database)
                 progress(f"repeat {repeat} of {repeats}: {name} {rate:,.0f} deliveries/s, check clean")
-            for (name, rate), one in paces.items():
-                _pace(arena, idle, name, paced if rate > IDLE_PACE else singles, rate, one)
-                progress(f"repeat {repeat} of {repeats}: {name} at {rate:g} deliveries/s, check clean")
-    starts, single = paces[OURS, START_PACE], paces[OURS, IDLE_PACE]
-    for one in (*series.values(), *paces.values()):
+            for name, paces in offered.items():
+                _pace(arena, idle, name, {rate: (counts[rate], one) for rate, one in paces.items()})
+                progress(
+                    f"repeat {repeat} of {repeats}: {name} at {', '.join(f'{rate:g}' for rate in paces)}/s, check clean"
+                )
+    starts, single = offered[OURS][START_PACE], offered[OURS][IDLE_PACE]
+    every = [*series.values(), *(one for paces in offered.values() for one in paces.values())]
+    for one in every:
         one.count(payments=1, deliveries=1)
     return {
         "payments": payments,
-        "variants": [one.summary() for one in (*series.values(), *paces.values())],
+        "variants": [one.summary() for one in every],
         "ratios": {
             "worker_mb": max(series[OURS].samples["peak_mb"]),
             "start_p95_ms": percentiles(starts.latencies)["p95_ms"],
@@ -196,17 +202,18 @@ def working(arena: Arena, database: Clone, name: str) -> Iterator[dict[str, int]
         yield named("worker", (process.pid for process in processes))
 
 
-def _pace(arena: Arena, idle: Clone, name: str, count: int, rate: float, series: Series) -> None:
-    """Events at a rate into a database of their own, to the workers of a variant; what each waited and cost."""
-    warm_up = _warm_up(count, rate)
+def _pace(arena: Arena, idle: Clone, name: str, paces: Mapping[float, tuple[int, Series]]) -> None:
+    """So many events at each rate into one database, to the workers of a variant; what each waited and cost."""
     with arena.database(idle.name) as database:
-        with (
-            working(arena, database, name) as processes,
-            counting(arena.cluster, series, warm_up + count),
-            spending(arena.cluster, processes, warm_up + count, series),
-        ):
-            found = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
-        series.paced(rate, found.sent_at, found.waited)
+        with working(arena, database, name) as processes:
+            for rate, (count, series) in paces.items():
+                warm_up = _warm_up(count, rate)
+                with (
+                    counting(arena.cluster, series, warm_up + count),
+                    spending(arena.cluster, processes, warm_up + count, series),
+                ):
+                    found = pace(database, count=count, rate=rate, wake_every=Timing().wake_every, warm_up=warm_up)
+                series.paced(rate, found.sent_at, found.waited)
         arena.check(database)
 
 

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 
 from app.config import ROOT
 from tests.bench.cpu import CLIENTS, PGBENCH
@@ -77,6 +78,7 @@ def by_imports(statement: str, megabytes: float) -> str:
     )
 
 
+@cache
 def _weigh(statement: str) -> float:
     ran = subprocess.run(
         [sys.executable, "-c", f"{statement}\n{WEIGH}"],

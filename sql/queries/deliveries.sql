@@ -88,8 +88,8 @@ turns as (
 shares as (
   select turn, merchant_id, ceil(%(limit)s::numeric / (select count(*) from turns))::integer as share from turns
 ),
-due as (
-  select shares.turn, shares.share, found.*, row_number() over (partition by found.paused_at is null order by shares.turn) as place
+page as (
+  select shares.turn, shares.share, found.*
   from shares
   cross join lateral (
     select d.merchant_id, d.event_id, d.handler, d.lane,
@@ -104,6 +104,10 @@ due as (
   ) found
   order by shares.turn
   limit %(limit)s
+),
+due as (
+  -- numbered when the page is cut, and by a key: the number is where a delivery finds its job
+  select page.*, row_number() over (partition by paused_at is null order by turn, event_id, handler) as place from page
 ),
 enqueued as (
   select enqueue_deliveries(array_agg(merchant_id order by place), array_agg(event_id order by place),

@@ -139,6 +139,25 @@ def test_what_is_due_of_one_merchant_waits_behind_no_backlog_of_another(hand: Ha
     assert [sweep.promote_once(hand.runtime) for _ in range(3)] == [6, 1, 0]
 
 
+def test_what_a_page_cuts_off_gives_nobody_the_job_of_another(hand: Hand, monkeypatch: Any) -> None:
+    """The shares of three merchants are one more than a page, and of each one handler is paused."""
+    monkeypatch.setattr(sweep, "PROMOTED_PER_PAGE", 35)
+    monkeypatch.setattr(sweep, "PROMOTING_SECONDS", 0.0)
+    for _ in range(3):
+        payments(hand, 12)
+    wait_till_now(hand)
+    hand.connection.execute(
+        "update deliveries d set handler = 'run_operation' from (select event_id, row_number() over (partition by"
+        " merchant_id order by due_at) as nth from deliveries) n where n.event_id = d.event_id and nth in (1, 4, 5, 9)"
+    )
+    with factories.acting(hand.connection, "operator", role="postbox_owner"):
+        pauses.pause(Tx(hand.connection), "handler", "run_operation", by="ana", reason="test")
+    sweep.promote_once(hand.runtime)
+    jobs = hand.connection.execute("select from procrastinate_jobs").rowcount
+    named = hand.connection.execute("select from deliveries where job_id is not null").rowcount
+    assert promoted(hand).total() == jobs == named
+
+
 def test_more_merchants_than_a_page_holds_take_turns(hand: Hand, monkeypatch: Any) -> None:
     monkeypatch.setattr(sweep, "PROMOTED_PER_PAGE", 2)
     monkeypatch.setattr(sweep, "PROMOTING_SECONDS", 0.0)

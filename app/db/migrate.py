@@ -27,7 +27,14 @@ TURN_SECONDS = 0.1
 # A migration waits this long for a lock, then steps back and tries again: it never blocks the traffic behind it.
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 30
+# An index that is built or dropped concurrently waits for every older snapshot, a dump's too. Its lock is SHARE UPDATE
+# EXCLUSIVE, so no reader or writer queues behind it, and it may wait as long as a dump takes.
+CONCURRENT_TIMEOUT_MS = 6 * 3_600_000
 
+_CONCURRENTLY = re.compile(
+    r"(?:create (?:unique )?index concurrently if not exists|drop index concurrently if exists) "
+    r"(?P<index>\w+)\b[^;]*;\s*"
+)
 _MARKER = re.compile(r"^-- postbox: (?P<word>[a-z-]+)(?: (?P<value>\S+))?[ \t]*$", re.MULTILINE)
 _RUNTIME_ROLES = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
 
@@ -48,6 +55,18 @@ class Script:
     as_login: bool
     in_transaction: bool
     search_path: str
+
+    @property
+    def index(self) -> str:
+        """What a script outside a transaction builds or drops. Raises MigrationError when it is anything else."""
+        statement = "\n".join(line for line in self.text.splitlines() if not line.startswith("--"))
+        found = _CONCURRENTLY.fullmatch(statement.strip())
+        if found is None:
+            raise MigrationError(
+                f"{self.name}: outside a transaction there is one `create index concurrently if not exists`"
+                " or `drop index concurrently if exists`"
+            )
+        return found["index"]
 
 
 def read_script(path: Path) -> Script:
@@ -189,12 +208,16 @@ def _apply(connection: psycopg.Connection[tuple[object, ...]], script: Script) -
 
 def _run(connection: psycopg.Connection[tuple[object, ...]], script: Script, *, local: bool) -> None:
     scope = sql.SQL("local ") if local else sql.SQL("")
-    connection.execute(sql.SQL("set {}lock_timeout = {}").format(scope, sql.Literal(f"{LOCK_TIMEOUT_MS}ms")))
+    timeout = LOCK_TIMEOUT_MS if local else CONCURRENT_TIMEOUT_MS
+    connection.execute(sql.SQL("set {}lock_timeout = {}").format(scope, sql.Literal(f"{timeout}ms")))
     if not script.as_login:
         connection.execute(sql.SQL("set {}role postbox_owner").format(scope))
         connection.execute(sql.SQL("set {}search_path = {}").format(scope, sql.SQL(script.search_path)))
     try:
+        if not local:
+            _drop_broken(connection, script)
         connection.execute(script.text.encode())
+        assert local or not _is_broken(connection, script), f"{script.name} leaves an index that is valid, or none"
         if script.as_login:
             connection.execute(sql.SQL("set {}role postbox_owner").format(scope))
         connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
@@ -203,6 +226,16 @@ def _run(connection: psycopg.Connection[tuple[object, ...]], script: Script, *, 
             connection.execute("reset role")
             connection.execute("reset search_path")
             connection.execute("reset lock_timeout")
+
+
+def _drop_broken(connection: psycopg.Connection[tuple[object, ...]], script: Script) -> None:
+    """Drop what a try before, or a run that was stopped, left of the index: `if not exists` would take it for done."""
+    if _is_broken(connection, script):
+        connection.execute(sql.SQL("drop index concurrently {}").format(sql.Identifier(script.index)))
+
+
+def _is_broken(connection: psycopg.Connection[tuple[object, ...]], script: Script) -> bool:
+    return connection.execute(_query("invalid_index"), {"index": script.index}).fetchone() is not None
 
 
 def _recorded(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, str]:

@@ -11,6 +11,10 @@ select name, sha256 from postbox.schema_migrations;
 insert into postbox.schema_migrations (name, sha256) values (%(name)s, %(sha256)s)
 on conflict (name) do update set sha256 = excluded.sha256, applied_at = clock_timestamp();
 
+-- name: invalid_index
+-- An index that nothing is found by, because building or dropping it concurrently was cut short; no row when it is whole, or none.
+select from pg_index where indexrelid = to_regclass(%(index)s) and not indisvalid;
+
 -- name: forget_access
 -- A migration may make or replace tables: policies and grants are applied after it, also when it failed half way before.
 delete from postbox.schema_migrations where name in ('policies.sql', 'grants.sql');

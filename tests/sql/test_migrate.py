@@ -20,6 +20,7 @@ from cli.dev.postgres import Cluster
 from tests import factories
 from tests.fixtures.cluster import LOGIN
 from tests.fixtures.database import Clone, clone
+from tests.gateway.waiting import until
 
 RUNTIME = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
 
@@ -146,7 +147,7 @@ def test_a_release_that_failed_half_way_has_its_grants_after_the_next_run(databa
 
 
 def test_an_index_is_built_concurrently_outside_a_transaction(database: Clone, release: Path) -> None:
-    index = "create index concurrently payments_by_fee on payments (fee);"
+    index = "create index concurrently if not exists payments_by_fee on payments (fee);"
     add_migration(release, f"-- postbox: no-transaction\n{index}")
     migrate(database.admin_url)
     assert exists(database, "postbox.payments_by_fee")
@@ -212,6 +213,46 @@ def test_a_migration_steps_back_from_a_lock_and_tries_again(
     monkeypatch.setattr(runner.time, "sleep", let_go)
     migrate(database.admin_url)
     assert len(waits) == 2
+
+
+def is_valid(database: Clone, index: str) -> bool:
+    found = "select indisvalid as valid from pg_index where indexrelid = to_regclass(%s)"
+    return database.connect(admin=True).execute(found, [index]).fetchone() == {"valid": True}
+
+
+def test_an_index_waits_for_older_snapshots_however_long(
+    database: Clone, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_migration(
+        release, "-- postbox: no-transaction\ncreate index concurrently if not exists by_fee on payments (fee);"
+    )
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT_MS", 20)
+    dump, watch = database.connect(admin=True, autocommit=False), database.connect(admin=True)
+    dump.execute("set transaction isolation level repeatable read")
+    dump.execute("select from payments")
+    migrator = threading.Thread(target=migrate, args=(database.admin_url,))
+    migrator.start()
+    waits = (
+        "select from pg_stat_activity where datname = current_database() and application_name = 'postbox migrate'"
+        " and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '100 ms'"
+    )
+    until(lambda: watch.execute(waits).rowcount or not migrator.is_alive(), "it waits longer than any other migration")
+    dump.rollback()
+    migrator.join()
+    assert is_valid(database, "postbox.by_fee")
+
+
+def test_what_is_left_of_an_index_is_not_taken_for_it(database: Clone, release: Path) -> None:
+    admin = database.connect(admin=True)
+    factories.payment(admin), factories.payment(admin)
+    index = "-- postbox: no-transaction\ncreate {}index concurrently if not exists by_currency on payments (currency);"
+    added = add_migration(release, index.format("unique "))
+    with pytest.raises(MigrationError, match="duplicate"):
+        migrate(database.admin_url)
+    assert exists(database, "postbox.by_currency") and not is_valid(database, "postbox.by_currency")
+    (release / added).write_text(index.format(""))
+    migrate(database.admin_url)
+    assert is_valid(database, "postbox.by_currency")
 
 
 def test_a_lock_that_is_never_given_back_is_an_error(

@@ -9,7 +9,8 @@ for no key update skip locked;
 
 -- name: arm_silent
 -- One page of the walk over the payments in a state that is no rest, and of those the ones that nobody is going to look at:
--- a wake-up that was lost is made good.
+-- a wake-up that was lost is made good. All states are named for the partial index, whatever the plan knows of this one; the
+-- keys are taken in the order of locks.
 with page as (
   select p.merchant_id, p.id, p.updated_at from payments p
   where p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
@@ -21,6 +22,7 @@ armed as (
   insert into reconcile_due (merchant_id, payment_id, due_at)
   select p.merchant_id, p.id, clock_timestamp() from page p
   where (select d.due_at from reconcile_due d where d.merchant_id = p.merchant_id and d.payment_id = p.id) is null
+  order by p.merchant_id, p.id
   on conflict (merchant_id, payment_id) do nothing
   returning 1
 )

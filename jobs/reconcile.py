@@ -41,6 +41,9 @@ def arm_silent_once(runtime: Runtime) -> int:
     def page(tx: Tx) -> Swept:
         known = tx.one("sweeps.walked_to", name="reconcile_arm")
         state, updated_at, payment_id = (known and known["walked_to"]) or _first_of(SILENT_STATES[0])
+        if state not in SILENT_STATES:
+            # another release walks over other states
+            state, updated_at, payment_id = _first_of(SILENT_STATES[0])
         found = tx.one(
             "reconcile_due.arm_silent",
             quiet_for=runtime.timing.reconcile_sweep,

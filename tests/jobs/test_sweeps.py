@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.db import Tx
+from app.db import QUERIES, Tx
 from app.services import pauses
 from jobs import reconcile, sweep
 from tests import factories
@@ -90,6 +91,24 @@ def test_every_payment_not_at_rest_that_nobody_waits_for_is_due_in_one_pass(hand
     hand.connection.execute("alter table payments disable trigger user")
     hand.connection.execute("update payments set updated_at = updated_at - interval '1 hour'")
     assert [reconcile.arm_silent_once(hand.runtime) for _ in range(2)] == [len(silent), 0]
+
+
+def test_a_walk_that_stands_at_a_state_of_another_release_begins_anew(hand: Hand) -> None:
+    [silent] = payments(hand, 1)
+    hand.connection.execute("delete from reconcile_due where payment_id = %(id)s", silent)
+    hand.connection.execute("alter table payments disable trigger user")
+    hand.connection.execute("update payments set updated_at = updated_at - interval '1 hour'")
+    hand.connection.execute(
+        "insert into sweeps (name, walked_to) values ('reconcile_arm', %s)",
+        [["unheard_of", "infinity", str(silent["id"])]],
+    )
+    assert [reconcile.arm_silent_once(hand.runtime) for _ in range(2)] == [1, 0]
+
+
+def test_the_walk_over_silent_payments_asks_for_every_open_state() -> None:
+    listed = re.search(r"p\.state in \(([^)]*)\)", QUERIES["reconcile_due.arm_silent"])
+    assert listed is not None
+    assert sorted(re.findall(r"'(\w+)'", listed[1])) == reconcile.SILENT_STATES
 
 
 def test_a_pass_of_the_walk_goes_on_to_the_end_while_it_has_time(hand: Hand, monkeypatch: Any) -> None:

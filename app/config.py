@@ -36,7 +36,7 @@ class Timing:
     key_reusable_for: float = 82_800.0  # Stripe may prune a key after 24 h; we stop at 23 h
     circuit_open: float = 30.0
     pause_recheck: float = 5.0
-    pause_longest: float = 300.0  # behind a long pause ever more rarely, up to this far apart; to resume makes it due
+    pause_longest: float = 300.0  # behind a long pause ever more rarely, up to this far apart; to resume ends it
     unknown_recheck: float = 300.0  # a handler of another release is looked for ever more rarely, up to this far apart
     outcome_due_card: float = 600.0  # a card is decided in seconds; ten minutes of silence is worth a question
     outcome_due_bank: float = 432_000.0

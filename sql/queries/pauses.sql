@@ -14,9 +14,16 @@ returning kind, name, reason, paused_by, paused_at;
 select kind, name, reason, paused_by, paused_at from pauses order by paused_at;
 
 -- name: release
--- What waited behind a pause is due now; what waits behind another one goes on waiting.
-update deliveries set due_at = clock_timestamp()
-where status = 'pending' and job_id is null and deferred_for = 'paused' and due_at > clock_timestamp();
+-- What waited behind a pause is due now, up to so many, since the promoter waits meanwhile: the rest is due when it was put off
+-- to. What waits behind another pause goes on waiting.
+update deliveries d set due_at = clock_timestamp()
+from (
+  select merchant_id, event_id, handler from deliveries
+  where status = 'pending' and job_id is null and deferred_for = 'paused' and due_at > clock_timestamp()
+  limit %(limit)s
+  for update skip locked
+) waiting
+where d.merchant_id = waiting.merchant_id and d.event_id = waiting.event_id and d.handler = waiting.handler;
 
 -- name: exists
 -- Whether there is such a provider, handler or merchant to stop.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from app.db import Tx
+from app.services import pauses
 from tests import factories
 from tests.cli.conftest import Postbox
 from tests.fixtures.database import Clone
@@ -22,6 +26,22 @@ def test_resume_makes_due_what_waited_for_the_pause_and_nothing_else(postbox: Po
     assert lifted["released"] == 1
     due = conn.execute("select deferred_for from deliveries where due_at <= clock_timestamp()").fetchall()
     assert due == [{"deferred_for": "paused"}]
+
+
+def test_resume_makes_so_many_due_and_leaves_the_rest_to_the_clock(database: Clone, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pauses, "RELEASED_AT_ONCE", 2)
+    conn = database.connect(admin=True)
+    for _ in range(3):
+        factories.payment(conn)
+    with factories.acting(conn, "worker"):
+        conn.execute(
+            "update deliveries set job_id = null, deferred_for = 'paused',"
+            " due_at = clock_timestamp() + interval '1 hour'"
+        )
+    with factories.acting(conn, "operator"):
+        pauses.pause(Tx(conn), "handler", "submit_payment", by="ana", reason="test")
+        assert pauses.resume(Tx(conn), "handler", "submit_payment", reason="over")["released"] == 2
+    assert conn.execute("select from deliveries where due_at > clock_timestamp()").rowcount == 1
 
 
 def test_both_are_audited_with_name_and_reason(postbox: Postbox, database: Clone) -> None:

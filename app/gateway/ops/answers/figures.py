@@ -95,7 +95,7 @@ class SetPause(Pause):
 
 
 class LiftedPause(Pause):
-    """`released` deliveries had waited behind it."""
+    """`released` deliveries that had waited behind it are due at once."""
 
     object = one_of("pause_lifted")
     released = whole(0)

@@ -33,7 +33,7 @@ PACED, PACED_SHARE = 600, 10
 ANY_PENDING = """
     (select 1 from deliveries where status = 'pending' and job_id is not null order by lane, merchant_id limit 1)
     union all
-    (select 1 from deliveries where status = 'pending' and job_id is null order by due_at limit 1)
+    (select 1 from deliveries where status = 'pending' and job_id is null order by merchant_id, due_at limit 1)
 """
 # The transaction that marked a delivery is the last that wrote it; whoever marks one at a time has groups of one.
 RATE = """

@@ -2787,7 +2787,7 @@ CREATE FUNCTION postbox.queue_backlog(p_most integer) RETURNS TABLE(handler text
   group by counted.handler
 $$;
 
-COMMENT ON FUNCTION postbox.queue_backlog(p_most integer) IS 'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own partial index.';
+COMMENT ON FUNCTION postbox.queue_backlog(p_most integer) IS 'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own partial index. Of what is pending those are any rows, so the oldest is that of what was counted.';
 
 CREATE FUNCTION postbox.reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision, p_detected_by text) RETURNS TABLE(opened bigint, closed bigint)
     LANGUAGE plpgsql SECURITY DEFINER

@@ -81,7 +81,7 @@ class _Queue(Collector):
         yield _gauge("postbox_database_up", "Whether the database answered.", float(unknown is not None))
         for name, about in (("pending", "Deliveries to be done."), ("dead", "Deliveries that wait for a person.")):
             yield _labelled(f"postbox_deliveries_{name}", about, handlers, name, "lane", "handler")
-        oldest = "Age of the oldest pending one."
+        oldest = "Age of the oldest pending one that was counted: in a backlog larger than is counted, of some."
         yield _labelled("postbox_deliveries_oldest_seconds", oldest, handlers, "oldest", "lane", "handler")
         if unknown is not None:
             yield _gauge("postbox_payments_outcome_unknown", "Payments without a definite answer.", unknown["payments"])

@@ -44,7 +44,8 @@ as $$
   group by counted.handler
 $$;
 comment on function queue_backlog is
-  'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own partial index.';
+  'Pending and dead deliveries of all merchants by handler; each branch reads at most so many rows of its own '
+  'partial index. Of what is pending those are any rows, so the oldest is that of what was counted.';
 
 create or replace function outcomes_unknown(p_most integer) returns table (payments bigint, oldest double precision)
   language sql stable security definer

@@ -34,6 +34,8 @@ class Runtime:
     oldest: OldestJob = field(default_factory=OldestJob)
     # set on SIGTERM: what is on its way is finished, nothing further is begun
     draining: threading.Event = field(default_factory=threading.Event)
+    # set when a connection was refused because its server may forget: what is fetched from here on is fetched in vain
+    unsafe: threading.Event = field(default_factory=threading.Event)
 
     @property
     def timing(self) -> Timing:
@@ -47,11 +49,13 @@ class Runtime:
 
 def open_runtime(settings: Settings) -> Runtime:
     """A runtime with an open pool; the caller closes it."""
+    unsafe = threading.Event()
     database = Database(
         settings.database_url,
         size=min(settings.worker_concurrency, SHARED_CONNECTIONS) + SPARE_CONNECTIONS,
         application="postbox worker",
         unsafe_accepted=settings.unsafe_postgres,
+        met_unsafe=unsafe.set,
     ).open()
     groups = database
     if settings.carrying:
@@ -60,6 +64,7 @@ def open_runtime(settings: Settings) -> Runtime:
             size=LOCAL_GROUPS,
             application="postbox worker groups",
             unsafe_accepted=settings.unsafe_postgres,
+            met_unsafe=unsafe.set,
         ).open()
     return Runtime(
         settings=settings,
@@ -68,6 +73,7 @@ def open_runtime(settings: Settings) -> Runtime:
         provider=stripe_provider(settings),
         waker=Waker(database, every=settings.timing.wake_every),
         flight=Flight(settings.worker_concurrency, patience=settings.timing.provider_read),
+        unsafe=unsafe,
     )
 
 

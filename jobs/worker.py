@@ -32,6 +32,8 @@ LEAVE_SECONDS = 24.0
 RESTART_FIRST = 0.5
 RESTART_LONGEST = 15.0
 QUEUE_CONNECTIONS = 4
+# From a connection that was refused to the last fetch: a job that is fetched meanwhile is lost to the sweep.
+UNSAFE_SECONDS = 0.05
 # With carrying off, local deliveries at once: each is a transaction that keeps a backend of the database busy.
 SINGLES = 8
 
@@ -96,9 +98,15 @@ def _leave_in_time() -> None:
 
 
 async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -> None:
-    """One life of Procrastinate's workers, until a signal stops them or one fails."""
+    """One life of Procrastinate's workers, until a signal stops them, one fails, or the database may forget.
+
+    Raises UnsafeDatabase when the last is so, once what was on its way has ended.
+    """
     # A database that was away when we started shows only now what it is.
     await asyncio.to_thread(refuse_unsafe, settings)
+    runtime.unsafe.clear()
+    if not stopping.is_set():
+        runtime.draining.clear()
     application = jobs_app.make_app()
     runtime.flight.open()
     application.job_manager = FencedJobManager(application.connector, runtime.flight, runtime.oldest)
@@ -111,13 +119,28 @@ async def _work(settings: Settings, runtime: Runtime, stopping: asyncio.Event) -
             for queues, concurrency in _lanes(settings).items()
         ]
         running = [asyncio.ensure_future(worker.run()) for worker in workers]
-        stop = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait({*running, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
+        stops = [asyncio.ensure_future(wait) for wait in (_stopped(stopping), _met_unsafe(runtime))]
+        await asyncio.wait({*running, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        for stop in stops:
+            stop.cancel()
         runtime.flight.close()
         for worker in workers:
             worker.stop()
         await asyncio.gather(*running)
+    if runtime.unsafe.is_set():
+        # said in one line, unless it was mended meanwhile: then the next life begins
+        await asyncio.to_thread(refuse_unsafe, settings)
+
+
+async def _stopped(stopping: asyncio.Event) -> None:
+    await stopping.wait()
+
+
+async def _met_unsafe(runtime: Runtime) -> None:
+    """Until somebody here was refused a connection; Procrastinate's own pool never looks and would fetch on."""
+    while not runtime.unsafe.is_set():
+        await asyncio.sleep(UNSAFE_SECONDS)
+    runtime.draining.set()
 
 
 def _lanes(settings: Settings) -> dict[tuple[str, ...], int]:

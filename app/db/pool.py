@@ -136,10 +136,12 @@ class Database:
         timeouts: Timeouts | None = None,
         others: Mapping[Role, Database] | None = None,
         unsafe_accepted: frozenset[str] | None = None,
+        met_unsafe: Callable[[], None] = lambda: None,
     ) -> None:
         """`others`: the pools of roles that this login cannot become; they open and close with this one.
 
         `unsafe_accepted`: on a PostgreSQL that has any other of its unsafe settings, nothing runs; None: nobody looks.
+        `met_unsafe` hears of each time that this was refused, from any thread.
         """
         self.url = url
         self._others = dict(others or {})
@@ -147,6 +149,7 @@ class Database:
         # when one was found broken: none that answered before is trusted any more
         self._broken_at = float("-inf")
         self._unsafe_accepted = unsafe_accepted
+        self._met_unsafe = met_unsafe
         self._pool: ConnectionPool[_Connection] = ConnectionPool(
             url,
             min_size=1,
@@ -201,6 +204,7 @@ class Database:
                 # not for good: the server of the next ones may be mended, or another
                 if connection.looked_at < time.monotonic() - LOOK_SECONDS:
                     self._pool.drain()
+                self._met_unsafe()
                 raise errors.UnsafeDatabase(settings=connection.unsafe)
             yield connection
             # noted here: with a `reset` callback of the pool every return would pass through a thread of its own

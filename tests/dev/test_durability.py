@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from app.errors import UnsafeDatabase
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
 from cli.dev.postgres import Cluster, ensure_cluster
+from jobs import app as jobs_app
 from jobs.runtime import open_runtime
+from jobs.sweeper import Sweeper, moving_passes
 from jobs.worker import _work
 from tests import factories
 from tests.fixtures.cluster import OFF, SETTINGS, UNSAFE
@@ -71,15 +74,17 @@ def test_a_durable_postgres_is_accepted_and_one_setting_off_is_enough(durable, s
     strict = replace(settings, unsafe_postgres=frozenset(), database_url=durable.url())
     refuse_unsafe(strict)
     with psycopg.connect(durable.url(), autocommit=True) as connection:
-        connection.execute("alter role current_user set synchronous_commit = 'off'")
-        with pytest.raises(UnsafeDatabase, match="runs with synchronous_commit = off: "):
+        try:
+            connection.execute("alter role current_user set synchronous_commit = 'off'")
+            with pytest.raises(UnsafeDatabase, match="runs with synchronous_commit = off: "):
+                refuse_unsafe(strict)
+            with pytest.raises(UnsafeDatabase):
+                refuse_unsafe(replace(strict, unsafe_postgres=frozenset({"fsync", "full_page_writes"})))
+            refuse_unsafe(replace(strict, unsafe_postgres=frozenset({"synchronous_commit"})))
+            connection.execute("alter role current_user set synchronous_commit = 'local'")
             refuse_unsafe(strict)
-        with pytest.raises(UnsafeDatabase):
-            refuse_unsafe(replace(strict, unsafe_postgres=frozenset({"fsync", "full_page_writes"})))
-        refuse_unsafe(replace(strict, unsafe_postgres=frozenset({"synchronous_commit"})))
-        connection.execute("alter role current_user set synchronous_commit = 'local'")
-        refuse_unsafe(strict)
-        connection.execute("alter role current_user reset all")
+        finally:
+            connection.execute("alter role current_user reset all")
 
 
 def test_a_database_that_is_away_has_shown_nothing_and_is_asked_again_by_readiness(database, settings):
@@ -127,11 +132,13 @@ def test_a_pool_finds_out_what_its_server_forgets_and_goes_on_when_that_is_mende
         monkeypatch.setattr(pool, "LOOK_SECONDS", 3_600.0)
         with found.connection(), found.connection():
             pass
-        admin.execute("alter role current_user set synchronous_commit = 'off'")
-        assert ask() == "answered", "what is committed on this connection is kept"
-        admin.execute(gone)
-        until(lambda: ask() == "UnsafeDatabase" and len(lines) == 2, "two other connections")
-        admin.execute("alter role current_user reset all")
+        try:
+            admin.execute("alter role current_user set synchronous_commit = 'off'")
+            assert ask() == "answered", "what is committed on this connection is kept"
+            admin.execute(gone)
+            until(lambda: ask() == "UnsafeDatabase" and len(lines) >= 2, "two other connections")
+        finally:
+            admin.execute("alter role current_user reset all")
         assert ask() == "UnsafeDatabase", "until the next look"
         monkeypatch.setattr(pool, "LOOK_SECONDS", 0.0)
         assert [ask(), ask(), ask()] == ["UnsafeDatabase", "answered", "answered"]
@@ -148,3 +155,31 @@ def test_a_worker_asks_again_whenever_it_reaches_its_queue_and_does_nothing_mean
         for work in (runtime.database, runtime.groups):
             with pytest.raises(UnsafeDatabase):
                 work.transact(factories.OPERATOR, lambda tx: None)
+
+
+def test_a_worker_ends_in_its_line_when_its_database_becomes_unsafe(database, settings, monkeypatch):
+    """Procrastinate's own connections stay as they are: what is fetched on them would end without its work."""
+    admin, others = database.connect(admin=True), frozenset(OFF) - {"synchronous_commit"}
+    setting = f"alter database {database.name} set synchronous_commit = "
+    admin.execute(setting + "on")
+    strict = replace(settings, unsafe_postgres=others)
+    working = "select from pg_stat_activity where datname = current_database() and query like 'listen%'"
+    gone = (
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and application_name like 'postbox worker%'"
+    )
+    with closing(open_runtime(strict)) as runtime, ThreadPoolExecutor(1) as other:
+        monkeypatch.setattr(jobs_app, "runtime", lambda: runtime)
+        sweeper = Sweeper(runtime, moving_passes(runtime), name="sweeper")
+        life = other.submit(asyncio.run, _work(strict, runtime, asyncio.Event()))
+        until(lambda: admin.execute(working).rowcount, "a worker that listens")
+        admin.execute(setting + "off")
+        admin.execute(gone)
+        sweeper.start()
+        try:
+            with pytest.raises(UnsafeDatabase, match="synchronous_commit = off: a crash"):
+                life.result(timeout=20)
+            assert runtime.draining.is_set()
+        finally:
+            runtime.unsafe.set()
+            sweeper.stop()

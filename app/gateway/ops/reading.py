@@ -113,10 +113,11 @@ def _note_alone(edge: Gateway, token: str, result: str, known: frozenset[str]) -
         edge.database.transact(operator("session"), lambda tx: note(tx, who_is_in(tx, token, edge), result, {}, known))
     except NotSignedIn:
         pass  # it was nobody, or is not any more
-    except PostboxError as error:
+    except Exception as error:  # whatever it is, they were refused and hear that
         log.error(
             "a look that was not answered could not be noted",
-            why=error.code,
+            why=code_of(error),
+            error=type(error).__name__,
             result=result,
             route=instance(),
             request_id=g.request_id,

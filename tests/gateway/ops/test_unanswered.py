@@ -85,6 +85,15 @@ def test_the_refusal_is_the_same_noted_or_not(spent, sql, lines):
     assert (line["why"], line["result"], line["route"]) == ("database_down", "rate_limited", MERCHANTS)
 
 
+def test_a_defect_of_the_note_leaves_the_refusal_as_it_is(spent, sql, lines, monkeypatch):
+    ann = spent()
+    refused = told(ann.get(MERCHANTS))
+    monkeypatch.delattr("app.services.access.note")
+    assert told(ann.get(MERCHANTS)) == refused
+    [line] = [line for line in lines if line["event"] == "a look that was not answered could not be noted"]
+    assert (line["why"], line["result"]) == ("internal_error", "rate_limited")
+
+
 def test_of_a_session_that_ended_meanwhile_the_refusal_is_the_same_and_nobody_is_noted(spent, sql, lines):
     ann = spent()
     refused = told(ann.get(MERCHANTS))

@@ -13,7 +13,7 @@ from tests.factories import Connection
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
 from tests.ledger import books
-from tests.reconciliation.comparing import compare, met, next_look, opened
+from tests.reconciliation.comparing import compare, flagged, met, next_look, opened
 
 READER = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 
@@ -126,6 +126,17 @@ def test_check_finds_what_is_wrong_and_not_open_and_what_is_open_and_no_longer_w
     assert broken(conn) == []
     conn.execute("alter table payments disable trigger all")
     conn.execute("delete from provider_transactions")
+    assert ["no longer true" in row.detail for row in broken(conn)] == [True]
+
+
+def test_check_leaves_to_its_comparison_what_has_just_happened_to_a_payment(conn: Connection) -> None:
+    p = factories.payment(conn)
+    assert flagged(conn, p, scale=0.0) == ["stale_state"]
+    conn.execute("delete from reconcile_due")
+    factories.advance(conn, p, "submitting")
+    assert 0 < (next_look(conn, p) or 0) <= 0.5
+    assert broken(conn) == []
+    conn.execute("update reconcile_due set due_at = clock_timestamp() + interval '5 seconds'")
     assert ["no longer true" in row.detail for row in broken(conn)] == [True]
 
 

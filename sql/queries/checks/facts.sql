@@ -67,13 +67,14 @@ where state <> said
 limit %(limit)s;
 
 -- name: discrepancies_are_what_is_found
--- Payments whose open discrepancies are not what their books say now, though no comparison is due that would tell.
+-- Payments whose open discrepancies are not what their books say now, though no comparison is due that would tell: what has
+-- just happened to one is compared in half a second (reconcile_soon).
 with quiet as (
   select p.merchant_id, p.id from payments p
   where (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
     and not exists (
       select from reconcile_due d
-      where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.due_at <= statement_timestamp())
+      where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.due_at <= clock_timestamp() + interval '500 milliseconds')
 ),
 found as (
   select f.*, f.type || ' payment/' || f.payment_id || ' ' || f.ref as fingerprint

@@ -29,6 +29,7 @@ from tests.bench import (
     overload,
     reconcile,
     shapes,
+    snapshot,
     trace,
     webhook,
 )
@@ -51,6 +52,7 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "reconcile": (reconcile.measure, 10_000),
     "trace": (trace.measure, 20_000),
     "growth": (growth.measure, 1_000_000),
+    "snapshot": (snapshot.measure, 10_000),
     "overload": (overload.measure, 2_000),
     "fairness": (fairness.measure, 100_000),
     "flight": (flight.measure, 400),
@@ -96,7 +98,11 @@ def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> list[int]
 )
 @click.option("--sizes", callback=_sizes, help="growth: how many payments, as in 10000,1000000.")
 @click.option(
-    "--snapshot-age", type=click.FloatRange(min=0), help="growth: how old a snapshot is at least, in seconds."
+    "--snapshot-age",
+    type=click.FloatRange(min=0),
+    default=snapshot.SNAPSHOT_AGE,
+    show_default=True,
+    help="snapshot: how old it is at least, in seconds.",
 )
 @click.option("--profile", is_flag=True, help="accept: where the web processes spend their time, by py-spy.")
 @click.option(
@@ -114,11 +120,15 @@ def bench(
     keep: bool,
     time_scale: float,
     sizes: list[int],
-    snapshot_age: float | None,
+    snapshot_age: float,
     profile: bool,
 ) -> None:
     """Measure on this machine, on a durable PostgreSQL of its own; what is compared runs in turns within one run."""
-    asked = {"growth": {"sizes": sizes, "snapshot_age": snapshot_age}, "accept": {"profile": profile}}
+    asked = {
+        "growth": {"sizes": sizes},
+        "snapshot": {"snapshot_age": snapshot_age},
+        "accept": {"profile": profile},
+    }
     names = names or (FOR_README if readme else ())
     if not names:
         raise click.UsageError(f"Name what to measure: {' '.join(BENCHES)}.")

@@ -9,14 +9,11 @@ from typing import Any
 
 from tests.bench import limits, standing
 from tests.bench.arena import Arena
-from tests.bench.beside import snapshot
 from tests.bench.history import MERCHANTS, grown, lived
 from tests.bench.measure import percentiles, ratio
 from tests.bench.turns import DELIVERED, WHAT, kept_turn_of, one_turn, series_of, told
 
 SIZES = (10_000, 100_000, 1_000_000)
-# How old a snapshot is at least when turns beside it are measured; it is opened before all others, and ages with them.
-SNAPSHOT_AGE = 3_600.0
 
 
 def measure(
@@ -26,34 +23,27 @@ def measure(
     repeats: int,
     progress: Callable[[str], None],
     sizes: Sequence[int] = (),
-    snapshot_age: float = SNAPSHOT_AGE,
 ) -> dict[str, Any]:
-    """Turns at each size, then beside a snapshot that is older than all of them; then beside a standing backlog."""
+    """Turns at each size, then beside a standing backlog."""
     sizes = sorted(sizes or [size for size in SIZES if size < payments] + [payments])
     least = sizes[0]
     by_size = {size: series_of(f"{size:,} payments") for size in sizes}
     with ExitStack() as made:
         originals = made.enter_context(lived(arena, least))
         databases = {size: made.enter_context(grown(arena, originals, size, progress)) for size in sizes}
-        beside = made.enter_context(snapshot(arena, databases[least], least))
-        beside.pass_a_turn()
-        # the smallest as it was made is what the snapshot is compared with
-        kept = databases | {least: made.enter_context(arena.database(databases[least].name))}
-        for size, database in kept.items():
+        for size, database in databases.items():
             with kept_turn_of(arena, database):
                 one_turn(arena, database, series_of("warm-up"))
             progress(f"{size:,} payments: one turn to warm up")
         for repeat in range(1, repeats + 1):
             for size, series in by_size.items():
-                with kept_turn_of(arena, kept[size]) as database:
+                with kept_turn_of(arena, databases[size]) as database:
                     one_turn(arena, database, series)
                 progress(f"repeat {repeat} of {repeats}: {size:,} payments, {told(series)}")
-            beside.pass_a_turn()
-        for size, database in kept.items():
+        for size, database in databases.items():
             began = time.monotonic()
             arena.check(database, quiesced=False)
             progress(f"{size:,} payments: check clean, in {time.monotonic() - began:.0f} s")
-        beside_it = beside.measure(repeats, snapshot_age, progress)
     few = max(least, min(standing.LEAST, sizes[-1] // 2))
     backlog = standing.measure(arena, sizes=(few, sizes[-1]), repeats=repeats, progress=progress)
     small, large = by_size[least], by_size[sizes[-1]]
@@ -65,11 +55,9 @@ def measure(
         "payments": sizes[-1],
         "variants": [
             *(by_size[size][what].summary() for what in WHAT for size in sizes),
-            *(one.summary() for one in beside.series.values()),
             *(one.summary() for one in backlog.series),
         ],
         "ratios": {f"growth_{what}": ratio(large[what], small[what]) for what in WHAT}
-        | beside_it
         | backlog.ratios
         | {"trace_p95_ms": percentiles(large["trace"].latencies)["p95_ms"]},
         "limits": grown_by
@@ -78,6 +66,5 @@ def measure(
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
         f" reference, of payments that nobody traced before; each database keeps what its turns leave behind, a warm-up"
         f" turn's too. Every size has the same {MERCHANTS} merchants at most, and copies have the times of their"
-        f" originals, minutes ago: nothing is old enough that retention would take it. The snapshot stands beside"
-        f" {least:,} payments only, and was {beside.note}. The backlog: {backlog.note}",
+        f" originals, minutes ago: nothing is old enough that retention would take it. The backlog: {backlog.note}",
     }

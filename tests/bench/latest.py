@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from tests.bench import machine
@@ -22,6 +23,9 @@ def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     # what an earlier release left does not say by which command it was made, so it is told no more
     results = {name: result for name, result in known.get("results", {}).items() if "command" in result}
+    # and of what was not promised the newest owner keeps it
+    taken = {key for result in found["results"].values() for key in result["ratios"]} - BY_KEY.keys()
+    results = {name: _without(result, taken) for name, result in results.items()}
     results |= {name: result | of for name, result in found["results"].items()}
     runs = _runs(results)
     return {
@@ -30,6 +34,11 @@ def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "runs": runs,
         "results": results,
     }
+
+
+def _without(result: dict[str, Any], taken: Set[str]) -> dict[str, Any]:
+    """The result with none of these ratios: another benchmark measures them now."""
+    return result | {"ratios": {key: value for key, value in result["ratios"].items() if key not in taken}}
 
 
 def _runs(results: dict[str, Any]) -> dict[str, dict[str, Any]]:

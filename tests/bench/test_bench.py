@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from app.config import ROOT
 from tests.bench.arena import HOME
+from tests.bench.command import BENCHES
 from tests.bench.deliver import rate_of
 from tests.bench.flame import icicle
 from tests.bench.http import drive
@@ -167,6 +169,18 @@ def test_a_ratio_has_one_owner() -> None:
     with pytest.raises(AssertionError, match="webhook tells no limits of web_mb"):
         assert_told("webhook", {"ratios": {"webhook_vs_pgbench": 1, "ack_p99_ms": 1, "web_mb": 1},
                                 "limits": {"webhook_vs_pgbench": "", "ack_p99_ms": ""}})  # fmt: skip
+
+
+def test_a_ratio_that_was_not_promised_belongs_to_the_benchmark_that_measured_it_last() -> None:
+    known = merged({}, _run({"growth": {"payments": 10, "ratios": {"snapshot_accept": 0.4, "backlog_accept": 1.0}}}))
+    newer = merged(known, _run({"snapshot": {"payments": 10, "ratios": {"snapshot_accept": 0.9}}}))
+    assert newer["ratios"] == {"snapshot_accept": 0.9, "backlog_accept": 1.0}
+
+
+@pytest.mark.parametrize("told", [ROOT / "README.md", ROOT / "bin" / "bench"], ids=lambda told: told.name)
+def test_every_benchmark_is_named_where_they_are_listed(told: Path) -> None:
+    found = re.search(r"bin/bench (\w+(?:\|\w+)+)", told.read_text())
+    assert found is not None and set(found[1].split("|")) == set(BENCHES)
 
 
 def test_the_table_stands_between_its_marks_and_the_plot_beside_it(latest: dict[str, Any], tmp_path: Path) -> None:

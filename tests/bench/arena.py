@@ -33,10 +33,13 @@ from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET, Clone, clone, mi
 
 # Durable as it comes (DEFAULT_SETTINGS). The log is larger, so that no checkpoint falls into one variant alone;
 # and memory, so that a database of forty gigabytes has in it what is asked for again, as the small one has.
-# It looks at the clock around each flush of the log, which takes thousands of times as long.
+# It looks at the clock around each flush of the log and each read, which take hundreds of times as long.
 SETTINGS = MappingProxyType(
-    {"max_wal_size": "4GB", "shared_buffers": "2GB", "checkpoint_timeout": "30min", "track_wal_io_timing": "on"}
-)
+    {
+        "max_wal_size": "4GB", "shared_buffers": "2GB", "checkpoint_timeout": "30min", "track_wal_io_timing": "on",
+        "track_io_timing": "on",
+    }
+)  # fmt: skip
 # While rows are copied and nothing is measured: no log of what would be made again, memory to sort whole indexes.
 LOADING = MappingProxyType(
     {

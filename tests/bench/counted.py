@@ -1,4 +1,4 @@
-"""What the server counts: buffers that its clients touch, how many of them had to be read, and flushes of its log."""
+"""What the server counts: buffers that its clients touch, those that had to be read, and flushes of its log."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ COUNTED = """
       sum(hits + read_bytes / 8192) filter (where object = 'relation' and backend_type = 'client backend')::float8
         as buffers,
       sum(read_bytes / 8192) filter (where object = 'relation' and backend_type = 'client backend')::float8 as read,
+      sum(read_time) filter (where object = 'relation' and backend_type = 'client backend')::float8 as read_ms,
       sum(fsyncs) filter (where object = 'wal')::float8 as flushes,
       sum(fsync_time) filter (where object = 'wal')::float8 as flush_ms
     from pg_stat_io
@@ -30,6 +31,7 @@ class Counted:
 
     buffers: float
     read: float
+    read_ms: float
     flushes: float
     flush_ms: float
 
@@ -43,11 +45,12 @@ def counted(cluster: Cluster) -> Counted:
 
 @contextmanager
 def counting(cluster: Cluster, series: Series, units: int) -> Iterator[None]:
-    """Samples of the series: buffers of one unit, how many of them were read, and how long a flush of the log took."""
+    """Samples of the series: buffers of one unit, how many were read and how long that and a flush of the log took."""
     before = counted(cluster)
     yield
     after = counted(cluster)
     series.note("buffers", (after.buffers - before.buffers) / units)
     series.note("buffers_read", (after.read - before.read) / units)
+    series.note("read_ms", (after.read_ms - before.read_ms) / units)
     if flushes := after.flushes - before.flushes:
         series.note("flush_ms", (after.flush_ms - before.flush_ms) / flushes)

@@ -55,8 +55,9 @@ def by_buffers(what: str, by_size: Mapping[int, Series]) -> str:
     """What one touches and costs at each size; and how far turns of one size lie apart, which is no growth."""
     told = [
         f"among {size:,} {one.median:,.0f}/s, {_of(one, 'buffers'):,.1f} buffers each, {_of(one, 'buffers_read'):,.1f}"
-        f" of them from the disk or the system's cache, {_of(one, 'server_cpu_ms'):.2f} ms of CPU in PostgreSQL and"
-        f" {_of(one, 'worker_cpu_ms') + _driving(one):.2f} ms around it"
+        f" of them from the disk or the system's cache in {_of(one, 'read_ms'):.2f} ms, and"
+        f" {_of(one, 'server_cpu_ms'):.2f} ms of CPU in PostgreSQL, {_of(one, 'worker_cpu_ms') + _driving(one):.2f} ms"
+        " around it"
         for size, one in by_size.items()
     ]
     rates = next(iter(by_size.values())).rates

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.db import Tx
 from app.model.states import OPEN
 from app.services import discrepancies, reconciliation
@@ -38,9 +40,8 @@ def _compare_batch(runtime: Runtime, tx: Tx) -> int:
 def arm_silent_once(runtime: Runtime) -> int:
     """Payments not at rest that nobody will look at are due now: a lost wake-up delays, it loses nothing."""
 
-    def page(tx: Tx) -> Swept:
-        known = tx.one("sweeps.walked_to", name="reconcile_arm")
-        state, updated_at, payment_id = (known and known["walked_to"]) or _first_of(SILENT_STATES[0])
+    def page(tx: Tx, at: Sequence[str]) -> Swept:
+        state, updated_at, payment_id = at
         if state not in SILENT_STATES:
             # another release walks over other states
             state, updated_at, payment_id = _first_of(SILENT_STATES[0])
@@ -58,7 +59,8 @@ def arm_silent_once(runtime: Runtime) -> int:
         later = SILENT_STATES[SILENT_STATES.index(state) + 1 :]
         return Swept(int(found["armed"]), walked_to=_first_of(later[0]) if later else None)
 
-    return sweep_pages(runtime, "reconcile_arm", page, seconds=ARMING_SECONDS)
+    first = _first_of(SILENT_STATES[0])
+    return sweep_pages(runtime, "reconcile_arm", page, first=first, seconds=ARMING_SECONDS)
 
 
 def _first_of(state: str) -> list[str]:

@@ -5,6 +5,7 @@ Every pass takes its own try-lock, so that any number of workers may call it; no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from jobs.decide import lose_track
 from jobs.provider_runs import compare_lines_once, look_at_payouts_once
 from jobs.reconcile import arm_silent_once, compare_due_once, tell_unacknowledged_once
 from jobs.runtime import Runtime
-from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
+from jobs.sweep_pass import Swept, sweep_by_key, sweep_pages, sweep_pass
 
 # Bounds of one pass; what is left is found by the next.
 STALLED_PER_PASS = 100
@@ -36,29 +37,28 @@ PROMOTING_SECONDS = 0.2
 WALKING_SECONDS = 0.2
 
 # Before every payment that is to be looked at, and before every delivery there can be.
-FIRST_OBSERVATION = ("-infinity", "00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000")
-FIRST_KEY = ("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000", "")
+NOBODY = "00000000-0000-0000-0000-000000000000"
+FIRST_OBSERVATION = {"observe_at": "-infinity", "merchant_id": NOBODY, "payment_id": NOBODY}
+FIRST_DELIVERY = {"merchant_id": NOBODY, "event_id": NOBODY, "handler": ""}
 
 
 def promote_once(runtime: Runtime) -> int:
     """Enqueue deliveries whose due time has come, merchants in turn."""
 
-    def page(tx: Tx) -> Swept:
-        known = tx.one("sweeps.walked_to", name="promote")
-        after, _, _ = (known and known["walked_to"]) or FIRST_KEY
+    def page(tx: Tx, at: Sequence[str]) -> Swept:
         found = tx.one(
             "deliveries.promote",
-            after=after,
+            after=at[0],
             limit=PROMOTED_PER_PAGE,
             provider=deliveries.REMOTE_PROVIDER,
             pause_recheck=runtime.timing.pause_recheck,
             pause_longest=runtime.timing.pause_longest,
         )
         assert found is not None, "the page always answers"
-        at = [str(found["merchant_id"]), str(found["event_id"]), found["handler"]]
-        return Swept(int(found["promoted"]), walked_to=at if found["more"] else None)
+        last = [str(found[column]) for column in FIRST_DELIVERY]
+        return Swept(int(found["promoted"]), walked_to=last if found["more"] else None)
 
-    return sweep_pages(runtime, "promote", page, seconds=PROMOTING_SECONDS)
+    return sweep_pages(runtime, "promote", page, first=list(FIRST_DELIVERY.values()), seconds=PROMOTING_SECONDS)
 
 
 def rescue_once(runtime: Runtime) -> int:
@@ -85,29 +85,19 @@ def rescue_once(runtime: Runtime) -> int:
 
 def find_lost_jobs_once(runtime: Runtime) -> int:
     """Walk over pending deliveries, per lane: those whose job is gone are due again."""
-    return sum(_walk(runtime, f"lost_jobs_{lane}", lane) for lane in ("remote", "local"))
-
-
-def _walk(runtime: Runtime, name: str, lane: str) -> int:
-    """Go on where the last page ended, whoever ran it; after the last page the walk begins anew."""
-
-    def page(tx: Tx) -> Swept:
-        known = tx.one("sweeps.walked_to", name=name)
-        merchant_id, event_id, handler = (known and known["walked_to"]) or FIRST_KEY
-        found = tx.one(
+    return sum(
+        sweep_by_key(
+            runtime,
+            f"lost_jobs_{lane}",
             "deliveries.lost_jobs",
-            lane=lane,
-            merchant_id=merchant_id,
-            event_id=event_id,
-            handler=handler,
+            first=FIRST_DELIVERY,
+            found="rearmed",
             limit=PAGE_OF_DELIVERIES,
+            seconds=WALKING_SECONDS,
+            lane=lane,
         )
-        assert found is not None, "the walk always answers"
-        more = found["seen"] == PAGE_OF_DELIVERIES
-        at = [str(found["merchant_id"]), str(found["event_id"]), found["handler"]]
-        return Swept(int(found["rearmed"]), walked_to=at if more else None)
-
-    return sweep_pages(runtime, name, page, seconds=WALKING_SECONDS)
+        for lane in ("remote", "local")
+    )
 
 
 def expire_leases_once(runtime: Runtime) -> int:
@@ -132,23 +122,15 @@ def expire_leases_once(runtime: Runtime) -> int:
 
 def observe_due_once(runtime: Runtime) -> int:
     """Payments the clock says to look at: one event each, unless somebody is already looking."""
-
-    def page(tx: Tx) -> Swept:
-        known = tx.one("sweeps.walked_to", name="observe")
-        observe_at, merchant_id, payment_id = (known and known["walked_to"]) or FIRST_OBSERVATION
-        found = tx.one(
-            "payments.due_observations",
-            observe_at=observe_at,
-            merchant_id=merchant_id,
-            payment_id=payment_id,
-            limit=OBSERVATIONS_PER_PAGE,
-        )
-        assert found is not None, "the walk always answers"
-        more = found["seen"] == OBSERVATIONS_PER_PAGE
-        at = [str(found["observe_at"]), str(found["merchant_id"]), str(found["payment_id"])]
-        return Swept(int(found["looked_at"]), walked_to=at if more else None)
-
-    return sweep_pages(runtime, "observe", page, seconds=OBSERVING_SECONDS)
+    return sweep_by_key(
+        runtime,
+        "observe",
+        "payments.due_observations",
+        first=FIRST_OBSERVATION,
+        found="looked_at",
+        limit=OBSERVATIONS_PER_PAGE,
+        seconds=OBSERVING_SECONDS,
+    )
 
 
 def expire_actions_once(runtime: Runtime) -> int:

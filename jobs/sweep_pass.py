@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.db import Tx
@@ -38,14 +38,20 @@ def sweep_walk(runtime: Runtime, name: str, work: Callable[[Tx], Swept]) -> int:
     return runtime.database.transact(Actor(ActorType.RECONCILER, f"sweep_{name}", Role.WORKER), guarded)
 
 
-def sweep_pages(runtime: Runtime, name: str, page: Callable[[Tx], Swept], *, seconds: float) -> int:
-    """Pages of a walk, each its own transaction, up to its end or for so long; the next pass goes on from there."""
+def sweep_pages(
+    runtime: Runtime, name: str, page: Callable[[Tx, Sequence[str]], Swept], *, first: Sequence[str], seconds: float
+) -> int:
+    """Pages of a walk, each its own transaction, up to its end or for so long; the next pass goes on from there.
+
+    `page` is given the key where the last one ended, whoever ran it: `first`, which is before all, when none did.
+    """
     until = time.monotonic() + seconds
     found, more = 0, False
 
     def one(tx: Tx) -> Swept:
         nonlocal more
-        swept = page(tx)
+        known = tx.one("sweeps.walked_to", name=name)
+        swept = page(tx, (known and known["walked_to"]) or first)
         more = swept.walked_to is not None
         return swept
 
@@ -55,3 +61,29 @@ def sweep_pages(runtime: Runtime, name: str, page: Callable[[Tx], Swept], *, sec
         found += sweep_walk(runtime, name, one)
         if not more or runtime.draining.is_set() or time.monotonic() > until:
             return found
+
+
+def sweep_by_key(
+    runtime: Runtime,
+    name: str,
+    query: str,
+    *,
+    first: Mapping[str, str],
+    found: str,
+    limit: int,
+    seconds: float,
+    **params: object,
+) -> int:
+    """A walk whose page is one query, which ends at the first page that is not full.
+
+    The query takes the columns of the key, `first` before all, and answers them as of its last row, with how many rows
+    it has `seen` and, in the column `found`, what it did.
+    """
+
+    def page(tx: Tx, at: Sequence[str]) -> Swept:
+        row = tx.one(query, **dict(zip(first, at, strict=True)), limit=limit, **params)
+        assert row is not None, "the walk always answers"
+        is_full = row["seen"] == limit
+        return Swept(int(row[found]), walked_to=[str(row[column]) for column in first] if is_full else None)
+
+    return sweep_pages(runtime, name, page, first=list(first.values()), seconds=seconds)

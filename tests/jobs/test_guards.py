@@ -185,8 +185,7 @@ def test_a_dead_observation_stops_the_clock_until_somebody_has_dealt_with_it(
                 " resolved_reason = 'known' where handler = 'observe_payment'",
                 [resolution],
             )
-    page = dict(zip(("observe_at", "merchant_id", "payment_id"), FIRST_OBSERVATION, strict=True))
     with factories.acting(conn, "reconciler"):
-        seen = conn.execute(QUERIES["payments.due_observations"].encode(), page | {"limit": 10}).fetchone()
+        seen = conn.execute(QUERIES["payments.due_observations"].encode(), FIRST_OBSERVATION | {"limit": 10}).fetchone()
     assert seen is not None
     assert (seen["seen"], seen["looked_at"]) == (1, looked_at)

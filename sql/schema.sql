@@ -5950,6 +5950,8 @@ CREATE INDEX deliveries_dead ON postbox.deliveries USING btree (dead_at) WHERE (
 
 CREATE INDEX deliveries_of_open_payment ON postbox.deliveries USING btree (merchant_id, payment_id) WHERE (status <> 'done'::text);
 
+CREATE INDEX deliveries_resolved ON postbox.deliveries USING btree (resolved_at) WHERE (resolution IS NOT NULL);
+
 CREATE INDEX deliveries_runnable ON postbox.deliveries USING btree (lane, merchant_id, event_id, handler) WHERE ((status = 'pending'::text) AND (job_id IS NOT NULL));
 
 CREATE INDEX deliveries_waiting_in_turn ON postbox.deliveries USING btree (merchant_id, due_at) WHERE ((status = 'pending'::text) AND (job_id IS NULL));
@@ -6016,6 +6018,8 @@ CREATE INDEX payments_by_reference_of_all ON postbox.payments USING btree (refer
 
 CREATE INDEX payments_not_final ON postbox.payments USING btree (state, updated_at) WHERE (state = ANY (ARRAY['initiated'::text, 'submitting'::text, 'outcome_unknown'::text, 'submitted'::text, 'requires_action'::text, 'authorized'::text]));
 
+CREATE INDEX payments_not_open ON postbox.payments USING btree (merchant_id, state, created_at DESC, id DESC) WHERE (state = ANY (ARRAY['confirmed'::text, 'settled'::text, 'disputed'::text, 'refunded'::text, 'charged_back'::text, 'returned'::text, 'failed'::text, 'canceled'::text]));
+
 CREATE UNIQUE INDEX payments_provider_ref_is_global ON postbox.payments USING btree (provider, provider_account, provider_ref) WHERE (provider_ref IS NOT NULL);
 
 CREATE INDEX payments_settled ON postbox.payments USING btree (settled_at) WHERE (settled_at IS NOT NULL);
@@ -6071,6 +6075,8 @@ CREATE INDEX webhooks_by_event_id ON postbox.webhooks USING btree (provider_even
 CREATE INDEX webhooks_by_payment ON postbox.webhooks USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 
 CREATE INDEX webhooks_by_payment_ref ON postbox.webhooks USING btree (payment_ref) WHERE (payment_ref IS NOT NULL);
+
+CREATE INDEX webhooks_by_type ON postbox.webhooks USING btree (merchant_id, type, id);
 
 CREATE UNIQUE INDEX webhooks_stored_once ON postbox.webhooks USING btree (merchant_id, provider, account, provider_event_id);
 

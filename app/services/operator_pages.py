@@ -7,6 +7,7 @@ from typing import Any
 
 from app.db.pool import Row, Tx
 from app.errors import NotFound
+from app.model.states import OPEN
 from app.services import trace
 
 # Where a page begins: the moment and the id of the last row before it.
@@ -14,46 +15,53 @@ Before = tuple[datetime, str] | None
 
 
 def payments(tx: Tx, *, merchant_id: Any, state: str | None, before: Before, limit: int) -> list[Row]:
-    return tx.all("operator_pages.payments", merchant_id=merchant_id, state=state, **_position(before), limit=limit)
+    """A page of payments, of one merchant and in one state if these are given."""
+    wanted = {"merchant_id": merchant_id, "limit": limit} | _position(before)
+    if state is None:
+        return _payments(tx, tx.all("operator_pages.newest_payments", **wanted))
+    if state in OPEN:
+        return _payments(tx, tx.all("operator_pages.open_payments", state=state, **wanted))
+    return _payments(tx, tx.all("operator_pages.payments_not_open", state=state, **wanted))
 
 
 def payments_by(tx: Tx, identifier: str) -> list[Row]:
     """Every payment that the identifier may mean, whoever's it is, with what it was recognised as."""
-    found = trace.candidates(tx, identifier)
+    return _payments(tx, trace.candidates(tx, identifier))
+
+
+def _payments(tx: Tx, found: list[Row]) -> list[Row]:
     return tx.all(
         "operator_pages.named_payments",
         merchant_ids=[row["merchant_id"] for row in found],
         payment_ids=[row["payment_id"] for row in found],
-        recognised=[row["recognised"] for row in found],
+        recognised=[row.get("recognised") for row in found],
     )
 
 
 def webhooks(tx: Tx, *, type: str | None, provider_event_id: str | None, before: Before, limit: int) -> list[Row]:
-    return tx.all(
-        "operator_pages.webhooks",
-        webhook_id=None,
-        type=type,
-        provider_event_id=provider_event_id,
-        **_position(before),
-        limit=limit,
-    )
+    """A page of stored provider events, of one type and under one id of the provider's if these are given."""
+    wanted = {"type": type, "limit": limit} | _position(before)
+    if provider_event_id is None:
+        return _webhooks(tx, tx.all("operator_pages.newest_webhooks", **wanted))
+    return _webhooks(tx, tx.all("operator_pages.webhooks_of_event", provider_event_id=provider_event_id, **wanted))
 
 
 def webhook(tx: Tx, webhook_id: Any) -> Row:
     """One stored provider event. Raises NotFound."""
     if webhook_id is None:
         raise NotFound()
-    rows = tx.all(
-        "operator_pages.webhooks",
-        webhook_id=webhook_id,
-        type=None,
-        provider_event_id=None,
-        **_position(None),
-        limit=1,
-    )
+    rows = _webhooks(tx, tx.all("operator_pages.webhook", webhook_id=webhook_id))
     if not rows:
         raise NotFound()
     return rows[0]
+
+
+def _webhooks(tx: Tx, found: list[Row]) -> list[Row]:
+    return tx.all(
+        "operator_pages.named_webhooks",
+        merchant_ids=[row["merchant_id"] for row in found],
+        webhook_ids=[row["id"] for row in found],
+    )
 
 
 def merchants(tx: Tx, *, before: Before, limit: int) -> list[Row]:

@@ -27,12 +27,13 @@ order by dead_at, event_id, handler
 limit %(limit)s;
 
 -- name: named
--- Deliveries by letter or id, whatever became of them.
+-- Deliveries by letter or id that are dead or were, whatever became of them.
 select d.event_id || ':' || d.handler as id, d.merchant_id, d.event_id, d.handler, d.status, d.resolution
-from deliveries d
-where (d.status = 'dead' or d.resolution is not null)
-  and (d.event_id || ':' || d.handler = %(name)s
-       or left(encode(sha256(convert_to(d.event_id || ':' || d.handler, 'UTF8')), 'hex'), 8) = %(name)s);
+from (select * from deliveries where status = 'dead'
+      union all
+      select * from deliveries where resolution is not null and status <> 'dead') d
+where d.event_id || ':' || d.handler = %(name)s
+   or left(encode(sha256(convert_to(d.event_id || ':' || d.handler, 'UTF8')), 'hex'), 8) = %(name)s;
 
 -- name: failures
 -- Every raised failure of a delivery, in order.

@@ -1,17 +1,75 @@
--- name: payments
--- Payments of all merchants, newest first.
-select p.id as payment_id, p.merchant_id, m.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
-       p.reference, p.provider_ref, p.created_at, null as recognised
+-- name: newest_payments
+-- Keys of payments in whatever state, newest first: one look at each merchant's newest, then the page of those who have any on it.
+with owners as (
+  select m.id as merchant_id
+  from merchants m
+  cross join lateral (
+    select p.created_at, p.id from payments p
+    where p.merchant_id = m.id
+      and (p.created_at, p.id)
+        < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    order by p.created_at desc, p.id desc limit 1
+  ) newest
+  where %(merchant_id)s::uuid is null or m.id = %(merchant_id)s
+  order by newest.created_at desc, newest.id desc
+  limit %(limit)s
+)
+select p.merchant_id, p.id as payment_id
+from owners
+cross join lateral (
+  select p.merchant_id, p.created_at, p.id from payments p
+  where p.merchant_id = owners.merchant_id
+    and (p.created_at, p.id)
+      < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  order by p.created_at desc, p.id desc limit %(limit)s
+) p
+order by p.created_at desc, p.id desc
+limit %(limit)s;
+
+-- name: open_payments
+-- Keys of payments in one of the open states, newest first: all that are in it, which is what is on its way.
+select p.merchant_id, p.id as payment_id
 from payments p
-join merchants m on m.id = p.merchant_id
-where (%(merchant_id)s::uuid is null or p.merchant_id = %(merchant_id)s)
-  and (%(state)s::text is null or p.state = %(state)s)
-  and (%(before_at)s::timestamptz is null or (p.created_at, p.id) < (%(before_at)s, %(before_id)s::uuid))
+where p.state = %(state)s
+  and p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
+  and (%(merchant_id)s::uuid is null or p.merchant_id = %(merchant_id)s)
+  and (p.created_at, p.id)
+    < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+order by p.created_at desc, p.id desc
+limit %(limit)s;
+
+-- name: payments_not_open
+-- Keys of payments in one of the other states, newest first, as newest_payments finds them.
+with owners as (
+  select m.id as merchant_id
+  from merchants m
+  cross join lateral (
+    select p.created_at, p.id from payments p
+    where p.merchant_id = m.id and p.state = %(state)s
+      and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
+      and (p.created_at, p.id)
+        < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    order by p.created_at desc, p.id desc limit 1
+  ) newest
+  where %(merchant_id)s::uuid is null or m.id = %(merchant_id)s
+  order by newest.created_at desc, newest.id desc
+  limit %(limit)s
+)
+select p.merchant_id, p.id as payment_id
+from owners
+cross join lateral (
+  select p.merchant_id, p.created_at, p.id from payments p
+  where p.merchant_id = owners.merchant_id and p.state = %(state)s
+    and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
+    and (p.created_at, p.id)
+      < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  order by p.created_at desc, p.id desc limit %(limit)s
+) p
 order by p.created_at desc, p.id desc
 limit %(limit)s;
 
 -- name: named_payments
--- The same of payments that were found by an identifier.
+-- Payments that were found, newest first, with what an identifier was recognised as, if one was given.
 select p.id as payment_id, p.merchant_id, m.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
        p.reference, p.provider_ref, p.created_at, found.recognised
 from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[], %(recognised)s::text[]) as found (merchant_id, payment_id, recognised)
@@ -19,23 +77,55 @@ join payments p on p.merchant_id = found.merchant_id and p.id = found.payment_id
 join merchants m on m.id = p.merchant_id
 order by p.created_at desc, p.id desc;
 
--- name: webhooks
--- Stored provider events, newest first, with what became of them.
+-- name: newest_webhooks
+-- Keys of stored provider events, of one type if it is given, newest first: of each owner of an account, of whom there are few.
+select w.merchant_id, w.id
+from (select distinct merchant_id from provider_accounts) owner
+cross join lateral (
+  (select w.merchant_id, w.id from webhooks w
+   where %(type)s::text is null and w.merchant_id = owner.merchant_id
+     and w.id < coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+   order by w.id desc limit %(limit)s)
+  union all
+  (select w.merchant_id, w.id from webhooks w
+   where w.type = %(type)s and w.merchant_id = owner.merchant_id
+     and w.id < coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+   order by w.id desc limit %(limit)s)
+) w
+order by w.id desc
+limit %(limit)s;
+
+-- name: webhooks_of_event
+-- Keys of what the provider sent under one id, one for each of its accounts at most.
+select w.merchant_id, w.id from webhooks w
+where w.provider_event_id = %(provider_event_id)s
+  and (%(type)s::text is null or w.type = %(type)s)
+  and w.id < coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+order by w.id desc
+limit %(limit)s;
+
+-- name: webhook
+-- The key of one stored provider event, whoever owns its account.
+select w.merchant_id, w.id
+from (select distinct merchant_id from provider_accounts) owner
+cross join lateral (
+  select w.merchant_id, w.id from webhooks w
+  where w.merchant_id = owner.merchant_id and w.id = %(webhook_id)s limit 1
+) w;
+
+-- name: named_webhooks
+-- Stored provider events that were found, newest first, with what became of them.
 select w.merchant_id, w.id, w.provider, w.account, w.provider_event_id, w.type, w.object_id, w.payment_id, w.payment_ref,
        w.livemode, w.received_at, d.status, d.event_id, d.handler
-from webhooks w
+from unnest(%(merchant_ids)s::uuid[], %(webhook_ids)s::uuid[]) as found (merchant_id, webhook_id)
+join webhooks w on w.merchant_id = found.merchant_id and w.id = found.webhook_id
 left join lateral (
   select d.status, d.event_id, d.handler
   from events e join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id
   where e.merchant_id = w.merchant_id and e.webhook_id = w.id
   order by d.handler limit 1
 ) d on true
-where (%(webhook_id)s::uuid is null or w.id = %(webhook_id)s)
-  and (%(type)s::text is null or w.type = %(type)s)
-  and (%(provider_event_id)s::text is null or w.provider_event_id = %(provider_event_id)s)
-  and (%(before_at)s::timestamptz is null or (w.received_at, w.id) < (%(before_at)s, %(before_id)s::uuid))
-order by w.received_at desc, w.id desc
-limit %(limit)s;
+order by w.id desc;
 
 -- name: merchants
 -- Merchants, newest first; the platform is none of them.

@@ -1,15 +1,20 @@
-"""What the clock looks for is found by index, however much there is that is not due: a sweep costs what it finds."""
+"""What the clock and operators look for is found by index, however much there is: looking costs what is found."""
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from app.db import QUERIES
+from app.model.states import OPEN, State
 from app.services.trace import KINDS, ids_in
+from cli.dev.postgres import Cluster
 from tests.factories import Connection
-from tests.fixtures.database import Clone
+from tests.fixtures.database import clone
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 PARAMS = {
@@ -28,10 +33,17 @@ SWEEPS = {
 }
 
 
+@pytest.fixture(scope="module")
+def untouched(cluster: Cluster, template: str) -> Iterator[Connection]:
+    """To a database of their own: plans depend on what other tests have left in a table."""
+    for made in clone(cluster, template):
+        yield made.connect(admin=True, autocommit=False)
+
+
 @pytest.fixture
-def conn(database: Clone) -> Connection:
-    """Of a database of its own: plans depend on what other tests have left in a table."""
-    return database.connect(admin=True, autocommit=False)
+def conn(untouched: Connection) -> Iterator[Connection]:
+    yield untouched
+    untouched.rollback()
 
 
 def plan_of(conn: Connection, query: str, params: dict[str, Any] = PARAMS) -> list[str]:
@@ -96,3 +108,49 @@ def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counte
     conn.execute("deallocate watch")
     assert not any("payments_not_final" in line for line in plan), "\n".join(plan)
     assert sum("Index Cond" in line and "(id = " in line for line in plan) == 2, "\n".join(plan)
+
+
+ONE_ROW = r"\(\(merchant_id = .* AND \(id = "
+# The pages of operators: of what indexes of large tables each is read, and how it goes to where it begins.
+PAGES: dict[str, tuple[dict[str, object], dict[str, str]]] = {
+    "operator_pages.newest_payments": (
+        {}, {"payments_by_merchant_newest": r"\(\(merchant_id = .* AND \(ROW\(created_at, id\) < "},
+    ),
+    "operator_pages.open_payments": ({"state": "initiated"}, {"payments_not_final": r"\(state = "}),
+    "operator_pages.payments_not_open": (
+        {"state": "failed"},
+        {"payments_not_open": r"\(\(merchant_id = .* AND \(state = .* AND \(ROW\(created_at, id\) < "},
+    ),
+    "operator_pages.newest_webhooks": (
+        {"type": "a.b"}, {"webhooks_by_type": r"\(\(merchant_id = .* AND \(type = .* AND \(id < "},
+    ),
+    "operator_pages.webhooks_of_event": ({"type": None}, {"webhooks_by_event_id": r"\(provider_event_id = "}),
+    # either leads straight to one row
+    "operator_pages.webhook": ({}, {"webhooks_pkey": ONE_ROW, "webhooks_by_type": ONE_ROW}),
+    "dead_letters.named": ({"name": "letter"}, {"deliveries_dead": "", "deliveries_resolved": ""}),
+}  # fmt: skip
+PAGE = {
+    "limit": 10, "before_at": "2026-01-01T00:00:00Z", "before_id": NOBODY, "merchant_id": None, "webhook_id": NOBODY,
+    "provider_event_id": "evt_1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("query", PAGES)
+def test_a_page_of_operators_begins_where_its_index_is_entered(conn: Connection, query: str) -> None:
+    params, expected = PAGES[query]
+    plan = plan_of(conn, query, PAGE | params)
+    found = [
+        (scan[0].partition(" using ")[2].split(" on ")[0], after.partition("Index Cond: ")[2])
+        for line, after in itertools.pairwise([*plan, ""])
+        if (scan := re.search(r"(?:Seq|Index).* on (?:payments|webhooks|deliveries) ", line))
+    ]
+    assert found and all(re.match(expected.get(index, "(?!)"), how) for index, how in found), "\n".join(plan)
+
+
+def test_every_state_is_among_those_of_one_page() -> None:
+    listed = {
+        page: [set(re.findall(r"'(\w+)'", states)) for states in re.findall(r"p\.state in \(([^)]*)\)", QUERIES[page])]
+        for page in ("operator_pages.open_payments", "operator_pages.payments_not_open")
+    }
+    assert listed["operator_pages.open_payments"] == [set(OPEN)]
+    assert listed["operator_pages.payments_not_open"] == [set(State) - OPEN] * 2

@@ -71,6 +71,40 @@ def test_pages_lead_through_all_payments_newest_first_and_end(desk, sql):
     assert ann.get("/ops/v1/payments", cursor="WyJvL2tleXMiXQ").status_code == 422
 
 
+def through_pages(desk, path, **query):
+    """Every row of a list, two at a time; of the query, what is not None."""
+    query, rows, cursor = {name: value for name, value in query.items() if value}, [], None
+    while True:
+        body = desk.get(path, limit=2, **query, **({"cursor": cursor} if cursor else {})).get_json()
+        rows, cursor = rows + body["data"], body["next_cursor"]
+        if cursor is None:
+            return rows
+
+
+def test_pages_of_every_state_lead_through_all_merchants_newest_first(desk, sql):
+    ann, merchants = desk("viewer"), [factories.merchant(sql)["id"] for _ in range(4)]
+    places = ["failed", "initiated", "failed", "confirmed", "initiated", "failed", "canceled"]
+    made = [
+        (state, factories.payment(sql, state, merchant_id=merchants[n % 4])["id"]) for n, state in enumerate(places)
+    ]
+    for state in (None, *places):
+        shown = [
+            row["payment"] for row in through_pages(ann, "/ops/v1/payments", **({"state": state} if state else {}))
+        ]
+        assert shown == [f"pay_{id_.hex}" for was, id_ in reversed(made) if state in (None, was)], state
+
+
+def test_pages_of_webhooks_lead_through_all_and_through_those_of_a_type(app, desk):
+    ann, types = desk("viewer"), ["charge.updated", EVENT["type"], "charge.updated", "charge.updated"]
+    for n, kind in enumerate(types):
+        assert send(app, EVENT | {"id": f"evt_page_{n}", "type": kind}).status_code == 200
+    for kind in (None, *types):
+        shown = through_pages(ann, "/ops/v1/webhooks", type=kind)
+        assert [row["provider_event_id"] for row in shown] == [
+            f"evt_page_{n}" for n in reversed(range(4)) if kind in (None, types[n])
+        ]
+
+
 def test_a_payment_is_shown_and_told_as_the_command_line_does(desk, sql):
     ann, p = desk("viewer"), factories.payment(sql, "settled")
     path = f"/ops/v1/payments/pay_{p['id'].hex}"

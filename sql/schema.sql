@@ -2522,6 +2522,58 @@ end $$;
 
 COMMENT ON FUNCTION postbox.payouts_700_event() IS 'A payout tells every status it comes to; whether it had counted as paid is part of what it tells.';
 
+CREATE FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) RETURNS TABLE(merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text)
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'postbox', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_sort TO 'off'
+    AS $$
+#variable_conflict use_column
+declare
+  v_everyone uuid[] := '{}';
+  -- the last job that was passed by: at first, and whenever a merchant is found, all of its own
+  v_merchant uuid := p_after;
+  v_id bigint := 9223372036854775807;
+begin
+  -- whoever has one, from the merchant after this on and then from the first again
+  for lap in 1 .. 2 loop
+    while cardinality(v_everyone) < p_most loop
+      select (j.args ->> 'merchant_id')::uuid into v_merchant from procrastinate_jobs j
+      where j.queue_name = 'local' and j.status = 'todo' and ((j.args ->> 'merchant_id')::uuid, j.id) > (v_merchant, v_id)
+        and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
+      exit when not found or (lap = 2 and v_merchant > p_after);
+      v_everyone := v_everyone || v_merchant;
+      v_id := 9223372036854775807;
+    end loop;
+    v_merchant := '00000000-0000-0000-0000-000000000000';
+    v_id := 0;
+  end loop;
+
+  return query
+  select picked.*
+  from unnest(v_everyone) with ordinality everyone (id, turn)
+  cross join lateral (
+    select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
+    from procrastinate_jobs j
+    join deliveries d on d.merchant_id = everyone.id and d.event_id = (j.args ->> 'event_id')::uuid
+      and d.handler = j.args ->> 'handler' and d.job_id = j.id
+    where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = everyone.id and j.id >= p_oldest
+      and d.lane = 'local' and d.status = 'pending' and not d.alone and d.failures = 0 and d.handler = any (p_handlers)
+      and not exists (select from pauses_of(d.handler, d.merchant_id, null))
+    order by (j.args ->> 'merchant_id')::uuid, j.id
+    limit ceil(p_most::numeric / greatest(1, cardinality(v_everyone)))::integer
+    for update of d, j skip locked
+  ) picked
+  order by everyone.turn
+  limit p_most;
+end $$;
+
+COMMENT ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each merchant that waits, beginning with the one whose turn it is after this one.';
+
 CREATE FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) RETURNS void
     LANGUAGE sql
     AS $$
@@ -7404,6 +7456,9 @@ GRANT ALL ON FUNCTION postbox.payout_disagreements(o postbox.payouts, p_scale do
 REVOKE ALL ON FUNCTION postbox.payouts_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.payouts_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) TO postbox_worker;

@@ -56,3 +56,59 @@ comment on function fetch_in_turn is
   'The next job of the first of these queues that has one: the oldest of the merchant whose turn it is after this one, or, every'
   ' fourth time on average and when no merchant waits, of the platform. Jobs with'
   ' smaller numbers than the oldest that waits are not looked for.';
+
+create or replace function pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[])
+  returns table (merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text)
+  language plpgsql volatile
+  set search_path = procrastinate, postbox, pg_temp
+  -- by the queue's index, from each merchant's first job on: whatever was known when the plan was made, all that waits is never
+  -- looked through, or sorted, for the few that are picked
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_sort = off
+as $$
+#variable_conflict use_column
+declare
+  v_everyone uuid[] := '{}';
+  -- the last job that was passed by: at first, and whenever a merchant is found, all of its own
+  v_merchant uuid := p_after;
+  v_id bigint := 9223372036854775807;
+begin
+  -- whoever has one, from the merchant after this on and then from the first again
+  for lap in 1 .. 2 loop
+    while cardinality(v_everyone) < p_most loop
+      select (j.args ->> 'merchant_id')::uuid into v_merchant from procrastinate_jobs j
+      where j.queue_name = 'local' and j.status = 'todo' and ((j.args ->> 'merchant_id')::uuid, j.id) > (v_merchant, v_id)
+        and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
+      exit when not found or (lap = 2 and v_merchant > p_after);
+      v_everyone := v_everyone || v_merchant;
+      v_id := 9223372036854775807;
+    end loop;
+    v_merchant := '00000000-0000-0000-0000-000000000000';
+    v_id := 0;
+  end loop;
+
+  return query
+  select picked.*
+  from unnest(v_everyone) with ordinality everyone (id, turn)
+  cross join lateral (
+    select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
+    from procrastinate_jobs j
+    join deliveries d on d.merchant_id = everyone.id and d.event_id = (j.args ->> 'event_id')::uuid
+      and d.handler = j.args ->> 'handler' and d.job_id = j.id
+    where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = everyone.id and j.id >= p_oldest
+      and d.lane = 'local' and d.status = 'pending' and not d.alone and d.failures = 0 and d.handler = any (p_handlers)
+      and not exists (select from pauses_of(d.handler, d.merchant_id, null))
+    order by (j.args ->> 'merchant_id')::uuid, j.id
+    limit ceil(p_most::numeric / greatest(1, cardinality(v_everyone)))::integer
+    for update of d, j skip locked
+  ) picked
+  order by everyone.turn
+  limit p_most;
+end $$;
+comment on function pick_in_turn is
+  'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each'
+  ' merchant that waits, beginning with the one whose turn it is after this one.';

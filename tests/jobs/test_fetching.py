@@ -16,6 +16,7 @@ from jobs.flight import Flight
 from jobs.oldest import SLACK, OldestJob
 from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from jobs.turn import NOBODY
+from tests import factories
 from tests.fixtures.database import Clone, Connection
 
 LOUD, QUIET = UUID(int=2), UUID(int=1)
@@ -40,7 +41,7 @@ def waiting(conn: Connection, queue: str, count: int, merchant_id: UUID) -> int:
 
 
 def read_by(conn: Connection, statement: str, **params: Any) -> int:
-    """How many entries of all indexes of the queue this statement read, the dead ones too."""
+    """How many entries of all indexes of the queue and of deliveries this statement read, the dead ones too."""
     before = _entries(conn)
     conn.execute(QUERIES[statement].encode(), {**STATEMENTS[statement], **params})
     return _entries(conn) - before
@@ -49,7 +50,7 @@ def read_by(conn: Connection, statement: str, **params: Any) -> int:
 def _entries(conn: Connection) -> int:
     conn.execute("select pg_stat_force_next_flush()")
     row = conn.execute(
-        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname = 'procrastinate_jobs'"
+        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname in ('procrastinate_jobs', 'deliveries')"
     ).fetchone()
     assert row is not None
     return int(row["n"])
@@ -120,6 +121,16 @@ def test_what_is_gone_but_seen_by_an_old_snapshot_is_not_read(database: Clone, s
     waiting(conn, lane, 1, LOUD)
     assert read_by(conn, statement, oldest=gone + 1) < FEW
     assert read_by(conn, statement, oldest=0) >= 3_000, "and it would have been"
+
+
+def test_a_group_reads_of_a_backlog_what_it_takes_though_nothing_waited_when_it_was_counted(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    conn.execute(
+        "insert into events (merchant_id, topic, payment_id, payload, correlation_id)"
+        " select %(merchant_id)s, 'payment.provider_submitted', %(id)s, '{}', 'many' from generate_series(1, 500)",
+        factories.payment(conn, "submitted"),
+    )
+    assert read_by(conn, "deliveries.pick_siblings", oldest=0, limit=3) < FEW
 
 
 def test_a_worker_learns_where_the_queue_begins(database: Clone) -> None:

@@ -20,7 +20,9 @@ from tests.bench.peers import environments
 from tests.bench.promised import promise
 from tests.fixtures.database import Clone, Connection
 
-HANDLER = "bench_step"
+HANDLER, NEXT = "bench_step", "bench_next"
+# When the backlog is there: until then a remote delivery is one that nobody here would run.
+SUBSCRIBE = "insert into subscriptions (topic, handler, lane) values ('payment.authorized', %s, 'remote')"
 PEERS = Path(__file__).parent / "peers"
 WORKERS = 2
 # A variant that has not drained by then is measured over what it did.
@@ -49,6 +51,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         prepared.connect(admin=True).execute((PEERS / "step.sql").read_bytes())
         progress(f"preparing {payments} payments")
         prepare(prepared, payments, HANDLER)
+        prepared.connect(admin=True).execute(SUBSCRIBE, [NEXT])
         prepared.close()
         for repeat in range(1, repeats + 1):
             for name, one in series.items():
@@ -96,8 +99,10 @@ def _drain(arena: Arena, database: Clone, name: str, series: Series, payments: i
             cost = used(arena.cluster, processes).since(before)
     if name in (ONE, SET):
         cost = used(arena.cluster, {}).since(before)
+    done = payments - _pending(conn, HANDLER)
+    assert _pending(conn, NEXT) == done, "every step enqueues the next delivery"
     series.add(rate_of(conn, HANDLER))
-    series.spent(cost, payments - _pending(conn))
+    series.spent(cost, done)
 
 
 def _by_pgbench(arena: Arena, database: Clone, name: str, payments: int) -> None:
@@ -137,10 +142,9 @@ def _family(process: subprocess.Popen[bytes]) -> list[int]:
     return [process.pid, *children_of(process.pid)]
 
 
-def _pending(conn: Connection) -> int:
-    row = conn.execute(
-        "select count(*) as n from deliveries where status = 'pending' and handler = %s", [HANDLER]
-    ).fetchone()
+def _pending(conn: Connection, handler: str) -> int:
+    query = "select count(*) as n from deliveries where handler = %s and status = 'pending' and job_id is not null"
+    row = conn.execute(query, [handler]).fetchone()
     assert row is not None
     return int(row["n"])
 

@@ -77,5 +77,4 @@ begin
 end $$;
 
 delete from subscriptions;
-insert into subscriptions (topic, handler, lane)
-values ('payment.provider_submitted', 'bench_step', 'local'), ('payment.authorized', 'bench_next', 'remote');
+insert into subscriptions (topic, handler, lane) values ('payment.provider_submitted', 'bench_step', 'local');

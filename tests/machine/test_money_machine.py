@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +28,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.config import Settings, Timing
+from app.config import Timing
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
 from app.services import refunds, requests
+from cli.dev.postgres import Cluster
 from jobs.runtime import open_runtime
 from tests.campaign.progress import one_more
-from tests.fixtures.database import Clone
+from tests.fixtures.database import clone, settings_of
 from tests.fixtures.sandbox import running_sandbox
 from tests.fixtures.worker import Hand
 from tests.machine.surroundings import AVAILABLE_AFTER, Surroundings
@@ -42,6 +46,8 @@ STEPS = 30
 MOST_PAYMENTS = 3
 # Waits of production in thousandths: a lease of 30 ms is long enough for the one thread there is.
 SCALE = 0.001
+# Every look, the invariants' above all, takes the longer the more is there: after so many sequences they begin anew.
+SEQUENCES = 10
 # The sandbox's own durations would make what happens depend on how fast the machine is: only its clock is moved.
 BY_ITS_CLOCK = ("--time-scale", "1000")
 
@@ -49,17 +55,33 @@ WHICH = st.integers(0, 1_000)
 AMOUNT = st.sampled_from([1_000, 400, 250])
 
 
-@pytest.fixture
-def around(database: Clone, settings: Settings, tmp_path: Any) -> Iterator[Surroundings]:
-    """One database, one sandbox and one worker's hand for all examples; each has a merchant of its own."""
+@contextmanager
+def place(cluster: Cluster, template: str, ledger: Path) -> Iterator[Surroundings]:
+    """One database, one sandbox and one worker's hand."""
     timing = replace(Timing().scaled(SCALE), provider_connect=2.0, provider_read=5.0, silence=1.0)
-    with running_sandbox(tmp_path / "stripe.jsonl", *BY_ITS_CLOCK) as sandbox:
-        here = replace(settings, stripe_api_base=sandbox.url, timing=timing)
+    with contextmanager(clone)(cluster, template) as database, running_sandbox(ledger, *BY_ITS_CLOCK) as sandbox:
+        here = replace(settings_of(database), stripe_api_base=sandbox.url, timing=timing)
         app, runtime = create_app(here), open_runtime(here)
-        yield Surroundings(Hand(runtime, database), sandbox, app.test_client())
-        runtime.close()
         edge = app.extensions[EXTENSION]
-        edge.door.close(), edge.waker.close(), edge.database.close()
+        try:
+            yield Surroundings(Hand(runtime, database), sandbox, app.test_client())
+        finally:
+            for opened in (runtime, edge.door, edge.waker, edge.database):
+                opened.close()
+
+
+@pytest.fixture
+def places(cluster: Cluster, template: str, tmp_path: Path) -> Iterator[Iterator[Surroundings]]:
+    """Where each sequence takes place, one after the other; each has a merchant of its own there."""
+
+    def each() -> Iterator[Surroundings]:
+        for number in count():
+            with place(cluster, template, tmp_path / f"stripe-{number}.jsonl") as around:
+                for _ in range(SEQUENCES):
+                    yield around
+
+    with closing(each()) as found:
+        yield found
 
 
 class MoneyMachine(RuleBasedStateMachine):
@@ -190,7 +212,7 @@ class MoneyMachine(RuleBasedStateMachine):
             one_more()
 
 
-def test_books_add_up_after_every_step(around: Surroundings) -> None:
+def test_books_add_up_after_every_step(places: Iterator[Surroundings]) -> None:
     done: Counter[str] = Counter()
     # some are drawn shorter, on purpose: they come on top
     while (missing := EXAMPLES - done["whole"]) > 0:
@@ -198,5 +220,5 @@ def test_books_add_up_after_every_step(around: Surroundings) -> None:
             max_examples=missing, stateful_step_count=STEPS, deadline=None, print_blob=True,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
-        run_state_machine_as_test(lambda: MoneyMachine(around, done), settings=drawn)
+        run_state_machine_as_test(lambda: MoneyMachine(next(places), done), settings=drawn)
     print(f"{done['whole']} sequences of {STEPS} steps, {done['steps']:,} steps in all")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from app.db import Tx
 from app.model.states import OPEN
 from app.services import discrepancies, reconciliation
+from jobs.first_due import FirstDue
 from jobs.runtime import Runtime
 from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
 
@@ -22,19 +25,30 @@ SILENT_STATES = sorted(state.value for state in OPEN)
 TOLD_PER_PASS = 500
 
 
-def compare_due_once(runtime: Runtime) -> int:
-    """Compare the books of the payments that are due; returns how many."""
-    compared = 0
+def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
+    """Compare the books of the payments that are due; returns how many. `known` is what passes before have learned."""
+    known = known or FirstDue()
+    compared, since = 0, None
+
+    def compare(tx: Tx) -> int:
+        nonlocal since
+        since = since or _look(tx, known)
+        return reconciliation.compare_due(tx, limit=PAYMENTS_PER_BATCH, timing=runtime.timing, since=since).payments
+
     for _ in range(BATCHES_PER_PASS):
-        batch = sweep_pass(runtime, "reconcile", lambda tx: _compare_batch(runtime, tx))
+        batch = sweep_pass(runtime, "reconcile", compare)
         compared += batch
         if batch < PAYMENTS_PER_BATCH or runtime.draining.is_set():
             break
     return compared
 
 
-def _compare_batch(runtime: Runtime, tx: Tx) -> int:
-    return reconciliation.compare_due(tx, limit=PAYMENTS_PER_BATCH, timing=runtime.timing).payments
+def _look(tx: Tx, known: FirstDue) -> datetime:
+    """See once in a pass when the first payment is due."""
+    since, began = known.since(), time.monotonic()
+    first = reconciliation.first_due(tx, since=since)
+    known.looked(since, first, time.monotonic() - began)
+    return first
 
 
 def arm_silent_once(runtime: Runtime) -> int:

@@ -11,6 +11,7 @@ import structlog
 from app import errors
 from app.services.deliveries import describe
 from jobs import provider_runs, reconcile, sweep
+from jobs.first_due import FirstDue
 from jobs.runtime import Runtime
 
 log = structlog.get_logger()
@@ -42,9 +43,9 @@ def moving_passes(runtime: Runtime) -> list[Pass]:
 
 def comparing_passes(runtime: Runtime) -> list[Pass]:
     """What compares books; in a thread of its own, so that a night of it delays no payment."""
-    timing = runtime.timing
+    timing, first_due = runtime.timing, FirstDue()
     return [
-        (timing.sweep_reconcile, lambda: reconcile.compare_due_once(runtime)),
+        (timing.sweep_reconcile, lambda: reconcile.compare_due_once(runtime, first_due)),
         (timing.reconcile_sweep, lambda: reconcile.arm_silent_once(runtime)),
         (timing.sweep_clock, lambda: reconcile.tell_unacknowledged_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.compare_lines_once(runtime)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +28,21 @@ class Compared:
         return Compared(self.payments + other.payments, self.opened + other.opened, self.closed + other.closed)
 
 
-def compare_due(tx: Tx, *, limit: int, timing: Timing) -> Compared:
-    """Compare up to `limit` payments whose time has come; those that another transaction holds are left to the next."""
-    return compare(tx, tx.all("reconcile_due.lock_due", limit=limit), timing=timing, detected_by="realtime")
+def compare_due(tx: Tx, *, limit: int, timing: Timing, since: datetime | None = None) -> Compared:
+    """Compare up to `limit` payments whose time has come, `since` then if told.
+
+    Those that another transaction holds are left to the next.
+    """
+    due = tx.all("reconcile_due.lock_due", limit=limit, since=since)
+    return compare(tx, due, timing=timing, detected_by="realtime")
+
+
+def first_due(tx: Tx, *, since: datetime | None) -> datetime:
+    """When the first payment is due that waits to be compared, from `since` on; now, if none is due before."""
+    found = tx.one("reconcile_due.first_due", since=since)
+    assert found is not None, "a look always answers"
+    at: datetime = found["due_at"]
+    return at
 
 
 def compare(tx: Tx, payments: Sequence[Row], *, timing: Timing, detected_by: str) -> Compared:

@@ -1,9 +1,18 @@
+-- name: first_due
+-- When the first payment is due, from this date on or from the very first; now, if none is due before.
+select least(
+  (select d.due_at from reconcile_due d where d.due_at >= coalesce(%(since)s::timestamptz, '-infinity') order by d.due_at limit 1),
+  statement_timestamp()) as due_at;
+
 -- name: lock_due
--- Payments whose books are to be compared now, locked in the one lock order; what another holds is left for the next pass.
+-- Payments whose books are to be compared now, of those due from this date on, or of all; locked in the one lock order. What
+-- another holds is left for the next pass.
 select p.merchant_id, p.id as payment_id
 from payments p
 where (p.merchant_id, p.id) in (
-  select d.merchant_id, d.payment_id from reconcile_due d where d.due_at <= statement_timestamp() order by d.due_at limit %(limit)s)
+  select d.merchant_id, d.payment_id from reconcile_due d
+  where d.due_at <= statement_timestamp() and d.due_at >= coalesce(%(since)s::timestamptz, '-infinity')
+  order by d.due_at limit %(limit)s)
 order by p.merchant_id, p.id
 for no key update skip locked;
 

@@ -42,18 +42,26 @@ def waiting(conn: Connection, queue: str, count: int, merchant_id: UUID) -> int:
 
 def read_by(conn: Connection, statement: str, **params: Any) -> int:
     """How many entries of all indexes of the queue and of deliveries this statement read, the dead ones too."""
-    before = _entries(conn)
+    before = entries_read(conn, "procrastinate_jobs", "deliveries")
     conn.execute(QUERIES[statement].encode(), {**STATEMENTS[statement], **params})
-    return _entries(conn) - before
+    return entries_read(conn, "procrastinate_jobs", "deliveries") - before
 
 
-def _entries(conn: Connection) -> int:
+def entries_read(conn: Connection, *tables: str) -> int:
+    """How many entries of all indexes of these tables were read so far, the dead ones too."""
     conn.execute("select pg_stat_force_next_flush()")
     row = conn.execute(
-        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname in ('procrastinate_jobs', 'deliveries')"
+        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname = any(%s)", [list(tables)]
     ).fetchone()
     assert row is not None
     return int(row["n"])
+
+
+def old_snapshot(database: Clone) -> None:
+    """Somebody sees what there is now, for as long as the database is open."""
+    conn = database.connect(admin=True, autocommit=False)
+    conn.execute("set transaction isolation level repeatable read")
+    conn.execute("select count(*) from procrastinate_jobs")
 
 
 def fetched(database: Clone, queues: list[str], count: int, oldest: OldestJob) -> list[str]:
@@ -114,9 +122,7 @@ def test_a_backlog_of_the_other_lane_is_not_read(database: Clone, statement: str
 def test_what_is_gone_but_seen_by_an_old_snapshot_is_not_read(database: Clone, statement: str) -> None:
     conn, lane = database.connect(admin=True), REMOTE if statement == "deliveries.fetch_job" else LOCAL
     gone = waiting(conn, lane, 3_000, LOUD)
-    snapshot = database.connect(admin=True, autocommit=False)
-    snapshot.execute("set transaction isolation level repeatable read")
-    snapshot.execute("select count(*) from procrastinate_jobs")
+    old_snapshot(database)
     conn.execute("delete from procrastinate_jobs")
     waiting(conn, lane, 1, LOUD)
     assert read_by(conn, statement, oldest=gone + 1) < FEW
@@ -125,12 +131,33 @@ def test_what_is_gone_but_seen_by_an_old_snapshot_is_not_read(database: Clone, s
 
 def test_a_group_reads_of_a_backlog_what_it_takes_though_nothing_waited_when_it_was_counted(database: Clone) -> None:
     conn = database.connect(admin=True)
+    to_deliver(conn, 500, factories.payment(conn, "submitted"))
+    assert read_by(conn, "deliveries.pick_siblings", oldest=0, limit=3) < FEW
+
+
+def test_a_group_reads_nothing_of_what_is_done_but_seen_by_an_old_snapshot(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    payment = factories.payment(conn, "submitted")
+    gone = to_deliver(conn, 2_000, payment)
+    old_snapshot(database)
+    conn.execute("update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null")
+    conn.execute("delete from procrastinate_jobs")
+    conn.execute("analyze deliveries, procrastinate_jobs")
+    to_deliver(conn, 5, payment)
+    assert read_by(conn, "deliveries.pick_siblings", oldest=gone + 1, limit=3) < FEW
+
+
+def to_deliver(conn: Connection, count: int, payment: dict[str, Any]) -> int:
+    """Events about a payment, each with a local delivery; the number of the last job."""
     conn.execute(
         "insert into events (merchant_id, topic, payment_id, payload, correlation_id)"
-        " select %(merchant_id)s, 'payment.provider_submitted', %(id)s, '{}', 'many' from generate_series(1, 500)",
-        factories.payment(conn, "submitted"),
+        " select %(merchant_id)s, 'payment.provider_submitted', %(id)s, '{}', 'many'"
+        " from generate_series(1, %(count)s)",
+        payment | {"count": count},
     )
-    assert read_by(conn, "deliveries.pick_siblings", oldest=0, limit=3) < FEW
+    row = conn.execute("select max(id) as last from procrastinate_jobs").fetchone()
+    assert row is not None
+    return int(row["last"])
 
 
 def test_a_worker_learns_where_the_queue_begins(database: Clone) -> None:

@@ -20,7 +20,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 PARAMS = {
     "limit": 10, "keep": 600.0, "provider": "stripe", "pause_recheck": 60.0, "again": 60.0, "quiet_for": 60.0,
     "silent_for": 20.0, "state": "submitted", "updated_at": "-infinity", "observe_at": "-infinity",
-    "merchant_id": NOBODY, "payment_id": NOBODY, "after": NOBODY, "pause_longest": 300.0,
+    "merchant_id": NOBODY, "payment_id": NOBODY, "after": NOBODY, "pause_longest": 300.0, "since": None,
 }  # fmt: skip
 SWEEPS = {
     "deliveries.promote": "(due_at <= statement_timestamp())",
@@ -28,6 +28,7 @@ SWEEPS = {
     "payments.expired_actions": "(action_expires_at <= statement_timestamp())",
     "operations.expired_leases": "(lease_expires_at <= statement_timestamp())",
     "reconcile_due.lock_due": "(due_at <= statement_timestamp())",
+    "reconcile_due.first_due": "(due_at >= '-infinity'",
     "reconcile_due.arm_silent": "(updated_at < (statement_timestamp() - ",
     "idempotency_keys.prune": "(created_at < (statement_timestamp() - ",
 }

@@ -41,10 +41,11 @@ Row = dict[str, Any]
 
 @dataclass
 class Group:
-    """What one transaction did: deliveries run, and those left for another."""
+    """What one transaction did: deliveries run, and those left for another; `is_full` as many as it may take."""
 
     done: list[Row] = field(default_factory=list)
     left: list[Row] = field(default_factory=list)
+    is_full: bool = False
 
 
 def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> int:
@@ -58,6 +59,11 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
             runtime, key, job_id, "unknown_handler", seconds=timing.pause_recheck, longest=timing.unknown_recheck
         )
         return 0
+    with runtime.courtesy.turn() if runtime.settings.carrying else nullcontext():
+        return _run_and_rest(runtime, key, job_id, turn)
+
+
+def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> int:
     picked: list[Row] = []
     began = time.monotonic()
     try:
@@ -69,7 +75,16 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
         # a half may have left our delivery; one that was done, has failed or waits already names another job or none
         _defer_own(runtime, key, job_id, "payment_locked", seconds=runtime.timing.sweep_promote)
         return done
-    log.info("group", deliveries=len(group.done), left=len(group.left), seconds=round(time.monotonic() - began, 6))
+    took = time.monotonic() - began
+    # one that is not full has left nothing behind, and whoever comes next waits for no rest
+    rested = runtime.courtesy.rest(took, runtime.draining) if group.is_full else 0.0
+    log.info(
+        "group",
+        deliveries=len(group.done),
+        left=len(group.left),
+        seconds=round(took, 6),
+        rested=round(rested, 6),
+    )
     return len(group.done)
 
 
@@ -83,7 +98,9 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             deliveries.defer(tx, key, job_id, seconds=seconds, why="paused", timing=runtime.timing, capped=False)
             return Group()
         picked.append(own)
+        is_full = False
         if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
+            runtime.courtesy.look(tx)
             size = turn.size
             siblings = tx.all(
                 "deliveries.pick_siblings",
@@ -94,7 +111,9 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             )
             picked += [row for row in siblings if _key(row) != key][: size - 1]
             turn.move(picked)
+            is_full = len(picked) >= size
         group = _run_group(tx, runtime, picked, turn)
+        group.is_full = is_full
         if own in group.left:
             # our own job ends with this task, so our delivery needs another
             seconds = runtime.timing.sweep_promote

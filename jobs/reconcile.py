@@ -32,14 +32,17 @@ def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
 
     def compare(tx: Tx) -> int:
         nonlocal since
+        runtime.courtesy.look(tx)
         since = since or _look(tx, known)
         return reconciliation.compare_due(tx, limit=PAYMENTS_PER_BATCH, timing=runtime.timing, since=since).payments
 
     for _ in range(BATCHES_PER_PASS):
+        began = time.monotonic()
         batch = sweep_pass(runtime, "reconcile", compare)
         compared += batch
         if batch < PAYMENTS_PER_BATCH or runtime.draining.is_set():
             break
+        runtime.courtesy.rest(time.monotonic() - began, runtime.draining)
     return compared
 
 

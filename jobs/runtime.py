@@ -10,6 +10,7 @@ from app.db import Database
 from app.db.wake import Waker
 from app.providers.protocol import Provider
 from app.providers.stripe import StripeProvider
+from jobs.courtesy import Courtesy
 from jobs.flight import Flight
 from jobs.oldest import OldestJob
 
@@ -32,6 +33,7 @@ class Runtime:
     waker: Waker
     flight: Flight
     oldest: OldestJob = field(default_factory=OldestJob)
+    courtesy: Courtesy = field(default_factory=Courtesy)
     # set on SIGTERM: what is on its way is finished, nothing further is begun
     draining: threading.Event = field(default_factory=threading.Event)
     # set when a connection was refused because its server may forget: what is fetched from here on is fetched in vain

@@ -147,6 +147,11 @@ select id from procrastinate_jobs where id >= %(since)s and status in ('todo', '
 -- Runnable local deliveries, a few of each merchant in turn, starting after the merchant served last.
 select * from pick_in_turn(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
 
+-- name: served
+-- How many requests the API has served, by PostgreSQL's own count of what they write: a token was taken, or a webhook stored.
+select pg_stat_get_tuples_inserted('rate_limits'::regclass) + pg_stat_get_tuples_updated('rate_limits'::regclass)
+     + pg_stat_get_tuples_inserted('webhooks'::regclass) as served;
+
 -- name: lock_one
 -- The carrier's own delivery, if it still names this job; another has run it otherwise. It waits for the lock: a group that
 -- found the job taken has locked the delivery all the same, and whoever left it then would end the only job it has.

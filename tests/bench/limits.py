@@ -51,6 +51,20 @@ def by_load(paced: Series, rate: float, unit: str) -> str:
     )
 
 
+def by_company(*series: Series) -> str:
+    """What the same answers waited for in each company: a core by the kernel's count, the disk by PostgreSQL's."""
+    told = []
+    for one in series:
+        found = percentiles(one.latencies)
+        told.append(
+            f"{one.name}: half take {found['p50_ms']:g} ms, 95 of 100 {found['p95_ms']:g} ms, 99 of 100"
+            f" {found['p99_ms']:g} ms; by answer threads of all processes that could run waited for one of {CORES}"
+            f" cores {_of(one, 'waiting_ms'):.2f} ms, those of PostgreSQL {_of(one, 'server_waiting_ms'):.2f} ms, what"
+            f" drains included, and one flush of the log took {_of(one, 'flush_ms'):.2f} ms"
+        )
+    return f"{'. '.join(told)}."
+
+
 def by_buffers(what: str, by_size: Mapping[int, Series]) -> str:
     """What one touches and costs at each size; and how far turns of one size lie apart, which is no growth."""
     told = [

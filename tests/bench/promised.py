@@ -77,6 +77,15 @@ PROMISED = (
         False,
         100_000,
     ),
+    Promise(
+        "the API's p99 beside a drain of 100,000 against its p99 without",
+        "api_p99_beside_a_drain",
+        1.5,
+        1,
+        ("fairness",),
+        False,
+        100_000,
+    ),
     Promise("memory of one web process, MB", "web_mb", 120, 90, ("accept", "webhook"), False),
     Promise("memory of one worker, MB", "worker_mb", 150, 110, ("deliver", "e2e"), False),
 )

@@ -1,0 +1,70 @@
+"""What a busy worker leaves to the API: groups of local deliveries take turns, each with a rest as long as it was.
+
+Group after group keeps every core and the disk busy, and a request of the API, which crosses between its process and
+its backend a dozen times, waits for a core each time. How much room there is nobody can ask; that somebody is served
+beside it can be told by PostgreSQL's own count. While nobody is, nothing rests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.db import Tx
+
+# Between two looks of a process: one is a round trip that reads three numbers in memory.
+LOOK_SECONDS = 0.1
+# A connection of the API tells what it did once a second: who was served then is served still.
+SERVING_SECONDS = 2.0
+# What lasted longer than this waited for somebody itself.
+REST_MOST = 0.2
+
+
+class Courtesy:
+    """Whether anybody was served lately, as one process knows it, and the turns of its groups while somebody is."""
+
+    def __init__(self) -> None:
+        self._served: int | None = None
+        self._served_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._turn = threading.Lock()
+
+    def look(self, tx: Tx) -> None:
+        """See now and then whether the API has served anybody since the last look."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            counted = tx.one("deliveries.served")
+            assert counted is not None, "a count is always there"
+            self.looked(int(counted["served"]), now)
+
+    def looked(self, served: int, now: float) -> None:
+        """So many were served until `now`; the first look cannot tell when."""
+        if self._served is not None and served != self._served:
+            self._served_at = now
+        self._served, self._looked_at = served, now
+
+    def is_due(self, now: float) -> bool:
+        """Whether somebody was served lately."""
+        return now - self._served_at < SERVING_SECONDS
+
+    def rest_after(self, took: float, now: float) -> float:
+        """How many seconds to rest after so many of work."""
+        return min(took, REST_MOST) if self.is_due(now) else 0.0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """While somebody is served: one at a time in this process, its rest included."""
+        if not self.is_due(time.monotonic()):
+            yield
+            return
+        with self._turn:
+            yield
+
+    def rest(self, took: float, ending: threading.Event) -> float:
+        """After `took` seconds of work that is not the last; a process that ends does not rest. Returns how long."""
+        seconds = self.rest_after(took, time.monotonic())
+        if seconds:
+            ending.wait(seconds)
+        return seconds

@@ -1,0 +1,93 @@
+"""While the API serves somebody, a worker with a backlog rests between its groups; while it does not, nothing does."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from app.model.actor import Actor, ActorType, Role
+from jobs import turn as turns
+from jobs.courtesy import REST_MOST, SERVING_SECONDS, Courtesy
+from tests import factories
+from tests.fixtures.worker import Hand
+
+
+def served(at: float) -> Courtesy:
+    """One that saw at this time that somebody was served."""
+    courtesy = Courtesy()
+    courtesy.looked(7, at - 1)
+    courtesy.looked(8, at)
+    return courtesy
+
+
+def test_nobody_is_served_until_the_count_has_grown_under_our_eyes() -> None:
+    courtesy = Courtesy()
+    assert not courtesy.is_due(0.0)
+    courtesy.looked(1_000, 1.0)
+    assert not courtesy.is_due(1.0), "which may have been yesterday"
+    courtesy.looked(1_000, 2.0)
+    assert not courtesy.is_due(2.0)
+    courtesy.looked(1_001, 3.0)
+    assert courtesy.is_due(3.0)
+
+
+def test_who_was_served_is_served_still_until_connections_must_have_told_of_more() -> None:
+    courtesy = served(at=3.0)
+    courtesy.looked(8, 4.0)
+    assert courtesy.is_due(3.0 + SERVING_SECONDS - 0.1)
+    assert not courtesy.is_due(3.0 + SERVING_SECONDS)
+
+
+def test_a_rest_is_as_long_as_the_work_and_none_where_nobody_is_served() -> None:
+    assert served(at=3.0).rest_after(0.05, 3.0) == 0.05
+    assert served(at=3.0).rest_after(60.0, 3.0) == REST_MOST
+    assert served(at=3.0).rest_after(0.05, 3.0 + SERVING_SECONDS) == 0.0
+    assert Courtesy().rest_after(0.05, 3.0) == 0.0
+
+
+def test_groups_of_a_process_take_turns_while_somebody_is_served_and_only_then() -> None:
+    for courtesy, alone in ((served(at=float("inf")), True), (Courtesy(), False)):
+        entered = threading.Event()
+
+        def another(courtesy: Courtesy = courtesy, entered: threading.Event = entered) -> None:
+            with courtesy.turn():
+                entered.set()
+
+        thread = threading.Thread(target=another)
+        with courtesy.turn():
+            thread.start()
+            assert entered.wait(0.1 if alone else 10) is not alone
+        thread.join()
+        assert entered.is_set()
+
+
+def test_what_the_api_serves_is_counted_where_a_worker_sees_it(hand: Hand) -> None:
+    def count() -> int:
+        hand.connection.execute("select pg_stat_force_next_flush()")
+        worker = Actor(ActorType.WORKER, "local", Role.WORKER)
+        row: dict[str, Any] | None = hand.runtime.database.transact(worker, lambda tx: tx.one("deliveries.served"))
+        assert row is not None
+        return int(row["served"])
+
+    merchant, before = factories.merchant(hand.connection)["id"], count()
+    for _ in range(2):
+        hand.connection.execute("select take_from_bucket(%s, 'merchant', %s::text, 'read', 1, 1)", [merchant, merchant])
+    assert count() == before + 2, "its first token, and another"
+    factories.webhook(hand.connection)
+    assert count() == before + 3
+
+
+def test_a_full_group_rests_as_long_as_it_was_and_one_that_leaves_nothing_behind_does_not(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, lines: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(turns, "GROUP_MOST", 2)
+    for _ in range(3):
+        factories.payment(hand.connection, "submitted")
+    vars(hand.runtime.courtesy).update(vars(served(at=float("inf"))))
+    while hand.run_one("local"):
+        pass
+    full, last = (line for line in lines if line["event"] == "group")
+    assert full["deliveries"] == 2 and full["rested"] == full["seconds"]
+    assert last["deliveries"] == 1 and last["rested"] == 0.0

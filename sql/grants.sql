@@ -87,7 +87,7 @@ revoke select on operator_credentials, operator_sessions, sign_in_failures from 
 grant insert, update (disabled_at) on operators to postbox_operator;
 grant select (operator_id, totp_step, changed_at), insert, update on operator_credentials to postbox_operator;
 grant select (operator_id, address, created_at, seen_at, ended_at), update (ended_at) on operator_sessions to postbox_operator;
-grant execute on function enter_session, end_session, take_operator_token, role_may to postbox_operator;
+grant execute on function enter_session, prolong_session, end_session, take_operator_token, role_may to postbox_operator;
 grant insert on access_log to postbox_operator;
 grant insert (merchant_id, act, payment_id, parameters, parameters_sha256, proposed_by, reason, expires_at),
   update (status, decided_by, decision_reason) on proposals to postbox_operator;

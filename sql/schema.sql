@@ -1162,7 +1162,7 @@ CREATE FUNCTION postbox.enter_session(p_token_hmac bytea, p_idle double precisio
 declare
   found_one record;
 begin
-  select o.id, o.name, o.role, s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4)) as stale into found_one
+  select o.id, o.name, o.role into found_one
   from operator_sessions s join operators o on o.id = s.operator_id
   where s.token_hmac = p_token_hmac and s.ended_at is null and o.disabled_at is null
     and s.created_at > clock_timestamp() - make_interval(secs => p_longest)
@@ -1172,9 +1172,6 @@ begin
   end if;
   perform set_config('postbox.actor_type', 'operator', true), set_config('postbox.actor_id', found_one.name, true),
           set_config('postbox.session', encode(p_token_hmac, 'hex'), true);
-  if found_one.stale then
-    update operator_sessions s set seen_at = clock_timestamp() where s.token_hmac = p_token_hmac;
-  end if;
   return query select found_one.id, found_one.name, found_one.role;
 end $$;
 
@@ -2673,6 +2670,17 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.prices_500_audit() IS 'One audit entry per price that is set: a provider''s to us, ours to merchants.';
+
+CREATE FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precision) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+  update operator_sessions s set seen_at = clock_timestamp()
+  where s.token_hmac = p_token_hmac and s.ended_at is null
+    and s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4))
+$$;
+
+COMMENT ON FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precision) IS 'Whoever holds this token is not idle: at most once a minute, and of requests that were answered, for a refused one proves no person.';
 
 CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7466,6 +7474,9 @@ REVOKE ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) FR
 GRANT ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.prices_500_audit() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precision) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.proposals_200_check() FROM PUBLIC;
 

@@ -86,6 +86,11 @@ def enter(tx: Tx, hmac: bytes, timing: Timing) -> Person:
     return Person(row["id"], row["name"], OperatorRole(row["role"]))
 
 
+def prolong(tx: Tx, hmac: bytes, timing: Timing) -> None:
+    """Begin the idle time of a session anew, in the round trip of the COMMIT: for who is answered, and not refused."""
+    tx.run_last("operators.prolong_session", token_hmac=hmac, idle=timing.session_idle)
+
+
 def end(tx: Tx, hmac: bytes) -> None:
     """Sign out."""
     tx.run("operators.end_session", token_hmac=hmac)

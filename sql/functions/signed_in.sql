@@ -36,7 +36,7 @@ as $$
 declare
   found_one record;
 begin
-  select o.id, o.name, o.role, s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4)) as stale into found_one
+  select o.id, o.name, o.role into found_one
   from operator_sessions s join operators o on o.id = s.operator_id
   where s.token_hmac = p_token_hmac and s.ended_at is null and o.disabled_at is null
     and s.created_at > clock_timestamp() - make_interval(secs => p_longest)
@@ -46,13 +46,21 @@ begin
   end if;
   perform set_config('postbox.actor_type', 'operator', true), set_config('postbox.actor_id', found_one.name, true),
           set_config('postbox.session', encode(p_token_hmac, 'hex'), true);
-  if found_one.stale then
-    update operator_sessions s set seen_at = clock_timestamp() where s.token_hmac = p_token_hmac;
-  end if;
   return query select found_one.id, found_one.name, found_one.role;
 end $$;
 comment on function enter_session is
   'Who holds this token, if their session is open, was not idle for too long and is not too old; the transaction is theirs.';
+
+create or replace function prolong_session(p_token_hmac bytea, p_idle double precision) returns void
+  language sql volatile security definer
+  set search_path = postbox, procrastinate, pg_temp
+as $$
+  update operator_sessions s set seen_at = clock_timestamp()
+  where s.token_hmac = p_token_hmac and s.ended_at is null
+    and s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4))
+$$;
+comment on function prolong_session is
+  'Whoever holds this token is not idle: at most once a minute, and of requests that were answered, for a refused one proves no person.';
 
 create or replace function end_session(p_token_hmac bytea) returns void
   language sql volatile security definer

@@ -46,6 +46,10 @@ from open_session(%(operator_id)s, %(step)s, %(password_hash)s, %(changed_at)s, 
 -- Who holds this token, for whom the transaction acts from here on; no row when nobody is signed in with it.
 select id, name, role from enter_session(%(token_hmac)s, %(idle)s, %(longest)s);
 
+-- name: prolong_session
+-- Whoever is signed in with this token was answered.
+select prolong_session(%(token_hmac)s, %(idle)s);
+
 -- name: end_session
 -- Signed out.
 select end_session(%(token_hmac)s);

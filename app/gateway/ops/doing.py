@@ -21,7 +21,7 @@ from app.gateway.ops.door import operator_key, refuse_forged, refuse_without, se
 from app.gateway.representation import render
 from app.gateway.transaction import Answer, json_body
 from app.model.operator_role import Right
-from app.services import idempotency
+from app.services import idempotency, sign_in
 from app.services.sign_in import token_hmac
 
 # Keys of operators are kept beside those of merchants, as the platform's.
@@ -43,7 +43,8 @@ def doing(right: Right, *, once: tuple[str, ...] = ()) -> Callable[[Doing], Call
             edge, token = gateway(), session_token()
             secret = operator_key(edge)
             refuse_forged(token, secret)
-            take_of_operator(edge, token_hmac(token, secret), "write")
+            hmac = token_hmac(token, secret)
+            take_of_operator(edge, hmac, "write")
             key = required_key(request.headers.get("Idempotency-Key"))
             given = json_body()
             print_ = fingerprint(request.method, request.path, given)
@@ -53,6 +54,7 @@ def doing(right: Right, *, once: tuple[str, ...] = ()) -> Callable[[Doing], Call
                 refuse_without(person, right)
                 kept_as = "ops:" + hashlib.sha256(f"{person.name}\0{key}".encode()).hexdigest()
                 stored = idempotency.claim(tx, _KEEPER, kept_as, print_)
+                sign_in.prolong(tx, hmac, edge.settings.timing)
                 if stored is not None:
                     return Answer(stored.status, stored.body, replayed=True)
                 body, status = view(tx, person, **arguments)

@@ -26,7 +26,7 @@ from app.gateway.ops.door import operator_key, refuse_without, session_token, wh
 from app.gateway.representation import render
 from app.gateway.transaction import Answer
 from app.model.operator_role import Right
-from app.services import access
+from app.services import access, sign_in
 from app.services.sign_in import Person, token_hmac
 
 log = structlog.get_logger()
@@ -72,6 +72,7 @@ def looking(right: Right) -> Callable[[Callable[..., Shown]], Callable[..., Resp
                     return malformed
                 seen = Counter(row.get("merchant_id") or PLATFORM_MERCHANT_ID for row in shown.rows)
                 note(tx, person, "ok", seen, known)
+                sign_in.prolong(tx, hmac, edge.settings.timing)
                 return Answer(200, render(shown.body))
 
             with noting_failures(edge, token, known):

@@ -81,14 +81,16 @@ def show() -> Response:
     """Who is signed in, what they may do, and the token that their changes must carry."""
     edge, token = gateway(), session_token()
     key = operator_key(edge)
+    hmac = sign_in.token_hmac(token, key)
 
     def work(tx: Tx) -> Person:
         person = who_is_in(tx, token, edge)
         note(tx, person, "ok", {})
+        sign_in.prolong(tx, hmac, edge.settings.timing)
         return person
 
     with noting_failures(edge, token):
-        take_of_operator(edge, sign_in.token_hmac(token, key), "read")
+        take_of_operator(edge, hmac, "read")
         person = edge.database.transact(operator("session"), work)
     return Answer(200, render(_shown(person.name, person.role, token, key))).response()
 

@@ -35,6 +35,14 @@ def test_a_person_has_one_bucket_for_reads_and_one_for_writes(desk):
     assert other.get(MERCHANTS).status_code == 200
 
 
+def test_who_is_only_turned_away_is_not_kept_signed_in(desk, sql, settings, move):
+    admin = desk("admin")
+    assert [admin.get(MERCHANTS).status_code for _ in range(3)] == [200] * 3
+    move("seen_at", settings.timing.session_idle * 0.8)
+    assert [admin.get(path).status_code for path in (MERCHANTS, "/ops/v1/session")] == [429] * 2
+    assert sql.execute("select from operator_sessions where seen_at > now() - interval '1 minute'").fetchall() == []
+
+
 def test_a_second_session_of_a_person_is_no_second_bucket(app, desk, edge, sql):
     first = desk("viewer")
     second = Desk(app, first.name, open_session(edge, "viewer"))

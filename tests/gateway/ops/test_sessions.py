@@ -14,28 +14,32 @@ from tests import factories
 from tests.gateway.ops.conftest import ORIGIN
 
 PATH = "/ops/v1/session"
+SEEN = "select clock_timestamp() - seen_at < interval '10 seconds' as now from operator_sessions"
 
 
-@pytest.fixture
-def move(sql):
-    """Sets one of a session's two clocks back, which nobody but a superuser without triggers can."""
-
-    def back(column: str, seconds: float) -> None:
-        sql.execute("alter table operator_sessions disable trigger operator_sessions_500_audit")
-        sql.execute(f"update operator_sessions set {column} = clock_timestamp() - make_interval(secs => %s)", [seconds])
-        sql.execute("alter table operator_sessions enable always trigger operator_sessions_500_audit")
-
-    return back
-
-
-def test_a_session_ends_when_nobody_was_seen_for_half_an_hour(desk, sql, settings, move):
-    ann = desk()
-    move("seen_at", settings.timing.session_idle * 0.8)
-    assert ann.get(PATH).status_code == 200
-    seen = "select clock_timestamp() - seen_at < interval '10 seconds' as now from operator_sessions"
-    assert sql.execute(seen).fetchone() == {"now": True}
+def test_a_session_ends_when_nobody_was_answered_for_half_an_hour(desk, sql, settings, move):
+    ann, shops = desk("admin"), "/ops/v1/merchants"
+    for ask in (
+        partial(ann.get, PATH),
+        partial(ann.get, shops),
+        partial(ann.post, shops, {"name": "x", "reason": "x"}),
+    ):
+        move("seen_at", settings.timing.session_idle * 0.8)
+        assert ask().status_code in (200, 201)
+        assert sql.execute(SEEN).fetchone() == {"now": True}
     move("seen_at", settings.timing.session_idle)
     assert ann.get(PATH).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("access-log", 403), ("payments?limit=many", 422), ("payments/pay_x", 404)],
+)
+def test_what_is_refused_keeps_nobody_signed_in(desk, sql, settings, move, path, status):
+    eve = desk("viewer")
+    move("seen_at", settings.timing.session_idle * 0.8)
+    answer = eve.open("GET", f"/ops/v1/{path}")
+    assert (answer.status_code, sql.execute(SEEN).fetchone()) == (status, {"now": False})
 
 
 def test_a_session_ends_after_half_a_day_however_busy(desk, settings, move):

@@ -137,7 +137,7 @@ async def _stopped(stopping: asyncio.Event) -> None:
 
 
 async def _met_unsafe(runtime: Runtime) -> None:
-    """Until somebody here was refused a connection; Procrastinate's own pool never looks and would fetch on."""
+    """Until somebody here was refused a connection; Procrastinate's own pool inspects nothing and would fetch on."""
     while not runtime.unsafe.is_set():
         await asyncio.sleep(UNSAFE_SECONDS)
     runtime.draining.set()

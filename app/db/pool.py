@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-import structlog
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from app import errors
-from app.db.durability import unsafe_settings
 from app.db.errors import RERUN, domain_error
+from app.db.inspection import InspectedConnection, Inspection
 from app.db.queries import QUERIES
 from app.model.actor import Actor, Role
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -34,9 +31,6 @@ POOL_WAIT_SECONDS = 5.0
 TCP_USER_TIMEOUT_MS = 10_000
 # A connection that answered this short a time ago is not asked whether it still does: that is a round trip each time.
 FRESH_SECONDS = 1.0
-# What was found out so long ago about what a server may forget is found out anew: a look costs what a request does, and
-# a setting can change while a server runs.
-LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -109,21 +103,6 @@ def _begin_params(actor: Actor, merchant_id: str, limits: Timeouts) -> dict[str,
     }
 
 
-class _Connection(psycopg.Connection[Row]):
-    """A connection that knows when it last answered, and which settings of its server would lose what it commits."""
-
-    answered_at = 0.0
-    looked_at = float("-inf")
-    unsafe: Sequence[str] = ()
-
-    def look(self, accepted: frozenset[str]) -> None:
-        """Find out what a crash of the server would lose, beyond what was accepted."""
-        self.unsafe = [name for name in unsafe_settings(self) if name not in accepted]
-        self.looked_at = time.monotonic()
-        if self.unsafe:
-            log.error("PostgreSQL would lose payments in a crash, so nothing runs on it", settings=self.unsafe)
-
-
 class Database:
     """A pool that opens lazily, so that it can be made before a fork and used after it."""
 
@@ -140,7 +119,7 @@ class Database:
     ) -> None:
         """`others`: the pools of roles that this login cannot become; they open and close with this one.
 
-        `unsafe_accepted`: on a PostgreSQL that has any other of its unsafe settings, nothing runs; None: nobody looks.
+        `unsafe_accepted`: on a PostgreSQL that has any other of its unsafe settings nothing runs; None: all may be.
         `met_unsafe` hears of each time that this was refused, from any thread.
         """
         self.url = url
@@ -148,9 +127,8 @@ class Database:
         self.timeouts = timeouts or Timeouts()
         # when one was found broken: none that answered before is trusted any more
         self._broken_at = float("-inf")
-        self._unsafe_accepted = unsafe_accepted
-        self._met_unsafe = met_unsafe
-        self._pool: ConnectionPool[_Connection] = ConnectionPool(
+        self._inspection = Inspection(unsafe_accepted, met_unsafe)
+        self._pool: ConnectionPool[InspectedConnection] = ConnectionPool(
             url,
             min_size=1,
             max_size=size,
@@ -159,7 +137,7 @@ class Database:
             name=application,
             check=self._check,
             reconnect_timeout=60.0,
-            connection_class=_Connection,
+            connection_class=InspectedConnection,
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,
@@ -200,12 +178,7 @@ class Database:
             raise errors.DatabaseDown() from error
         # not the pool's own context, which commits once more what is committed
         try:
-            if connection.unsafe:
-                # not for good: the server of the next ones may be mended, or another
-                if connection.looked_at < time.monotonic() - LOOK_SECONDS:
-                    self._pool.drain()
-                self._met_unsafe()
-                raise errors.UnsafeDatabase(settings=connection.unsafe)
+            self._inspection.refuse(connection, self._pool.drain)
             yield connection
             # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
             connection.answered_at = time.monotonic()
@@ -233,14 +206,12 @@ class Database:
                     self._broken_at = time.monotonic()
         raise AssertionError("unreachable: the second try either returns or raises")
 
-    def _check(self, connection: _Connection) -> None:
+    def _check(self, connection: InspectedConnection) -> None:
         if connection.unsafe:
             return  # nothing will run on it
         if connection.answered_at < max(time.monotonic() - FRESH_SECONDS, self._broken_at):
             ConnectionPool.check_connection(connection)
-        accepted = self._unsafe_accepted
-        if accepted is not None and connection.looked_at < time.monotonic() - LOOK_SECONDS:
-            connection.look(accepted)
+        self._inspection.inspect(connection)
 
     def _of(self, actor: Actor) -> Database:
         return self._others.get(actor.role, self)

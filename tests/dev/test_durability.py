@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
 
 from app.config import ROOT
-from app.db import Database, pool
+from app.db import Database, inspection
 from app.db.durability import refuse_unsafe
 from app.errors import UnsafeDatabase
 from app.gateway import create_app
@@ -98,7 +99,7 @@ def test_a_database_that_is_away_has_shown_nothing_and_is_asked_again_by_readine
 
 
 def test_nothing_is_acknowledged_on_a_database_that_came_up_unsafe(database, settings, lines):
-    """It was away when the process started. Refusing costs no question: there are as many looks as connections."""
+    """It was away when the process started. Refusing costs no question: each connection is inspected once."""
     left = sorted({*OFF} - {"fsync"})
     sql, raw = database.connect(admin=True), json.dumps(EVENT).encode()
     headers = {"Authorization": f"Bearer {factories.api_key(sql, factories.merchant(sql)['id']).text()}"}
@@ -112,8 +113,8 @@ def test_nothing_is_acknowledged_on_a_database_that_came_up_unsafe(database, set
     assert told == {(503, "database_down", "5")}
     assert (ready.get_json()["settings"], alive.status_code) == (left, 200)
     assert sql.execute("select scope from rate_limits union all select type from webhooks").fetchall() == []
-    looks = [line["settings"] for line in lines if line["event"].startswith("PostgreSQL would lose payments")]
-    assert looks in ([left], [left] * 2)
+    found = [line["settings"] for line in lines if line["event"].startswith("PostgreSQL would lose payments")]
+    assert found in ([left], [left] * 2)
 
 
 def test_a_pool_finds_out_what_its_server_forgets_and_goes_on_when_that_is_mended(durable, monkeypatch, lines):
@@ -129,7 +130,7 @@ def test_a_pool_finds_out_what_its_server_forgets_and_goes_on_when_that_is_mende
             return type(error).__name__
 
     with Database(url, size=2, unsafe_accepted=frozenset()) as found, psycopg.connect(url, autocommit=True) as admin:
-        monkeypatch.setattr(pool, "LOOK_SECONDS", 3_600.0)
+        monkeypatch.setattr(inspection, "INSPECT_SECONDS", 3_600.0)
         with found.connection(), found.connection():
             pass
         try:
@@ -139,12 +140,30 @@ def test_a_pool_finds_out_what_its_server_forgets_and_goes_on_when_that_is_mende
             until(lambda: ask() == "UnsafeDatabase" and len(lines) >= 2, "two other connections")
         finally:
             admin.execute("alter role current_user reset all")
-        assert ask() == "UnsafeDatabase", "until the next look"
-        monkeypatch.setattr(pool, "LOOK_SECONDS", 0.0)
+        assert ask() == "UnsafeDatabase", "until the next inspection"
+        monkeypatch.setattr(inspection, "INSPECT_SECONDS", 0.0)
         assert [ask(), ask(), ask()] == ["UnsafeDatabase", "answered", "answered"]
         with found.connection() as connection:
             connection.execute("set synchronous_commit = off")
         assert "UnsafeDatabase" in (ask(), ask()), "a setting may change while a connection lasts"
+
+
+def test_of_many_who_meet_an_unsafe_database_at_once_one_drains_the_pool(database, monkeypatch):
+    monkeypatch.setattr(inspection, "INSPECT_SECONDS", 0.0)
+    together, drains = Barrier(4, timeout=20), []
+    with Database(database.url, size=4, unsafe_accepted=frozenset(), met_unsafe=together.wait) as found:
+        drain = found._pool.drain
+        monkeypatch.setattr(found._pool, "drain", lambda: drains.append(drain()))
+
+        def ask(_: int) -> None:
+            with pytest.raises(UnsafeDatabase), found.connection():
+                pass
+
+        with ThreadPoolExecutor(4) as others:
+            list(others.map(ask, range(4)))
+            assert drains == [None]
+            list(others.map(ask, range(4)))
+    assert drains == [None] * 2, "another server that may forget is met anew"
 
 
 def test_a_worker_asks_again_whenever_it_reaches_its_queue_and_does_nothing_meanwhile(settings):

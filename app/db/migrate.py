@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from app.config import SQL_DIR
+from app.db import concurrently
 from app.db.queries import QUERIES
-from app.errors import PostboxError
+from app.db.scripts import Connection, MigrationError, Script, grants, migrations, repeatables
 
 # One migrator at a time, whoever starts it; the number is arbitrary and belongs to Postbox.
 ADVISORY_LOCK = 0x706F7374
@@ -27,98 +22,10 @@ TURN_SECONDS = 0.1
 # A migration waits this long for a lock, then steps back and tries again: it never blocks the traffic behind it.
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 30
-# An index that is built or dropped concurrently waits for every older snapshot, a dump's too. Its lock is SHARE UPDATE
-# EXCLUSIVE, so no reader or writer queues behind it, and it may wait as long as a dump takes.
-CONCURRENT_TIMEOUT_MS = 6 * 3_600_000
-
-_CONCURRENTLY = re.compile(
-    r"(?:create (?:unique )?index concurrently if not exists|drop index concurrently if exists) "
-    r"(?P<index>\w+)\b[^;]*;\s*"
-)
-_MARKER = re.compile(r"^-- postbox: (?P<word>[a-z-]+)(?: (?P<value>\S+))?[ \t]*$", re.MULTILINE)
 _RUNTIME_ROLES = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
 
 
-class MigrationError(PostboxError):
-    """The schema could not be brought up to date."""
-
-    code = "migration_failed"
-
-
-@dataclass(frozen=True)
-class Script:
-    """One file of sql/: its name relative to sql/, text with includes resolved, and the SHA-256 of the file itself."""
-
-    name: str
-    text: str
-    sha256: str
-    as_login: bool
-    in_transaction: bool
-    search_path: str
-
-    @property
-    def index(self) -> str:
-        """What a script outside a transaction builds or drops. Raises MigrationError when it is anything else."""
-        statement = "\n".join(line for line in self.text.splitlines() if not line.startswith("--"))
-        found = _CONCURRENTLY.fullmatch(statement.strip())
-        if found is None:
-            raise MigrationError(
-                f"{self.name}: outside a transaction there is one `create index concurrently if not exists`"
-                " or `drop index concurrently if exists`"
-            )
-        return found["index"]
-
-
-def read_script(path: Path) -> Script:
-    """Read one file. Markers: `as-login`, `no-transaction`, `search-path X`, `include package/file`."""
-    raw = path.read_text(encoding="utf-8")
-    words = {mark["word"]: mark["value"] for mark in _MARKER.finditer(raw)}
-    unknown = set(words) - {"as-login", "no-transaction", "search-path", "include"}
-    if unknown:
-        raise MigrationError(f"{path.name}: unknown marker {sorted(unknown)}")
-    text = _MARKER.sub(lambda mark: _included(mark["value"]) if mark["word"] == "include" else mark[0], raw)
-    return Script(
-        name=path.relative_to(SQL_DIR).as_posix(),
-        text=text,
-        sha256=hashlib.sha256(raw.encode()).hexdigest(),
-        as_login="as-login" in words,
-        in_transaction="no-transaction" not in words,
-        search_path=words.get("search-path") or "postbox, procrastinate",
-    )
-
-
-def _included(reference: str) -> str:
-    package, _, rest = reference.partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MigrationError(f"{package} is not installed")
-    return (Path(spec.submodule_search_locations[0]) / rest).read_text(encoding="utf-8")
-
-
-def migrations() -> list[Script]:
-    paths = sorted((SQL_DIR / "migrations").glob("*.sql"))
-    numbers = [path.name[:4] for path in paths]
-    if numbers != [f"{n:04d}" for n in range(1, len(paths) + 1)]:
-        raise MigrationError(f"migrations are not numbered one by one: {numbers}")
-    return [read_script(path) for path in paths]
-
-
-def repeatables() -> list[Script]:
-    """Functions, triggers, reports, policies, grants: in this order, because each builds on the one before.
-
-    Policies come before grants, so that nobody may touch a table before its rows are walled off.
-    """
-    paths = [
-        *sorted((SQL_DIR / "functions").glob("*.sql")),
-        SQL_DIR / "triggers.sql",
-        *sorted((SQL_DIR / "reports").glob("*.sql")),
-        SQL_DIR / "policies.sql",
-        SQL_DIR / "grants.sql",
-    ]
-    return [read_script(path) for path in paths]
-
-
-def pending(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
+def pending(connection: Connection) -> list[str]:
     """Names of files that this database has not seen in their present form; empty means ready."""
     known = _recorded(connection)
     return [script.name for script in [*migrations(), *repeatables()] if known.get(script.name) != script.sha256]
@@ -157,13 +64,13 @@ def migrate(
     return applied
 
 
-def _take_turn(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def _take_turn(connection: Connection) -> None:
     """Wait for another migrator, but in no statement: an index that is built concurrently waits for every open one."""
     while connection.execute("select pg_try_advisory_lock(%s)", [ADVISORY_LOCK]).fetchone() != (True,):
         time.sleep(TURN_SECONDS)
 
 
-def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Callable[[str], None]) -> Iterator[str]:
+def _apply_all(connection: Connection, report: Callable[[str], None]) -> Iterator[str]:
     known = _recorded_as_owner(connection)
     scripts = migrations()
     edited = [script.name for script in scripts if known.get(script.name, script.sha256) != script.sha256]
@@ -180,21 +87,21 @@ def _apply_all(connection: psycopg.Connection[tuple[object, ...]], report: Calla
     changed = [script for script in repeatables() if known.get(script.name) != script.sha256]
     if changed and not any(script.name == "grants.sql" for script in changed):
         # a new function or view has no grants yet
-        changed.append(read_script(SQL_DIR / "grants.sql"))
+        changed.append(grants())
     for script in [*due, *changed]:
         report(script.name)
         _apply(connection, script)
         yield script.name
 
 
-def _apply(connection: psycopg.Connection[tuple[object, ...]], script: Script) -> None:
+def _apply(connection: Connection, script: Script) -> None:
     for attempt in range(1, LOCK_TRIES + 1):
         try:
             if script.in_transaction:
                 with connection.transaction():
-                    _run(connection, script, local=True)
+                    _run(connection, script)
             else:
-                _run(connection, script, local=False)
+                concurrently.build(connection, script)
             return
         except psycopg.errors.LockNotAvailable as error:
             if attempt == LOCK_TRIES:
@@ -206,46 +113,25 @@ def _apply(connection: psycopg.Connection[tuple[object, ...]], script: Script) -
             raise MigrationError(f"{script.name}: {error}") from error
 
 
-def _run(connection: psycopg.Connection[tuple[object, ...]], script: Script, *, local: bool) -> None:
-    scope = sql.SQL("local ") if local else sql.SQL("")
-    timeout = LOCK_TIMEOUT_MS if local else CONCURRENT_TIMEOUT_MS
-    connection.execute(sql.SQL("set {}lock_timeout = {}").format(scope, sql.Literal(f"{timeout}ms")))
+def _run(connection: Connection, script: Script) -> None:
+    connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT_MS}ms")))
     if not script.as_login:
-        connection.execute(sql.SQL("set {}role postbox_owner").format(scope))
-        connection.execute(sql.SQL("set {}search_path = {}").format(scope, sql.SQL(script.search_path)))
-    try:
-        if not local:
-            _drop_broken(connection, script)
-        connection.execute(script.text.encode())
-        assert local or not _is_broken(connection, script), f"{script.name} leaves an index that is valid, or none"
-        if script.as_login:
-            connection.execute(sql.SQL("set {}role postbox_owner").format(scope))
-        connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
-    finally:
-        if not local:
-            connection.execute("reset role")
-            connection.execute("reset search_path")
-            connection.execute("reset lock_timeout")
+        connection.execute("set local role postbox_owner")
+        connection.execute(sql.SQL("set local search_path = {}").format(sql.SQL(script.search_path)))
+    connection.execute(script.text.encode())
+    if script.as_login:
+        connection.execute("set local role postbox_owner")
+    connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
 
 
-def _drop_broken(connection: psycopg.Connection[tuple[object, ...]], script: Script) -> None:
-    """Drop what a try before, or a run that was stopped, left of the index: `if not exists` would take it for done."""
-    if _is_broken(connection, script):
-        connection.execute(sql.SQL("drop index concurrently {}").format(sql.Identifier(script.index)))
-
-
-def _is_broken(connection: psycopg.Connection[tuple[object, ...]], script: Script) -> bool:
-    return connection.execute(_query("invalid_index"), {"index": script.index}).fetchone() is not None
-
-
-def _recorded(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, str]:
+def _recorded(connection: Connection) -> dict[str, str]:
     found = connection.execute(_query("exists")).fetchone()
     if found is None or not found[0]:
         return {}
     return {str(name): str(sha256) for name, sha256 in connection.execute(_query("recorded"))}
 
 
-def _recorded_as_owner(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, str]:
+def _recorded_as_owner(connection: Connection) -> dict[str, str]:
     """What is recorded, read by a migration login that inherits nothing of the owner's."""
     found = connection.execute(_query("exists")).fetchone()
     if found is None or not found[0]:
@@ -255,7 +141,7 @@ def _recorded_as_owner(connection: psycopg.Connection[tuple[object, ...]]) -> di
 
 
 @contextmanager
-def _owner(connection: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
+def _owner(connection: Connection) -> Iterator[None]:
     """A transaction as postbox_owner."""
     with connection.transaction():
         connection.execute("set local role postbox_owner")
@@ -267,14 +153,14 @@ def _query(name: str) -> bytes:
     return QUERIES[f"schema_migrations.{name}"].encode()
 
 
-def _grant_roles(connection: psycopg.Connection[tuple[object, ...]], login: str) -> None:
+def _grant_roles(connection: Connection, login: str) -> None:
     for role in _RUNTIME_ROLES:
         connection.execute(
             sql.SQL("grant {} to {} with inherit false, set true").format(sql.Identifier(role), sql.Identifier(login))
         )
 
 
-def _grant_one(connection: psycopg.Connection[tuple[object, ...]], role: str, login: str) -> None:
+def _grant_one(connection: Connection, role: str, login: str) -> None:
     """Let a login become this role, and take every other of ours from it. Raises MigrationError if more is left."""
     try:
         for other in (*_RUNTIME_ROLES, "postbox_owner"):
@@ -290,7 +176,7 @@ def _grant_one(connection: psycopg.Connection[tuple[object, ...]], role: str, lo
         raise MigrationError(f"{login} may be more than {role}: {', '.join(sorted(found - {role}))}")
 
 
-def _enter_epoch(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def _enter_epoch(connection: Connection) -> None:
     """A restored dump lives in another cluster, where transaction ids begin anew: it is a new epoch."""
     with _owner(connection):
         connection.execute(_query("enter_epoch"))
@@ -303,7 +189,7 @@ def _enter_epoch(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         )
 
 
-def _assert_always(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def _assert_always(connection: Connection) -> None:
     weak = connection.execute(_query("triggers_not_always")).fetchall()
     if weak:
         raise MigrationError(f"not ENABLE ALWAYS: {', '.join(str(row[0]) for row in weak)}")
@@ -313,7 +199,7 @@ def _assert_always(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         )
 
 
-def _assert_walled(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def _assert_walled(connection: Connection) -> None:
     open_tables = connection.execute(_query("tenant_tables_without_wall")).fetchall()
     if open_tables:
         names = ", ".join(str(row[0]) for row in open_tables)

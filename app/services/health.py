@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.db import Tx
-from app.db.migrate import migrations, repeatables
 from app.db.pool import Row
+from app.db.scripts import migrations, repeatables
 
 # A backlog beyond this is reported as this: counting more would cost what the workers need.
 COUNTED_ROWS = 20_000

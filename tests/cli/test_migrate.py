@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.db.migrate import repeatables
+from app.db.scripts import repeatables
 from tests.cli.conftest import Postbox
 from tests.fixtures.cluster import LOGIN
 from tests.fixtures.database import Clone

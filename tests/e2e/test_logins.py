@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from app.config import LOGIN_ROLES, SettingsError, load_settings
-from app.db.migrate import MigrationError, migrate
+from app.db.migrate import migrate
+from app.db.scripts import MigrationError
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
 from app.model.actor import Actor, ActorType, Role

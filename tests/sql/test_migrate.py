@@ -15,7 +15,9 @@ from psycopg import sql
 
 from app.config import SQL_DIR
 from app.db import migrate as runner
-from app.db.migrate import MigrationError, login_of, migrate, pending, read_script
+from app.db import scripts
+from app.db.migrate import login_of, migrate, pending
+from app.db.scripts import MigrationError, read_script
 from cli.dev.postgres import Cluster
 from tests import factories
 from tests.fixtures.cluster import LOGIN
@@ -36,7 +38,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of sql/ that the runner reads and a test may change."""
     copied = tmp_path / "sql"
     shutil.copytree(SQL_DIR, copied)
-    monkeypatch.setattr(runner, "SQL_DIR", copied)
+    monkeypatch.setattr(scripts, "SQL_DIR", copied)
     return copied
 
 

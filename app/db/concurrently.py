@@ -1,0 +1,49 @@
+"""Indexes that are built and dropped outside a transaction, beside the traffic; and what was cut short of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import sql
+
+from app.db.queries import QUERIES
+from app.db.scripts import Connection, Script
+
+# An index that is built or dropped concurrently waits for every older snapshot, a dump's too. Its lock is SHARE UPDATE
+# EXCLUSIVE, so no reader or writer queues behind it, and it may wait as long as a dump takes.
+LOCK_TIMEOUT_MS = 6 * 3_600_000
+
+
+def build(connection: Connection, script: Script) -> None:
+    """Run a script that is one statement about an index, and record it when the index is valid, or gone."""
+    assert not script.as_login, f"{script.name} is about an index, and those are the owner's"
+    with _as_owner(connection, script.search_path):
+        # what a try before, or a run that was stopped, left of the index: `if not exists` would take it for done
+        if _is_broken(connection, script):
+            connection.execute(sql.SQL("drop index concurrently {}").format(sql.Identifier(script.index)))
+        connection.execute(script.text.encode())
+        assert not _is_broken(connection, script), f"{script.name} leaves an index that is valid, or none"
+        connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
+
+
+@contextmanager
+def _as_owner(connection: Connection, search_path: str) -> Iterator[None]:
+    """As postbox_owner and with the patience of an index, in no transaction."""
+    connection.execute(sql.SQL("set lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT_MS}ms")))
+    connection.execute("set role postbox_owner")
+    connection.execute(sql.SQL("set search_path = {}").format(sql.SQL(search_path)))
+    try:
+        yield
+    finally:
+        connection.execute("reset role")
+        connection.execute("reset search_path")
+        connection.execute("reset lock_timeout")
+
+
+def _is_broken(connection: Connection, script: Script) -> bool:
+    return connection.execute(_query("invalid_index"), {"index": script.index}).fetchone() is not None
+
+
+def _query(name: str) -> bytes:
+    return QUERIES[f"schema_migrations.{name}"].encode()

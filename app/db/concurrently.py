@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psycopg
 from psycopg import sql
 
 from app.db.queries import QUERIES
-from app.db.scripts import Connection, Script
+from app.db.scripts import Connection, MigrationError, Script
 
 # An index that is built or dropped concurrently waits for every older snapshot, a dump's too. Its lock is SHARE UPDATE
 # EXCLUSIVE, so no reader or writer queues behind it, and it may wait as long as a dump takes.
@@ -25,6 +26,26 @@ def build(connection: Connection, script: Script) -> None:
         connection.execute(script.text.encode())
         assert not _is_broken(connection, script), f"{script.name} leaves an index that is valid, or none"
         connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
+
+
+def mend(connection: Connection, report: Callable[[str], None]) -> None:
+    """Build again every index of ours that is not valid, unless somebody builds one on its table now.
+
+    What a reindexing that was cut short left beside one is dropped. Raises MigrationError when one cannot be built.
+    """
+    with _as_owner(connection, "postbox"):
+        for schema, name, is_left_over in connection.execute(_query("invalid_indexes")).fetchall():
+            report(f"{schema}.{name} is not valid: {'dropped' if is_left_over else 'built again'}")
+            how = "drop index concurrently {}" if is_left_over else "reindex index concurrently {}"
+            try:
+                connection.execute(sql.SQL(how).format(sql.Identifier(str(schema), str(name))))
+            except psycopg.Error as error:
+                # without the detail, which may hold what is in a row
+                why = error.diag.message_primary or type(error).__name__
+                raise MigrationError(
+                    f"the index {schema}.{name} is not valid, finds nothing, and cannot be built again ({why});"
+                    f" `reindex index concurrently {schema}.{name}` says more: mend that, and migrate again"
+                ) from error
 
 
 @contextmanager

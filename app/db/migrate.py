@@ -41,15 +41,16 @@ def migrate(
     """Apply what is missing to the database at `url`; returns the names applied, in order.
 
     `runtime_login` is granted SET (and nothing inherited) on the four runtime roles; each of `logins` (role: login) on
-    its own and no other. Raises MigrationError when an applied migration was edited, when a lock cannot be had, when a
-    guard trigger is not ENABLE ALWAYS, when a tenant table has no row level security, or when a login of one role may
-    become anything else.
+    its own and no other. Raises MigrationError when an applied migration was edited, when a lock cannot be had, when an
+    index is not valid and cannot be built again, when a guard trigger is not ENABLE ALWAYS, when a tenant table has no
+    row level security, or when a login of one role may become anything else.
     """
     with psycopg.connect(url, autocommit=True, row_factory=tuple_row, application_name="postbox migrate") as connection:
         connection.execute("set client_min_messages = warning")
         _take_turn(connection)
         try:
             applied = list(_apply_all(connection, report))
+            concurrently.mend(connection, report)
             connection.execute(_query("close_database"))
             if runtime_login:
                 _grant_roles(connection, runtime_login)

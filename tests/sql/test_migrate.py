@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -15,44 +14,15 @@ from psycopg import sql
 
 from app.config import SQL_DIR
 from app.db import migrate as runner
-from app.db import scripts
 from app.db.migrate import login_of, migrate, pending
 from app.db.scripts import MigrationError, read_script
-from cli.dev.postgres import Cluster
 from tests import factories
 from tests.fixtures.cluster import LOGIN
-from tests.fixtures.database import Clone, clone
-from tests.gateway.waiting import until
+from tests.fixtures.database import Clone
+from tests.sql.releases import add_migration, empty, exists, release
 
+__all__ = ["empty", "release"]
 RUNTIME = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
-
-
-@pytest.fixture
-def empty(cluster: Cluster) -> Iterator[Clone]:
-    """A database that has never been migrated."""
-    yield from clone(cluster, "template0")
-
-
-@pytest.fixture
-def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of sql/ that the runner reads and a test may change."""
-    copied = tmp_path / "sql"
-    shutil.copytree(SQL_DIR, copied)
-    monkeypatch.setattr(scripts, "SQL_DIR", copied)
-    return copied
-
-
-def add_migration(release: Path, text: str) -> str:
-    """Write the next migration; returns its name."""
-    number = len(list((release / "migrations").glob("*.sql"))) + 1
-    path = release / "migrations" / f"{number:04d}_added.sql"
-    path.write_text(text)
-    return f"migrations/{path.name}"
-
-
-def exists(database: Clone, relation: str) -> bool:
-    row = database.connect(admin=True).execute("select to_regclass(%s) is not null as found", [relation]).fetchone()
-    return row == {"found": True}
 
 
 def test_everything_is_applied_once_in_order(empty: Clone) -> None:
@@ -148,20 +118,6 @@ def test_a_release_that_failed_half_way_has_its_grants_after_the_next_run(databa
 # -- markers ----------------------------------------------------------------------------------------------------
 
 
-def test_an_index_is_built_concurrently_outside_a_transaction(database: Clone, release: Path) -> None:
-    index = "create index concurrently if not exists payments_by_fee on payments (fee);"
-    add_migration(release, f"-- postbox: no-transaction\n{index}")
-    migrate(database.admin_url)
-    assert exists(database, "postbox.payments_by_fee")
-
-
-def test_a_file_outside_a_transaction_holds_one_statement(database: Clone, release: Path) -> None:
-    add_migration(release, "-- postbox: no-transaction\ncreate table one (id int); vacuum payments;")
-    with pytest.raises(MigrationError):
-        migrate(database.admin_url)
-    assert not exists(database, "postbox.one")
-
-
 def test_an_unknown_marker_is_refused(database: Clone, release: Path) -> None:
     add_migration(release, "-- postbox: no-transactions\nselect 1;")
     with pytest.raises(MigrationError, match="no-transactions"):
@@ -215,46 +171,6 @@ def test_a_migration_steps_back_from_a_lock_and_tries_again(
     monkeypatch.setattr(runner.time, "sleep", let_go)
     migrate(database.admin_url)
     assert len(waits) == 2
-
-
-def is_valid(database: Clone, index: str) -> bool:
-    found = "select indisvalid as valid from pg_index where indexrelid = to_regclass(%s)"
-    return database.connect(admin=True).execute(found, [index]).fetchone() == {"valid": True}
-
-
-def test_an_index_waits_for_older_snapshots_however_long(
-    database: Clone, release: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_migration(
-        release, "-- postbox: no-transaction\ncreate index concurrently if not exists by_fee on payments (fee);"
-    )
-    monkeypatch.setattr(runner, "LOCK_TIMEOUT_MS", 20)
-    dump, watch = database.connect(admin=True, autocommit=False), database.connect(admin=True)
-    dump.execute("set transaction isolation level repeatable read")
-    dump.execute("select from payments")
-    migrator = threading.Thread(target=migrate, args=(database.admin_url,))
-    migrator.start()
-    waits = (
-        "select from pg_stat_activity where datname = current_database() and application_name = 'postbox migrate'"
-        " and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '100 ms'"
-    )
-    until(lambda: watch.execute(waits).rowcount or not migrator.is_alive(), "it waits longer than any other migration")
-    dump.rollback()
-    migrator.join()
-    assert is_valid(database, "postbox.by_fee")
-
-
-def test_what_is_left_of_an_index_is_not_taken_for_it(database: Clone, release: Path) -> None:
-    admin = database.connect(admin=True)
-    factories.payment(admin), factories.payment(admin)
-    index = "-- postbox: no-transaction\ncreate {}index concurrently if not exists by_currency on payments (currency);"
-    added = add_migration(release, index.format("unique "))
-    with pytest.raises(MigrationError, match="duplicate"):
-        migrate(database.admin_url)
-    assert exists(database, "postbox.by_currency") and not is_valid(database, "postbox.by_currency")
-    (release / added).write_text(index.format(""))
-    migrate(database.admin_url)
-    assert is_valid(database, "postbox.by_currency")
 
 
 def test_a_lock_that_is_never_given_back_is_an_error(

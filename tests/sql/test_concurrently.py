@@ -1,0 +1,137 @@
+"""Indexes are built and dropped beside the traffic, and one that is not valid is never taken for one that is there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.db import concurrently
+from app.db import migrate as runner
+from app.db.migrate import migrate
+from app.db.scripts import MigrationError
+from tests import factories
+from tests.fixtures.database import Clone
+from tests.gateway.waiting import until
+from tests.sql.releases import add_migration, exists, release
+
+__all__ = ["release"]
+
+
+def is_valid(database: Clone, index: str) -> bool:
+    found = "select indisvalid as valid from pg_index where indexrelid = to_regclass(%s)"
+    return database.connect(admin=True).execute(found, [index]).fetchone() == {"valid": True}
+
+
+def test_an_index_is_built_concurrently_outside_a_transaction(database: Clone, release: Path) -> None:
+    index = "create index concurrently if not exists payments_by_fee on payments (fee);"
+    add_migration(release, f"-- postbox: no-transaction\n{index}")
+    migrate(database.admin_url)
+    assert exists(database, "postbox.payments_by_fee")
+
+
+def test_a_file_outside_a_transaction_holds_one_statement(database: Clone, release: Path) -> None:
+    add_migration(release, "-- postbox: no-transaction\ncreate table one (id int); vacuum payments;")
+    with pytest.raises(MigrationError):
+        migrate(database.admin_url)
+    assert not exists(database, "postbox.one")
+
+
+def test_an_index_waits_for_older_snapshots_however_long(
+    database: Clone, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_migration(
+        release, "-- postbox: no-transaction\ncreate index concurrently if not exists by_fee on payments (fee);"
+    )
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT_MS", 20)
+    dump, watch = database.connect(admin=True, autocommit=False), database.connect(admin=True)
+    dump.execute("set transaction isolation level repeatable read")
+    dump.execute("select from payments")
+    migrator = threading.Thread(target=migrate, args=(database.admin_url,))
+    migrator.start()
+    waits = (
+        "select from pg_stat_activity where datname = current_database() and application_name = 'postbox migrate'"
+        " and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '100 ms'"
+    )
+    until(lambda: watch.execute(waits).rowcount or not migrator.is_alive(), "it waits longer than any other migration")
+    dump.rollback()
+    migrator.join()
+    assert is_valid(database, "postbox.by_fee")
+
+
+def test_what_is_left_of_an_index_is_not_taken_for_it(database: Clone, release: Path) -> None:
+    admin = database.connect(admin=True)
+    factories.payment(admin), factories.payment(admin)
+    index = "-- postbox: no-transaction\ncreate {}index concurrently if not exists by_currency on payments (currency);"
+    added = add_migration(release, index.format("unique "))
+    with pytest.raises(MigrationError, match="duplicate"):
+        migrate(database.admin_url)
+    assert exists(database, "postbox.by_currency") and not is_valid(database, "postbox.by_currency")
+    (release / added).write_text(index.format(""))
+    migrate(database.admin_url)
+    assert is_valid(database, "postbox.by_currency")
+
+
+@contextmanager
+def being_built(database: Clone, index: str) -> Iterator[Callable[[], None]]:
+    """Somebody builds this index and waits for an older snapshot meanwhile; yields what cuts that short."""
+    dump, builder, watch = (database.connect(admin=True, autocommit=n > 0) for n in range(3))
+    dump.execute("set transaction isolation level repeatable read")
+    dump.execute("select from payments")
+    with ThreadPoolExecutor(1) as other:
+        build = other.submit(builder.execute, index.encode())
+        until(
+            lambda: watch.execute("select from pg_index where not indisvalid").rowcount,
+            "an index that is not valid yet",
+        )
+
+        def cut_short() -> None:
+            builder.cancel()
+            assert isinstance(build.exception(), psycopg.errors.QueryCanceled)
+
+        try:
+            yield cut_short
+        finally:
+            dump.rollback()
+
+
+BY_CURRENCY = "create index concurrently if not exists by_currency on payments (currency);"
+
+
+def test_an_index_that_is_recorded_and_not_valid_is_built_again(database: Clone, release: Path) -> None:
+    admin, told = database.connect(admin=True), list[str]()
+    added = add_migration(release, f"-- postbox: no-transaction\n{BY_CURRENCY}")
+    with being_built(database, BY_CURRENCY) as cut_short:
+        cut_short()
+    record = "insert into schema_migrations (name, sha256) values (%s, %s)"
+    admin.execute(record, [added, sha256((release / added).read_bytes()).hexdigest()])
+    assert migrate(database.admin_url, report=told.append) == []
+    assert (is_valid(database, "postbox.by_currency"), told) == (
+        True,
+        ["postbox.by_currency is not valid: built again"],
+    )
+
+
+def test_an_index_that_cannot_be_built_again_stops_the_release_by_its_name(database: Clone) -> None:
+    admin = database.connect(admin=True)
+    factories.payment(admin), factories.payment(admin)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        admin.execute(BY_CURRENCY.replace("create", "create unique").encode())
+    for left_over in ([], ["postbox.by_currency_ccnew is not valid: dropped"]):
+        told: list[str] = []
+        with pytest.raises(MigrationError, match=r"the index postbox\.by_currency .* \(could not create unique"):
+            migrate(database.admin_url, report=told.append)
+        assert told == [*left_over, "postbox.by_currency is not valid: built again"]
+
+
+def test_an_index_that_somebody_is_building_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrently, "LOCK_TIMEOUT_MS", 500)
+    with being_built(database, BY_CURRENCY):
+        assert migrate(database.admin_url) == []
+    assert is_valid(database, "postbox.by_currency")

@@ -30,6 +30,7 @@ from tests.bench import (
     reconcile,
     shapes,
     snapshot,
+    standing,
     trace,
     webhook,
 )
@@ -53,6 +54,7 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "trace": (trace.measure, 20_000),
     "growth": (growth.measure, 1_000_000),
     "snapshot": (snapshot.measure, 10_000),
+    "backlog": (standing.measure, 1_000_000),
     "overload": (overload.measure, 2_000),
     "fairness": (fairness.measure, 100_000),
     "flight": (flight.measure, 400),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tests.bench import limits, standing
+from tests.bench import limits
 from tests.bench.arena import Arena
 from tests.bench.history import MERCHANTS, grown, lived
 from tests.bench.measure import percentiles, ratio
@@ -24,7 +24,7 @@ def measure(
     progress: Callable[[str], None],
     sizes: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Turns at each size, then beside a standing backlog."""
+    """Turns at each size, one after the other."""
     sizes = sorted(sizes or [size for size in SIZES if size < payments] + [payments])
     least = sizes[0]
     by_size = {size: series_of(f"{size:,} payments") for size in sizes}
@@ -44,8 +44,6 @@ def measure(
             began = time.monotonic()
             arena.check(database, quiesced=False)
             progress(f"{size:,} payments: check clean, in {time.monotonic() - began:.0f} s")
-    few = max(least, min(standing.LEAST, sizes[-1] // 2))
-    backlog = standing.measure(arena, sizes=(few, sizes[-1]), repeats=repeats, progress=progress)
     small, large = by_size[least], by_size[sizes[-1]]
     grown_by = {
         f"growth_{what}": limits.by_buffers(what, {size: series[what] for size, series in by_size.items()})
@@ -53,12 +51,8 @@ def measure(
     }
     return {
         "payments": sizes[-1],
-        "variants": [
-            *(by_size[size][what].summary() for what in WHAT for size in sizes),
-            *(one.summary() for one in backlog.series),
-        ],
+        "variants": [by_size[size][what].summary() for what in WHAT for size in sizes],
         "ratios": {f"growth_{what}": ratio(large[what], small[what]) for what in WHAT}
-        | backlog.ratios
         | {"trace_p95_ms": percentiles(large["trace"].latencies)["p95_ms"]},
         "limits": grown_by
         | {"trace_p95_ms": f"{grown_by['growth_trace']} {limits.by_percentiles('trace', large['trace'])}"},
@@ -66,5 +60,5 @@ def measure(
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
         f" reference, of payments that nobody traced before; each database keeps what its turns leave behind, a warm-up"
         f" turn's too. Every size has the same {MERCHANTS} merchants at most, and copies have the times of their"
-        f" originals, minutes ago: nothing is old enough that retention would take it. The backlog: {backlog.note}",
+        f" originals, minutes ago: nothing is old enough that retention would take it.",
     }

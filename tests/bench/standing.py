@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 from tests.bench.arena import Arena
 from tests.bench.backlog import prepare
@@ -30,17 +30,9 @@ WHAT = ("deliver", "accept", "trace")
 CHANGED = "select n_tup_upd as n, clock_timestamp() as at from pg_stat_user_tables where relname = 'deliveries'"
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What was found, for the benchmark that asked."""
-
-    series: list[Series]
-    ratios: dict[str, float]
-    note: str
-
-
-def measure(arena: Arena, *, sizes: Sequence[int], repeats: int, progress: Callable[[str], None]) -> Standing:
-    """The smaller and the larger backlog in turns."""
+def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """A backlog of so many deliveries, of as many payments, in turns with one that is as small as a turn allows."""
+    sizes = sorted({min(LEAST, payments // 2), payments})
     found = {
         size: {what: Series(f"{what}, {size:,} deliveries pending", "per second") for what in WHAT} for size in sizes
     }
@@ -55,13 +47,15 @@ def measure(arena: Arena, *, sizes: Sequence[int], repeats: int, progress: Calla
         for size in sizes:
             if size > CLONED_UP_TO:
                 arena.check(databases[size], quiesced=False)
-    small, large = found[sizes[0]], found[sizes[-1]]
-    return Standing(
-        [one for by in found.values() for one in by.values()],
-        {f"backlog_{what}": ratio(large[what], small[what]) for what in WHAT},
-        f"two workers deliver {DELIVERED:,} of it, or {SHARE:.0%}; then payments are accepted and traced while the rest"
-        f" stands; {sizes[-1]:,} pending are compared with {sizes[0]:,}.",
-    )
+    few, many = found[sizes[0]], found[sizes[-1]]
+    return {
+        "payments": payments,
+        "variants": [by[what].summary() for what in WHAT for by in found.values()],
+        "ratios": {f"backlog_{what}": ratio(many[what], few[what]) for what in WHAT},
+        "violations": 0,
+        "note": f"two workers deliver {DELIVERED:,} of it, or {SHARE:.0%}; then payments are accepted and traced while"
+        f" the rest stands; {sizes[-1]:,} pending are compared with {sizes[0]:,}",
+    }
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from app.db import Tx
 
 # Between two looks of a process: one is a round trip that reads three numbers in memory.
 LOOK_SECONDS = 0.1
-# A connection of the API tells what it did once a second: who was served then is served still.
+# A busy connection of the API tells what it did once a second, an idle one later: who was served then is served still.
 SERVING_SECONDS = 2.0
 # What lasted longer than this waited for somebody itself.
 REST_MOST = 0.2
@@ -40,8 +40,9 @@ class Courtesy:
             self.looked(int(counted["served"]), now)
 
     def looked(self, served: int, now: float) -> None:
-        """So many were served until `now`; the first look cannot tell when."""
-        if self._served is not None and served != self._served:
+        """So many were served until `now`; the first look, or one after a long while, cannot tell when."""
+        is_recent = now - self._looked_at <= SERVING_SECONDS
+        if self._served is not None and served != self._served and is_recent:
             self._served_at = now
         self._served, self._looked_at = served, now
 

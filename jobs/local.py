@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Group:
-    """What one transaction did: deliveries run, and those left for another; `is_full` as many as it may take."""
+    """What one transaction did: deliveries run, and those left for another; `is_full` if more may wait than it took."""
 
     done: list[Row] = field(default_factory=list)
     left: list[Row] = field(default_factory=list)
@@ -60,15 +60,10 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
             runtime, key, job_id, "unknown_handler", seconds=timing.pause_recheck, longest=timing.unknown_recheck
         )
         return 0
-    with runtime.courtesy.turn() if runtime.settings.carrying else nullcontext():
-        return _run_and_rest(runtime, key, job_id, turn)
-
-
-def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> int:
     picked: list[Row] = []
-    began = time.monotonic()
     try:
-        group = _first_group(runtime, key, job_id, turn, picked)
+        with runtime.courtesy.turn() if runtime.settings.carrying else nullcontext():
+            return _run_and_rest(runtime, key, job_id, turn, picked)
     except Exception as error:
         if not picked:
             raise
@@ -76,6 +71,11 @@ def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -
         # a half may have left our delivery; one that was done, has failed or waits already names another job or none
         _defer_own(runtime, key, job_id, "payment_locked", seconds=runtime.timing.sweep_promote)
         return done
+
+
+def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> int:
+    began = time.monotonic()
+    group = _first_group(runtime, key, job_id, turn, picked)
     took = time.monotonic() - began
     # one that is not full has left nothing behind, and whoever comes next waits for no rest
     rested = runtime.courtesy.rest(took, runtime.draining) if group.is_full else 0.0
@@ -112,7 +112,7 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             )
             picked += [row for row in siblings if row["job_id"] != job_id][: size - 1]
             turn.move(picked)
-            is_full = len(picked) >= size
+            is_full = _is_full(siblings, size)
         group = _run_group(tx, runtime, picked, turn)
         group.is_full = is_full
         if own in group.left:
@@ -120,6 +120,12 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             seconds = runtime.timing.sweep_promote
             deliveries.defer(tx, key, job_id, seconds=seconds, why="payment_locked", timing=runtime.timing)
         return group
+
+
+def _is_full(siblings: list[Row], size: int) -> bool:
+    """Whether a merchant had as many as one of so many merchants may have in a group: there may be more of his."""
+    of_each = Counter(row["merchant_id"] for row in siblings)
+    return len(of_each) * max(of_each.values(), default=0) >= size
 
 
 def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> int:

@@ -148,7 +148,8 @@ select id from procrastinate_jobs where id >= %(since)s and status in ('todo', '
 select * from pick_in_turn(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
 
 -- name: served
--- How many requests the API has served, by PostgreSQL's own count of what they write: a token was taken, or a webhook stored.
+-- How many requests the API has served, by PostgreSQL's own count of what they write: a token was taken, or a webhook stored. So
+-- are, by a worker, those that are asked for after an outage.
 select pg_stat_get_tuples_inserted('rate_limits'::regclass) + pg_stat_get_tuples_updated('rate_limits'::regclass)
      + pg_stat_get_tuples_inserted('webhooks'::regclass) as served;
 

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from app.model.actor import Actor, ActorType, Role
+from jobs import local
 from jobs import turn as turns
 from jobs.courtesy import REST_MOST, SERVING_SECONDS, Courtesy
 from tests import factories
 from tests.fixtures.worker import Hand
+
+# Further away than any clock that only goes forward will come.
+ALWAYS = 1e12
 
 
 def served(at: float) -> Courtesy:
@@ -33,6 +37,12 @@ def test_nobody_is_served_until_the_count_has_grown_under_our_eyes() -> None:
     assert courtesy.is_due(3.0)
 
 
+def test_what_was_served_between_two_looks_far_apart_may_have_been_yesterday() -> None:
+    courtesy = served(at=3.0)
+    courtesy.looked(9, 1_000.0)
+    assert not courtesy.is_due(1_000.0)
+
+
 def test_who_was_served_is_served_still_until_connections_must_have_told_of_more() -> None:
     courtesy = served(at=3.0)
     courtesy.looked(8, 4.0)
@@ -48,7 +58,7 @@ def test_a_rest_is_as_long_as_the_work_and_none_where_nobody_is_served() -> None
 
 
 def test_groups_of_a_process_take_turns_while_somebody_is_served_and_only_then() -> None:
-    for courtesy, alone in ((served(at=float("inf")), True), (Courtesy(), False)):
+    for courtesy, alone in ((served(at=ALWAYS), True), (Courtesy(), False)):
         entered = threading.Event()
 
         def another(courtesy: Courtesy = courtesy, entered: threading.Event = entered) -> None:
@@ -85,9 +95,19 @@ def test_a_full_group_rests_as_long_as_it_was_and_one_that_leaves_nothing_behind
     monkeypatch.setattr(turns, "GROUP_MOST", 2)
     for _ in range(3):
         factories.payment(hand.connection, "submitted")
-    vars(hand.runtime.courtesy).update(vars(served(at=float("inf"))))
+    vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))
     while hand.run_one("local"):
         pass
     full, last = (line for line in lines if line["event"] == "group")
     assert full["deliveries"] == 2 and full["rested"] == full["seconds"]
     assert last["deliveries"] == 1 and last["rested"] == 0.0
+
+
+def test_a_group_is_full_when_one_of_its_merchants_had_all_that_one_may_have() -> None:
+    def picked(*of_each: int) -> list[dict[str, Any]]:
+        return [{"merchant_id": place} for place, count in enumerate(of_each) for _ in range(count)]
+
+    assert local._is_full(picked(125, 1), 250), "of a hundred thousand and of one"
+    assert local._is_full(picked(84, 84, 82), 250)
+    assert not local._is_full(picked(20, 20, 20), 250)
+    assert not local._is_full([], 2)

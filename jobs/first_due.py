@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
+from app.db.pool import Timeouts
 from jobs.oldest import FULL_LOOKS
 
 # A date is given before it is committed: so long after it had passed, one may still come that the last look did not
-# see. Statements are cut off after less, and what comes later yet is found by a look from the very first date on.
-SLACK = timedelta(seconds=5)
+# see. What comes later yet is found by a look from the very first date on.
+SLACK = timedelta(seconds=15)
+# A look that was cut off is not tried again at once, and took no longer than this.
+CUT_OFF_SECONDS = Timeouts().statement / 1_000
 
 
 class FirstDue:
@@ -24,9 +27,12 @@ class FirstDue:
 
     def since(self) -> datetime | None:
         """From which date on to look for the first that waits; None from the very first on, as often as it may cost."""
-        if self._first is None or time.monotonic() >= self._full_look_at:
+        if self._first is None:
             return None
-        return self._first - SLACK
+        if time.monotonic() < self._full_look_at:
+            return self._first - SLACK
+        self._full_look_at = time.monotonic() + CUT_OFF_SECONDS / FULL_LOOKS
+        return None
 
     def looked(self, since: datetime | None, found: datetime, seconds: float) -> None:
         """What a look found: the first date, or when it looked if nothing was due."""

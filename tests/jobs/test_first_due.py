@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
 from tests.jobs.test_fetching import FEW, entries_read, old_snapshot
 
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 CLOCK = Actor(ActorType.RECONCILER, "clock", Role.WORKER)
 
 
@@ -56,3 +58,11 @@ def test_a_date_that_is_committed_late_is_kept(
     factories.payment(hand.connection)
     hand.connection.execute("update reconcile_due set due_at = now() - %s::interval", [late_by])
     assert compare_due_once(hand.runtime, known) == 1
+
+
+def test_a_look_that_was_cut_off_is_not_tried_again_by_the_next_pass() -> None:
+    known = FirstDue()
+    assert known.since() is None
+    known.looked(None, FIRST, seconds=0.0)
+    assert known.since() is None, "it cost nothing, and looks as often as it may"
+    assert known.since() == FIRST - first_due.SLACK, "that one told nothing"

@@ -74,7 +74,7 @@ with quiet as (
   where (%(payment_id)s::uuid is null or p.id = %(payment_id)s)
     and not exists (
       select from reconcile_due d
-      where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.due_at <= clock_timestamp() + interval '500 milliseconds')
+      where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.due_at <= statement_timestamp() + interval '1 second')
 ),
 found as (
   select f.*, f.type || ' payment/' || f.payment_id || ' ' || f.ref as fingerprint

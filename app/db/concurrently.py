@@ -21,25 +21,33 @@ def build(connection: Connection, script: Script) -> None:
     assert not script.as_login, f"{script.name} is about an index, and those are the owner's"
     with _as_owner(connection, script.search_path):
         # what a try before, or a run that was stopped, left of the index: `if not exists` would take it for done
-        if _is_broken(connection, script):
+        if _is_broken(connection, script.index):
             connection.execute(sql.SQL("drop index concurrently {}").format(sql.Identifier(script.index)))
         connection.execute(script.text.encode())
-        assert not _is_broken(connection, script), f"{script.name} leaves an index that is valid, or none"
+        assert not _is_broken(connection, script.index), f"{script.name} leaves an index that is valid, or none"
         connection.execute(_query("record"), {"name": script.name, "sha256": script.sha256})
 
 
 def mend(connection: Connection, report: Callable[[str], None]) -> None:
-    """Build again every index of ours that is not valid, unless somebody builds one on its table now.
+    """Build again every index of ours that is not valid, unless somebody builds or drops one on its table now.
 
     What a reindexing that was cut short left beside one is dropped. Raises MigrationError when one cannot be built.
     """
     with _as_owner(connection, "postbox"):
-        for schema, name, is_left_over in connection.execute(_query("invalid_indexes")).fetchall():
+        for schema, name, is_left_over, is_in_hand in connection.execute(_query("invalid_indexes")).fetchall():
+            if not _is_broken(connection, f"{schema}.{name}"):
+                # mended or gone while those before it were built
+                continue
+            if is_in_hand:
+                report(f"{schema}.{name} is not valid: left to who is at work on its table")
+                continue
             report(f"{schema}.{name} is not valid: {'dropped' if is_left_over else 'built again'}")
-            how = "drop index concurrently {}" if is_left_over else "reindex index concurrently {}"
+            how = "drop index concurrently if exists {}" if is_left_over else "reindex index concurrently {}"
             try:
                 connection.execute(sql.SQL(how).format(sql.Identifier(str(schema), str(name))))
             except psycopg.Error as error:
+                if not connection.closed and not _is_broken(connection, f"{schema}.{name}"):
+                    continue
                 # without the detail, which may hold what is in a row
                 why = error.diag.message_primary or type(error).__name__
                 raise MigrationError(
@@ -57,13 +65,14 @@ def _as_owner(connection: Connection, search_path: str) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute("reset role")
-        connection.execute("reset search_path")
-        connection.execute("reset lock_timeout")
+        if not connection.closed:
+            connection.execute("reset role")
+            connection.execute("reset search_path")
+            connection.execute("reset lock_timeout")
 
 
-def _is_broken(connection: Connection, script: Script) -> bool:
-    return connection.execute(_query("invalid_index"), {"index": script.index}).fetchone() is not None
+def _is_broken(connection: Connection, index: str) -> bool:
+    return connection.execute(_query("invalid_index"), {"index": index}).fetchone() is not None
 
 
 def _query(name: str) -> bytes:

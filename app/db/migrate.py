@@ -22,6 +22,8 @@ TURN_SECONDS = 0.1
 # A migration waits this long for a lock, then steps back and tries again: it never blocks the traffic behind it.
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 30
+# A migration may make or replace tables: these are applied after it.
+ACCESS = ("policies.sql", "grants.sql")
 _RUNTIME_ROLES = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
 
 
@@ -81,15 +83,17 @@ def _apply_all(connection: Connection, report: Callable[[str], None]) -> Iterato
     if future:
         raise MigrationError(f"the database is ahead of this release: {', '.join(sorted(future))}")
     due = [script for script in scripts if script.name not in known]
-    if due and known:
-        with _owner(connection):
-            connection.execute(_query("forget_access"))
-            known = _recorded(connection)
-    changed = [script for script in repeatables() if known.get(script.name) != script.sha256]
+    # an index has no grants, and while it is built, which may take hours, who serves stays ready
+    forgets = bool(known) and any(script.in_transaction for script in due)
+    changed = [s for s in repeatables() if known.get(s.name) != s.sha256 or (forgets and s.name in ACCESS)]
     if changed and not any(script.name == "grants.sql" for script in changed):
         # a new function or view has no grants yet
         changed.append(grants())
     for script in [*due, *changed]:
+        if forgets and script.in_transaction:
+            with _owner(connection):
+                connection.execute(_query("forget_access"), {"names": list(ACCESS)})
+            forgets = False
         report(script.name)
         _apply(connection, script)
         yield script.name

@@ -16,21 +16,22 @@ on conflict (name) do update set sha256 = excluded.sha256, applied_at = clock_ti
 select from pg_index where indexrelid = to_regclass(%(index)s) and not indisvalid;
 
 -- name: invalid_indexes
--- Indexes of ours that nothing is found by, but on tables where nobody builds one now, as far as this login may see; and
--- whether it is only what a reindexing that was cut short left over.
-select n.nspname, c.relname, c.relname ~ '_cc(new|old)[0-9]*$' as is_left_over
+-- Indexes of ours that nothing is found by; whether it is only what a reindexing that was cut short left over; and whether
+-- somebody is at work on its table, who holds or waits for the lock that building, rebuilding and dropping an index take.
+select n.nspname, c.relname, c.relname ~ '_cc(new|old)[0-9]*$' as is_left_over,
+       exists (
+         select from pg_locks l
+         where l.relation = i.indrelid and l.mode = 'ShareUpdateExclusiveLock' and l.pid <> pg_backend_pid()
+           and l.database = (select oid from pg_database where datname = current_database())) as is_in_hand
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid and c.relkind = 'i' and n.nspname in ('postbox', 'procrastinate')
-  and not exists (
-    select from pg_stat_progress_create_index b
-    where b.datname = current_database() and (b.relid = i.indrelid or b.relid is null))
 order by is_left_over desc, n.nspname, c.relname;
 
 -- name: forget_access
 -- A migration may make or replace tables: policies and grants are applied after it, also when it failed half way before.
-delete from postbox.schema_migrations where name in ('policies.sql', 'grants.sql');
+delete from postbox.schema_migrations where name = any(%(names)s::text[]);
 
 -- name: enter_epoch
 -- A cluster this database has not lived in before is a new epoch.

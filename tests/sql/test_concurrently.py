@@ -14,7 +14,7 @@ import pytest
 
 from app.db import concurrently
 from app.db import migrate as runner
-from app.db.migrate import migrate
+from app.db.migrate import migrate, pending
 from app.db.scripts import MigrationError
 from tests import factories
 from tests.fixtures.database import Clone
@@ -53,6 +53,8 @@ def test_an_index_waits_for_older_snapshots_however_long(
     dump, watch = database.connect(admin=True, autocommit=False), database.connect(admin=True)
     dump.execute("set transaction isolation level repeatable read")
     dump.execute("select from payments")
+    with psycopg.connect(database.admin_url) as serving:
+        due = pending(serving)
     migrator = threading.Thread(target=migrate, args=(database.admin_url,))
     migrator.start()
     waits = (
@@ -60,6 +62,8 @@ def test_an_index_waits_for_older_snapshots_however_long(
         " and wait_event_type = 'Lock' and query_start < clock_timestamp() - interval '100 ms'"
     )
     until(lambda: watch.execute(waits).rowcount or not migrator.is_alive(), "it waits longer than any other migration")
+    with psycopg.connect(database.admin_url) as serving:
+        assert pending(serving) == due, "who serves stays ready"
     dump.rollback()
     migrator.join()
     assert is_valid(database, "postbox.by_fee")
@@ -132,6 +136,18 @@ def test_an_index_that_cannot_be_built_again_stops_the_release_by_its_name(datab
 
 def test_an_index_that_somebody_is_building_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrently, "LOCK_TIMEOUT_MS", 500)
+    told: list[str] = []
     with being_built(database, BY_CURRENCY):
-        assert migrate(database.admin_url) == []
+        assert migrate(database.admin_url, report=told.append) == []
     assert is_valid(database, "postbox.by_currency")
+    assert told == ["postbox.by_currency is not valid: left to who is at work on its table"]
+
+
+def test_an_index_that_somebody_is_dropping_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrently, "LOCK_TIMEOUT_MS", 500)
+    admin, told = database.connect(admin=True), list[str]()
+    admin.execute(BY_CURRENCY.encode())
+    with being_built(database, "drop index concurrently by_currency"):
+        assert migrate(database.admin_url, report=told.append) == []
+    assert told == ["postbox.by_currency is not valid: left to who is at work on its table"]
+    assert not exists(database, "postbox.by_currency")

@@ -99,8 +99,9 @@ def _drain(arena: Arena, database: Clone, name: str, series: Series, payments: i
             cost = used(arena.cluster, processes).since(before)
     if name in (ONE, SET):
         cost = used(arena.cluster, {}).since(before)
-    done = payments - _pending(conn, HANDLER)
-    assert _pending(conn, NEXT) == done, "every step enqueues the next delivery"
+    left, following = _pending(conn)
+    done = payments - left
+    assert following == done, "every step enqueues the next delivery"
     series.add(rate_of(conn, HANDLER))
     series.spent(cost, done)
 
@@ -142,11 +143,15 @@ def _family(process: subprocess.Popen[bytes]) -> list[int]:
     return [process.pid, *children_of(process.pid)]
 
 
-def _pending(conn: Connection, handler: str) -> int:
-    query = "select count(*) as n from deliveries where handler = %s and status = 'pending' and job_id is not null"
-    row = conn.execute(query, [handler]).fetchone()
+def _pending(conn: Connection) -> tuple[int, int]:
+    """How many steps are left, and how many next deliveries were enqueued; at one moment."""
+    query = (
+        "select count(*) filter (where handler = %s) as left, count(*) filter (where handler = %s) as following"
+        " from deliveries where status = 'pending' and job_id is not null"
+    )
+    row = conn.execute(query, [HANDLER, NEXT]).fetchone()
     assert row is not None
-    return int(row["n"])
+    return int(row["left"]), int(row["following"])
 
 
 def _is_pending(conn: Connection) -> bool:

@@ -106,6 +106,7 @@ def _done(conn: Connection) -> int:
 
 
 def _post(arena: Arena, web: Web, processes: dict[str, int], series: Series) -> None:
+    arena.checkpoint()
     with counting(arena.cluster, series, POSTS), spending(arena.cluster, processes, POSTS, series):
         found = drive(web.port, web.request, count=POSTS, clients=CLIENTS, rate=POSTS_PER_SECOND)
     series.paced(POSTS_PER_SECOND, [one.sent_at for one in found], [one.waited for one in found])

@@ -57,9 +57,10 @@ def measure(
         "ratios": {f"snapshot_{what}": ratio(beside[what], without[what]) for what in WHAT},
         "violations": 0,
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
-        f" reference, of payments that nobody traced before. The snapshot was open for {seconds:.0f} s, in which"
+        f" reference. The snapshot was open for {seconds:.0f} s, in which"
         f" {turns * ACCEPTED:,} were accepted and {turns * DELIVERED:,} delivered in its database; without it each turn"
-        f" has a fresh clone. Buffers of one in the last turn: {', '.join(cost)}.",
+        f" has a fresh clone, so what was added meanwhile counts too. Buffers of one in the last turn:"
+        f" {', '.join(cost)}.",
     }
 
 

@@ -128,9 +128,16 @@ class Arena:
         finally:
             end(process)
 
-    def check(self, database: Clone, *, quiesced: bool = True, names: Sequence[str] = tuple(INVARIANTS)) -> int:
+    def check(
+        self,
+        database: Clone,
+        *,
+        quiesced: bool = True,
+        put_off: bool | None = None,
+        names: Sequence[str] = tuple(INVARIANTS),
+    ) -> int:
         """`check`, and it is told how often and how: what was measured stands on it."""
-        found = check(database, quiesced=quiesced, names=names)
+        found = check(database, quiesced=quiesced, put_off=put_off, names=names)
         self.checks[len(names), quiesced] += 1
         return found
 
@@ -224,9 +231,18 @@ def compare_books(database: Clone, *, put_off: bool) -> None:
             pass
 
 
-def check(database: Clone, *, quiesced: bool = True, names: Sequence[str] = tuple(INVARIANTS)) -> int:
-    """Hold every invariant over what a variant left behind; returns how many rows break one, which must be none."""
-    compare_books(database, put_off=quiesced)
+def check(
+    database: Clone,
+    *,
+    quiesced: bool = True,
+    put_off: bool | None = None,
+    names: Sequence[str] = tuple(INVARIANTS),
+) -> int:
+    """Hold every invariant over what a variant left behind; returns how many rows break one, which must be none.
+
+    `put_off`: whether comparisons that drains put off are made first; unless told, where nothing is to be left at all.
+    """
+    compare_books(database, put_off=quiesced if put_off is None else put_off)
     # first what time alone breaks: to hold the others over a million payments takes minutes
     names = sorted(names, key=lambda name: name != "discrepancies_are_what_is_found")
     actor = Actor(ActorType.OPERATOR, "check", Role.OPERATOR)

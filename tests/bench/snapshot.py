@@ -86,4 +86,5 @@ def beside_a_snapshot(arena: Arena, original: Clone) -> Iterator[Clone]:
             holder.execute("set transaction isolation level repeatable read")
             holder.execute("select count(*) from postbox.merchants")
             yield database
-        arena.check(database, quiesced=False)
+        # an hour of it is longer than any payment may be silent that a drain's comparison was put off of
+        arena.check(database, quiesced=False, put_off=True)

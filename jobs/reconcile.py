@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 
 from app.db import Tx
 from app.model.states import OPEN
@@ -35,7 +34,7 @@ def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
     def compare(tx: Tx) -> int:
         nonlocal since
         runtime.courtesy.look(tx)
-        since = since or _look(tx, known)
+        since = since or known.look(tx, "reconcile_due.first_due")
         return reconciliation.compare_due(tx, limit=PAYMENTS_PER_BATCH, timing=runtime.timing, since=since).payments
 
     end = time.monotonic() + COMPARING_SECONDS
@@ -48,14 +47,6 @@ def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
         if runtime.courtesy.rest(time.monotonic() - began, runtime.draining) and time.monotonic() > end:
             break
     return compared
-
-
-def _look(tx: Tx, known: FirstDue) -> datetime:
-    """See once in a pass when the first payment is due."""
-    since, began = known.since(), time.monotonic()
-    first = reconciliation.first_due(tx, since=since)
-    known.looked(since, first, time.monotonic() - began)
-    return first
 
 
 def arm_silent_once(runtime: Runtime) -> int:

@@ -5,7 +5,9 @@ Every pass takes its own try-lock, so that any number of workers may call it; no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +16,11 @@ from app.model.operation import Kind, cancel_params
 from app.model.states import State
 from app.services import deliveries, operations
 from jobs.decide import lose_track
+from jobs.first_due import FirstDue
 from jobs.provider_runs import compare_lines_once, look_at_payouts_once
 from jobs.reconcile import arm_silent_once, compare_due_once, tell_unacknowledged_once
 from jobs.runtime import Runtime
-from jobs.sweep_pass import Swept, sweep_by_key, sweep_pages, sweep_pass
+from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
 
 # Bounds of one pass; what is left is found by the next.
 STALLED_PER_PASS = 100
@@ -36,6 +39,7 @@ PROMOTING_SECONDS = 0.2
 # Of one lane: a walk over a million takes minutes, and the moving passes wait no longer than that.
 WALKING_SECONDS = 0.2
 
+LANES = ("remote", "local")
 # Before every payment that is to be looked at, and before every delivery there can be.
 NOBODY = "00000000-0000-0000-0000-000000000000"
 FIRST_OBSERVATION = {"observe_at": "-infinity", "merchant_id": NOBODY, "payment_id": NOBODY}
@@ -83,28 +87,59 @@ def rescue_once(runtime: Runtime) -> int:
     return sweep_pass(runtime, "rescue", work)
 
 
-def find_lost_jobs_once(runtime: Runtime) -> int:
-    """Walk over pending deliveries, per lane: those whose job is gone are due again."""
-    return sum(
-        sweep_by_key(
-            runtime,
-            f"lost_jobs_{lane}",
+def find_lost_jobs_once(runtime: Runtime, known: Mapping[str, FirstDue] | None = None) -> int:
+    """Walk over pending deliveries, per lane: those whose job is gone are due again.
+
+    `known` is by lane what passes before have learned of when the first event was that is not delivered.
+    """
+    known = known or {lane: FirstDue() for lane in LANES}
+    return sum(_walk_over_pending(runtime, lane, known[lane]) for lane in LANES)
+
+
+def _walk_over_pending(runtime: Runtime, lane: str, known: FirstDue) -> int:
+    begun = False
+    since: datetime | None = None
+
+    def page(tx: Tx, at: Sequence[str]) -> Swept:
+        nonlocal begun, since
+        is_first = list(at) == list(FIRST_DELIVERY.values())
+        if not begun:
+            known.learn(tx)
+            # what another pass has begun may be a walk over everything, and is ended as one
+            begun, since = True, known.since() if is_first else None
+        began = time.monotonic()
+        found = tx.one(
             "deliveries.lost_jobs",
-            first=FIRST_DELIVERY,
-            found="rearmed",
+            **dict(zip(FIRST_DELIVERY, at, strict=True)),
             limit=PAGE_OF_DELIVERIES,
-            seconds=WALKING_SECONDS,
             lane=lane,
+            since=NOBODY if since is None else first_event_of(since),
         )
-        for lane in ("remote", "local")
-    )
+        assert found is not None, "the walk always answers"
+        if found["seen"] == PAGE_OF_DELIVERIES:
+            return Swept(int(found["rearmed"]), walked_to=[str(found[column]) for column in FIRST_DELIVERY])
+        if is_first:
+            seconds = time.monotonic() - began
+            known.looked(since, found["first_at"], seconds)
+            known.tell(tx, seconds)
+        return Swept(int(found["rearmed"]))
+
+    first = list(FIRST_DELIVERY.values())
+    return sweep_pages(runtime, f"lost_jobs_{lane}", page, first=first, seconds=WALKING_SECONDS)
 
 
-def expire_leases_once(runtime: Runtime) -> int:
+def first_event_of(at: datetime) -> str:
+    """The id before those of all events from this moment on: they begin with its milliseconds (RFC 9562, version 7)."""
+    return str(UUID(int=int(at.timestamp() * 1_000) << 80))
+
+
+def expire_leases_once(runtime: Runtime, known: FirstDue | None = None) -> int:
     """Operations whose holder is gone: their outcome is unknown, and who waits for it is due now."""
+    known = known or FirstDue()
 
     def work(tx: Tx) -> int:
-        expired = tx.all("operations.expired_leases", limit=LEASES_PER_PASS)
+        since = known.look(tx, "operations.first_lease")
+        expired = tx.all("operations.expired_leases", since=since, limit=LEASES_PER_PASS)
         for row in sorted(expired, key=_lock_order):
             ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
             payment = tx.one("payments.lock", **ids)
@@ -120,17 +155,23 @@ def expire_leases_once(runtime: Runtime) -> int:
     return sweep_pass(runtime, "leases", work)
 
 
-def observe_due_once(runtime: Runtime) -> int:
+def observe_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
     """Payments the clock says to look at: one event each, unless somebody is already looking."""
-    return sweep_by_key(
-        runtime,
-        "observe",
-        "payments.due_observations",
-        first=FIRST_OBSERVATION,
-        found="looked_at",
-        limit=OBSERVATIONS_PER_PAGE,
-        seconds=OBSERVING_SECONDS,
-    )
+    known = known or FirstDue()
+    first = list(FIRST_OBSERVATION.values())
+
+    def page(tx: Tx, at: Sequence[str]) -> Swept:
+        if list(at) == first:
+            at = [known.look(tx, "payments.first_observation").isoformat(), NOBODY, NOBODY]
+        found = tx.one(
+            "payments.due_observations", **dict(zip(FIRST_OBSERVATION, at, strict=True)), limit=OBSERVATIONS_PER_PAGE
+        )
+        assert found is not None, "the walk always answers"
+        if found["seen"] == OBSERVATIONS_PER_PAGE:
+            return Swept(int(found["looked_at"]), walked_to=[str(found[column]) for column in FIRST_OBSERVATION])
+        return Swept(int(found["looked_at"]))
+
+    return sweep_pages(runtime, "observe", page, first=first, seconds=OBSERVING_SECONDS)
 
 
 def expire_actions_once(runtime: Runtime) -> int:

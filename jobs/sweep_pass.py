@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.db import Tx
@@ -61,29 +61,3 @@ def sweep_pages(
         found += sweep_walk(runtime, name, one)
         if not more or runtime.draining.is_set() or time.monotonic() > until:
             return found
-
-
-def sweep_by_key(
-    runtime: Runtime,
-    name: str,
-    query: str,
-    *,
-    first: Mapping[str, str],
-    found: str,
-    limit: int,
-    seconds: float,
-    **params: object,
-) -> int:
-    """A walk whose page is one query, which ends at the first page that is not full.
-
-    The query takes the columns of the key, `first` before all, and answers them as of its last row, with how many rows
-    it has `seen` and, in the column `found`, what it did.
-    """
-
-    def page(tx: Tx, at: Sequence[str]) -> Swept:
-        row = tx.one(query, **dict(zip(first, at, strict=True)), limit=limit, **params)
-        assert row is not None, "the walk always answers"
-        is_full = row["seen"] == limit
-        return Swept(int(row[found]), walked_to=[str(row[column]) for column in first] if is_full else None)
-
-    return sweep_pages(runtime, name, page, first=list(first.values()), seconds=seconds)

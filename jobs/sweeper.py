@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from jobs.runtime import Runtime
 
 log = structlog.get_logger()
 
+# What is called this rarely may come any time within its interval first: a worker that starts has other things to do.
+RARELY_SECONDS = 60.0
+
 # Seconds between two calls, and the call.
 Pass = tuple[float, Callable[[], int]]
 
@@ -23,6 +27,8 @@ Pass = tuple[float, Callable[[], int]]
 def moving_passes(runtime: Runtime) -> list[Pass]:
     """What moves payments on."""
     timing = runtime.timing
+    leases, observations = FirstDue("leases"), FirstDue("observe")
+    events = {lane: FirstDue(f"lost_jobs_{lane}") for lane in sweep.LANES}
 
     def promote() -> int:
         promoted = sweep.promote_once(runtime)
@@ -32,10 +38,10 @@ def moving_passes(runtime: Runtime) -> list[Pass]:
 
     return [
         (timing.sweep_promote, promote),
-        (timing.sweep_leases, lambda: sweep.expire_leases_once(runtime)),
+        (timing.sweep_leases, lambda: sweep.expire_leases_once(runtime, leases)),
         (timing.sweep_jobs, lambda: sweep.rescue_once(runtime)),
-        (timing.sweep_jobs, lambda: sweep.find_lost_jobs_once(runtime)),
-        (timing.sweep_clock, lambda: sweep.observe_due_once(runtime)),
+        (timing.sweep_jobs, lambda: sweep.find_lost_jobs_once(runtime, events)),
+        (timing.sweep_clock, lambda: sweep.observe_due_once(runtime, observations)),
         (timing.sweep_clock, lambda: sweep.expire_actions_once(runtime)),
         (timing.sweep_clock, lambda: sweep.prune_keys_once(runtime)),
     ]
@@ -43,7 +49,7 @@ def moving_passes(runtime: Runtime) -> list[Pass]:
 
 def comparing_passes(runtime: Runtime) -> list[Pass]:
     """What compares books; in a thread of its own, so that a night of it delays no payment."""
-    timing, first_due = runtime.timing, FirstDue()
+    timing, first_due = runtime.timing, FirstDue("reconcile")
     return [
         (timing.sweep_reconcile, lambda: reconcile.compare_due_once(runtime, first_due)),
         (timing.reconcile_sweep, lambda: reconcile.arm_silent_once(runtime)),
@@ -74,7 +80,9 @@ class Sweeper:
         self._thread.join(timeout=3)
 
     def _run(self) -> None:
-        due = [time.monotonic()] * len(self._passes)
+        due = [
+            time.monotonic() + (random.uniform(0, every) if every > RARELY_SECONDS else 0) for every, _ in self._passes
+        ]
         while not self._stop.is_set():
             for index, (every, call) in enumerate(self._passes):
                 if time.monotonic() >= due[index]:

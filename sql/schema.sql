@@ -2530,24 +2530,30 @@ CREATE FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integ
     AS $$
 #variable_conflict use_column
 declare
+  -- the least of all
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
   v_everyone uuid[] := '{}';
-  -- the last job that was passed by: at first, and whenever a merchant is found, all of its own
   v_merchant uuid := p_after;
-  v_id bigint := 9223372036854775807;
 begin
   -- whoever has one, from the merchant after this on and then from the first again
   for lap in 1 .. 2 loop
-    while cardinality(v_everyone) < p_most loop
+    if lap = 2 then
+      exit when cardinality(v_everyone) = p_most;
       select (j.args ->> 'merchant_id')::uuid into v_merchant from procrastinate_jobs j
-      where j.queue_name = 'local' and j.status = 'todo' and ((j.args ->> 'merchant_id')::uuid, j.id) > (v_merchant, v_id)
-        and j.id >= p_oldest
+      where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid >= platform and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
+      exit when not found or v_merchant > p_after;
+      v_everyone := v_everyone || v_merchant;
+    end if;
+    while cardinality(v_everyone) < p_most loop
+      -- each is entered at the oldest job that waits, not at the first that an old snapshot sees: two conditions do so, and a
+      -- comparison of rows does not
+      select (j.args ->> 'merchant_id')::uuid into v_merchant from procrastinate_jobs j
+      where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid > v_merchant and j.id >= p_oldest
       order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
       exit when not found or (lap = 2 and v_merchant > p_after);
       v_everyone := v_everyone || v_merchant;
-      v_id := 9223372036854775807;
     end loop;
-    v_merchant := '00000000-0000-0000-0000-000000000000';
-    v_id := 0;
   end loop;
 
   return query
@@ -4736,6 +4742,7 @@ CREATE TABLE postbox.sweeps (
     runs bigint DEFAULT 1 NOT NULL,
     found bigint DEFAULT 0 NOT NULL,
     walked_to text[],
+    first_due_at timestamp with time zone,
     CONSTRAINT sweeps_counts_are_not_negative CHECK (((last_found >= 0) AND (found >= 0) AND (runs > 0))),
     CONSTRAINT sweeps_walked_to_is_a_key CHECK ((cardinality(walked_to) = 3))
 )
@@ -4744,6 +4751,8 @@ WITH (fillfactor='50');
 COMMENT ON TABLE postbox.sweeps IS 'One row per sweep: when it last ran and how much it found. Operational, never evidence.';
 
 COMMENT ON COLUMN postbox.sweeps.walked_to IS 'Of a sweep that walks: the three columns of the last row seen, in the order of its index; null begins anew.';
+
+COMMENT ON COLUMN postbox.sweeps.first_due_at IS 'Of a sweep that looks by date: before it nothing waits; null looks from the very first on. Told only by who had to look for long.';
 
 CREATE TABLE postbox.topics (
     topic text NOT NULL,

@@ -37,14 +37,6 @@ def compare_due(tx: Tx, *, limit: int, timing: Timing, since: datetime | None = 
     return compare(tx, due, timing=timing, detected_by="realtime")
 
 
-def first_due(tx: Tx, *, since: datetime | None) -> datetime:
-    """When the first payment is due that waits to be compared, from `since` on; now, if none is due before."""
-    found = tx.one("reconcile_due.first_due", since=since)
-    assert found is not None, "a look always answers"
-    at: datetime = found["due_at"]
-    return at
-
-
 def compare(tx: Tx, payments: Sequence[Row], *, timing: Timing, detected_by: str) -> Compared:
     """Compare these payments: rows of (merchant_id, payment_id) that `tx` has locked."""
     if not payments:

@@ -71,24 +71,30 @@ create or replace function pick_in_turn(p_after uuid, p_oldest bigint, p_most in
 as $$
 #variable_conflict use_column
 declare
+  -- the least of all
+  platform constant uuid := '00000000-0000-0000-0000-000000000000';
   v_everyone uuid[] := '{}';
-  -- the last job that was passed by: at first, and whenever a merchant is found, all of its own
   v_merchant uuid := p_after;
-  v_id bigint := 9223372036854775807;
 begin
   -- whoever has one, from the merchant after this on and then from the first again
   for lap in 1 .. 2 loop
-    while cardinality(v_everyone) < p_most loop
+    if lap = 2 then
+      exit when cardinality(v_everyone) = p_most;
       select (j.args ->> 'merchant_id')::uuid into v_merchant from procrastinate_jobs j
-      where j.queue_name = 'local' and j.status = 'todo' and ((j.args ->> 'merchant_id')::uuid, j.id) > (v_merchant, v_id)
-        and j.id >= p_oldest
+      where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid >= platform and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
+      exit when not found or v_merchant > p_after;
+      v_everyone := v_everyone || v_merchant;
+    end if;
+    while cardinality(v_everyone) < p_most loop
+      -- each is entered at the oldest job that waits, not at the first that an old snapshot sees: two conditions do so, and a
+      -- comparison of rows does not
+      select (j.args ->> 'merchant_id')::uuid into v_merchant from procrastinate_jobs j
+      where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid > v_merchant and j.id >= p_oldest
       order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
       exit when not found or (lap = 2 and v_merchant > p_after);
       v_everyone := v_everyone || v_merchant;
-      v_id := 9223372036854775807;
     end loop;
-    v_merchant := '00000000-0000-0000-0000-000000000000';
-    v_id := 0;
   end loop;
 
   return query

@@ -190,13 +190,23 @@ where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = 
 delete from procrastinate_jobs where id = any(%(job_ids)s) and status = 'todo';
 
 -- name: lost_jobs
--- One page of pending deliveries by key, and of those the ones whose job is gone: they are made due again.
+-- One page of pending deliveries by key, of the events from this one on, and of those the ones whose job is gone: they are made
+-- due again. When the first event of the page was, or now. What is left of one merchant and all of the others are looked for
+-- apart: so each merchant is entered in the index at the first of these events, whatever is there of those before.
 with page as (
-  select d.merchant_id, d.event_id, d.handler, d.job_id
-  from deliveries d
-  where d.status = 'pending' and d.job_id is not null and d.lane = %(lane)s
-    and (d.merchant_id, d.event_id, d.handler) > (%(merchant_id)s, %(event_id)s, %(handler)s)
-  order by d.lane, d.merchant_id, d.event_id, d.handler
+  (select d.merchant_id, d.event_id, d.handler, d.job_id
+   from deliveries d
+   where d.status = 'pending' and d.job_id is not null and d.lane = %(lane)s
+     and d.merchant_id = %(merchant_id)s and (d.event_id, d.handler) > (%(event_id)s, %(handler)s)
+   order by d.lane, d.merchant_id, d.event_id, d.handler
+   limit %(limit)s)
+  union all
+  (select d.merchant_id, d.event_id, d.handler, d.job_id
+   from deliveries d
+   where d.status = 'pending' and d.job_id is not null and d.lane = %(lane)s
+     and d.merchant_id > %(merchant_id)s and d.event_id >= %(since)s
+   order by d.lane, d.merchant_id, d.event_id, d.handler
+   limit %(limit)s)
   limit %(limit)s
 ),
 rearmed as (
@@ -208,6 +218,7 @@ rearmed as (
   returning 1
 )
 select (select count(*) from page) as seen, (select count(*) from rearmed) as rearmed,
+       least((select uuid_extract_timestamp(event_id) from page order by event_id limit 1), statement_timestamp()) as first_at,
        last.merchant_id, last.event_id, last.handler
 from (select 1) one
 left join lateral (select * from page order by merchant_id desc, event_id desc, handler desc limit 1) last on true;
@@ -272,8 +283,10 @@ where d.merchant_id = a.merchant_id and d.event_id = a.event_id and d.handler = 
   and (a.job_id is null or a.job_id in (select id from freed));
 
 -- name: finish_job
--- A job ends only in the hands of the worker that holds it; no row means it was taken over, which is normal.
-delete from procrastinate_jobs where id = %(job_id)s and status = 'doing' and worker_id is not distinct from %(worker_id)s;
+-- A job ends only in the hands of the worker that holds it; no row means it was taken over, which is normal. In a CASE, so that
+-- it is found by its key and by no index of what runs: an old snapshot keeps all that ever ran in there.
+delete from procrastinate_jobs
+where id = %(job_id)s and case when status = 'doing' then worker_id is not distinct from %(worker_id)s end;
 
 -- name: failures_of
 -- How often a delivery has failed since it was made or replayed.

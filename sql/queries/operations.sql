@@ -32,10 +32,17 @@ where merchant_id = %(merchant_id)s and id = %(operation_id)s and lease_token = 
 update operations set status = 'unknown', lease_token = null, lease_expires_at = null
 where merchant_id = %(merchant_id)s and id = %(operation_id)s and status = 'in_flight' and lease_expires_at <= clock_timestamp();
 
+-- name: first_lease
+-- When the first lease expires, from this date on or from the very first; now, if none does before.
+select least(
+  (select o.lease_expires_at from operations o
+   where o.lease_expires_at >= coalesce(%(since)s::timestamptz, '-infinity') order by o.lease_expires_at limit 1),
+  statement_timestamp()) as due_at;
+
 -- name: expired_leases
--- Operations whose holder is gone.
+-- Operations whose holder is gone, of the leases that expired from this date on.
 select merchant_id, id as operation_id, payment_id from operations
-where lease_expires_at <= statement_timestamp()
+where lease_expires_at <= statement_timestamp() and lease_expires_at >= coalesce(%(since)s::timestamptz, '-infinity')
 order by lease_expires_at
 limit %(limit)s;
 

@@ -120,6 +120,13 @@ where merchant_id = %(merchant_id)s and id = %(payment_id)s and provider_ref is 
 -- When the clock looks at the provider again, if nobody else set it.
 select watch_outcome(array[%(merchant_id)s::uuid], array[%(payment_id)s::uuid], %(card)s, %(bank)s);
 
+-- name: first_observation
+-- When the first look at the provider is due, from this date on or from the very first; now, if none is due before.
+select least(
+  (select p.observe_at from payments p
+   where p.observe_at >= coalesce(%(since)s::timestamptz, '-infinity') order by p.observe_at limit 1),
+  statement_timestamp()) as due_at;
+
 -- name: due_observations
 -- One page of the walk over payments the clock says to look at, and an event for each that nobody is looking at yet.
 with page as (

@@ -9,6 +9,14 @@ on conflict (name) do update set
 -- Where a walk goes on, read under its lock; null begins anew.
 select walked_to from sweeps where name = %(name)s;
 
+-- name: first_due
+-- From which date on a sweep looks, as far as somebody had to look for long.
+select first_due_at from sweeps where name = %(name)s;
+
+-- name: keep_first_due
+-- Before this date nothing waits for this sweep.
+update sweeps set first_due_at = %(first_due_at)s where name = %(name)s;
+
 -- name: try_lock
 -- One sweeper of each kind at a time, over all workers; held until this transaction ends.
 select pg_try_advisory_xact_lock(hashtextextended('postbox sweep ' || %(name)s, 0)) as locked;

@@ -22,6 +22,7 @@ from tests.fixtures.database import Clone, Connection
 LOUD, QUIET = UUID(int=2), UUID(int=1)
 # Entries of an index that a statement may read for one job of its own.
 FEW = 20
+PICK = QUERIES["deliveries.pick_siblings"].encode()
 STATEMENTS = {
     "deliveries.fetch_job": {"queues": [CLOCK_QUEUE, REMOTE], "after": NOBODY, "worker_id": None},
     "deliveries.pick_siblings": {"after": NOBODY, "limit": 100, "handlers": ["watch_outcome"]},
@@ -127,6 +128,42 @@ def test_what_is_gone_but_seen_by_an_old_snapshot_is_not_read(database: Clone, s
     waiting(conn, lane, 1, LOUD)
     assert read_by(conn, statement, oldest=gone + 1) < FEW
     assert read_by(conn, statement, oldest=0) >= 3_000, "and it would have been"
+
+
+def test_a_merchant_is_found_past_all_that_is_gone_of_the_others(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    gone = waiting(conn, LOCAL, 6_000, QUIET)
+    old_snapshot(database)
+    conn.execute("delete from procrastinate_jobs")
+    waiting(conn, LOCAL, 1, LOUD)
+    before = pages_read(conn)
+    conn.execute(PICK, STATEMENTS["deliveries.pick_siblings"] | {"oldest": gone + 1})
+    assert pages_read(conn) - before < FEW
+
+
+def pages_read(conn: Connection) -> int:
+    """Of the index that merchants are found by: what it passes over there is no entry that it counts."""
+    conn.execute("select pg_stat_force_next_flush()")
+    row = conn.execute(
+        "select idx_blks_hit + idx_blks_read as n from pg_statio_user_indexes"
+        " where indexrelname = 'procrastinate_jobs_in_turn'"
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def test_a_job_is_finished_past_all_that_ever_ran(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    waiting(conn, LOCAL, 500, LOUD)
+    conn.execute("update procrastinate_jobs set status = 'doing'")
+    old_snapshot(database)
+    conn.execute("delete from procrastinate_jobs")
+    last = waiting(conn, LOCAL, 1, LOUD)
+    conn.execute("update procrastinate_jobs set status = 'doing'")
+    conn.execute("analyze procrastinate_jobs")
+    before = entries_read(conn, "procrastinate_jobs")
+    conn.execute(QUERIES["deliveries.finish_job"].encode(), {"job_id": last, "worker_id": None})
+    assert entries_read(conn, "procrastinate_jobs") - before < FEW
 
 
 def test_a_group_reads_of_a_backlog_what_it_takes_though_nothing_waited_when_it_was_counted(database: Clone) -> None:

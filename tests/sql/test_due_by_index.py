@@ -29,6 +29,8 @@ SWEEPS = {
     "operations.expired_leases": "(lease_expires_at <= statement_timestamp())",
     "reconcile_due.lock_due": "(due_at <= statement_timestamp())",
     "reconcile_due.first_due": "(due_at >= '-infinity'",
+    "payments.first_observation": "(observe_at >= '-infinity'",
+    "operations.first_lease": "(lease_expires_at >= '-infinity'",
     "reconcile_due.arm_silent": "(updated_at < (statement_timestamp() - ",
     "idempotency_keys.prune": "(created_at < (statement_timestamp() - ",
 }

@@ -106,8 +106,18 @@ def _settle_down(conn: Connection, handler: str, *, clean: bool) -> None:
         [handler],
     )
     conn.execute("delete from procrastinate_jobs where queue_name <> 'local'")
+    # Nor would it answer about those that were delivered before, ten minutes later and again with every pass.
+    with factories.acting(conn, "worker"):
+        conn.execute(AS_A_GROUP)
+        conn.execute(
+            "update payments set observe_at = clock_timestamp() + interval '1 day'"
+            " where observe_at < clock_timestamp() + interval '1 hour'"
+        )
     # Their books were compared: the clock looks again when silence will have lasted too long.
-    conn.execute("update reconcile_due set due_at = clock_timestamp() + interval '1 hour'")
+    conn.execute(
+        "update reconcile_due set due_at = clock_timestamp() + interval '1 day'"
+        " where due_at < clock_timestamp() + interval '1 hour'"
+    )
     conn.execute("vacuum (freeze, analyze)" if clean else "analyze deliveries, procrastinate_jobs")
 
 

@@ -178,12 +178,13 @@ def _drain_by_stock(arena: Arena, database: Clone) -> tuple[Cpu, list[float]]:
 def _drain_by_workers(arena: Arena, database: Clone, name: str, *, longest: float) -> Cpu:
     """Start the workers, let them all begin at once, wait until nothing is left; what it cost from there on."""
     conn = database.connect(admin=True)
+    first = _first_job(conn)
     with ExitStack() as running:
         with _held_back(database):
             processes = running.enter_context(working(arena, database, name))
             before = used(arena.cluster, processes)
         deadline = time.monotonic() + longest
-        while is_pending(conn) and time.monotonic() < deadline:
+        while (_is_queued(conn, first) or is_pending(conn)) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY)
         cost = used(arena.cluster, processes).since(before)
     assert longest < PATIENCE_SECONDS or not is_pending(conn), f"{name} did not drain:\n{arena.log(name)}"
@@ -242,6 +243,19 @@ def _workers(conn: Connection) -> int:
     row = conn.execute("select count(*) as n from procrastinate_workers").fetchone()
     assert row is not None
     return int(row["n"])
+
+
+def _first_job(conn: Connection) -> int:
+    """The number of the first that waits, 0 without one."""
+    row = conn.execute("select coalesce(min(id), 0) as first from procrastinate_jobs where status = 'todo'").fetchone()
+    assert row is not None
+    return int(row["first"])
+
+
+def _is_queued(conn: Connection, first: int) -> bool:
+    """Whether any of the jobs from this one on is left: asked often, it reads past nothing that was done before."""
+    query = "select from procrastinate_jobs where id >= %s and queue_name = 'local' order by id limit 1"
+    return conn.execute(query, [first]).fetchone() is not None
 
 
 def is_pending(conn: Connection) -> bool:

@@ -19,9 +19,9 @@ SLACK = timedelta(seconds=15)
 # A look that was cut off is not tried again at once, and took no longer than this.
 CUT_OFF_SECONDS = Timeouts().statement / 1_000
 # A look that took longer is worth telling the next process, which then looks from the very first date on some time
-# within so many seconds: a worker that starts has a backlog to deliver.
+# within the longest time that such looks ever wait: a worker that starts has a backlog to deliver.
 LONG_SECONDS = 0.05
-FULL_LOOK_WITHIN = 60.0
+FULL_LOOK_WITHIN = CUT_OFF_SECONDS / FULL_LOOKS
 
 
 class FirstDue:

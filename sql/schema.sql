@@ -2683,10 +2683,11 @@ CREATE FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precis
     AS $$
   update operator_sessions s set seen_at = clock_timestamp()
   where s.token_hmac = p_token_hmac and s.ended_at is null
+    and s.seen_at > clock_timestamp() - make_interval(secs => p_idle)
     and s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4))
 $$;
 
-COMMENT ON FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precision) IS 'Whoever holds this token is not idle: at most once a minute, and of requests that were answered, for a refused one proves no person.';
+COMMENT ON FUNCTION postbox.prolong_session(p_token_hmac bytea, p_idle double precision) IS 'Whoever holds this token is not idle: at most once a minute, and of requests that were answered, for a refused one proves no person. One that was idle for too long meanwhile has ended.';
 
 CREATE FUNCTION postbox.proposals_200_check() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER

@@ -57,10 +57,11 @@ create or replace function prolong_session(p_token_hmac bytea, p_idle double pre
 as $$
   update operator_sessions s set seen_at = clock_timestamp()
   where s.token_hmac = p_token_hmac and s.ended_at is null
+    and s.seen_at > clock_timestamp() - make_interval(secs => p_idle)
     and s.seen_at < clock_timestamp() - make_interval(secs => least(60, p_idle / 4))
 $$;
 comment on function prolong_session is
-  'Whoever holds this token is not idle: at most once a minute, and of requests that were answered, for a refused one proves no person.';
+  'Whoever holds this token is not idle: at most once a minute, and of requests that were answered, for a refused one proves no person. One that was idle for too long meanwhile has ended.';
 
 create or replace function end_session(p_token_hmac bytea) returns void
   language sql volatile security definer

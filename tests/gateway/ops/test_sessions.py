@@ -9,8 +9,9 @@ import pytest
 
 from app.gateway import create_app
 from app.gateway.context import EXTENSION
-from app.services import operators
+from app.services import operators, sign_in
 from tests import factories
+from tests.fixtures.database import OPERATOR_KEY
 from tests.gateway.ops.conftest import ORIGIN
 
 PATH = "/ops/v1/session"
@@ -47,6 +48,19 @@ def test_a_session_ends_after_half_a_day_however_busy(desk, settings, move):
     move("created_at", settings.timing.session_longest * 0.9)
     assert ann.get(PATH).status_code == 200
     move("created_at", settings.timing.session_longest)
+    assert ann.get(PATH).status_code == 401
+
+
+def test_a_session_that_ends_while_it_is_answered_stays_ended(desk, edge, settings, move):
+    ann = desk()
+    hmac = sign_in.token_hmac(ann.token, OPERATOR_KEY)
+
+    def answer_slowly(tx):
+        sign_in.enter(tx, hmac, settings.timing)
+        move("seen_at", settings.timing.session_idle)
+        sign_in.prolong(tx, hmac, settings.timing)
+
+    edge.transact(factories.OPERATOR, answer_slowly)
     assert ann.get(PATH).status_code == 401
 
 

@@ -17,11 +17,8 @@ Before = tuple[datetime, str] | None
 def payments(tx: Tx, *, merchant_id: Any, state: str | None, before: Before, limit: int) -> list[Row]:
     """A page of payments, of one merchant and in one state if these are given."""
     wanted = {"merchant_id": merchant_id, "limit": limit} | _position(before)
-    if state is None:
-        return _payments(tx, tx.all("operator_pages.newest_payments", **wanted))
-    if state in OPEN:
-        return _payments(tx, tx.all("operator_pages.open_payments", state=state, **wanted))
-    return _payments(tx, tx.all("operator_pages.payments_not_open", state=state, **wanted))
+    asked = "operator_pages.open_payments" if state in OPEN else "operator_pages.newest_payments"
+    return _payments(tx, tx.all(asked, state=state, **wanted))
 
 
 def payments_by(tx: Tx, identifier: str) -> list[Row]:

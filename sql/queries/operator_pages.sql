@@ -1,31 +1,3 @@
--- name: newest_payments
--- Keys of payments in whatever state, newest first: one look at each merchant's newest, then the page of those who have any on it.
-with owners as (
-  select m.id as merchant_id
-  from merchants m
-  cross join lateral (
-    select p.created_at, p.id from payments p
-    where p.merchant_id = m.id
-      and (p.created_at, p.id)
-        < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    order by p.created_at desc, p.id desc limit 1
-  ) newest
-  where %(merchant_id)s::uuid is null or m.id = %(merchant_id)s
-  order by newest.created_at desc, newest.id desc
-  limit %(limit)s
-)
-select p.merchant_id, p.id as payment_id
-from owners
-cross join lateral (
-  select p.merchant_id, p.created_at, p.id from payments p
-  where p.merchant_id = owners.merchant_id
-    and (p.created_at, p.id)
-      < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-  order by p.created_at desc, p.id desc limit %(limit)s
-) p
-order by p.created_at desc, p.id desc
-limit %(limit)s;
-
 -- name: open_payments
 -- Keys of payments in one of the open states, newest first: all that are in it, which is what is on its way.
 select p.merchant_id, p.id as payment_id
@@ -38,18 +10,25 @@ where p.state = %(state)s
 order by p.created_at desc, p.id desc
 limit %(limit)s;
 
--- name: payments_not_open
--- Keys of payments in one of the other states, newest first, as newest_payments finds them.
+-- name: newest_payments
+-- Keys of payments in one of the other states, or in whatever state, newest first: one look at each merchant's newest, then the
+-- page of those who have any on it. There is an index with the state and one without; where one is read the other's branch is not.
 with owners as (
   select m.id as merchant_id
   from merchants m
   cross join lateral (
-    select p.created_at, p.id from payments p
-    where p.merchant_id = m.id and p.state = %(state)s
-      and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
-      and (p.created_at, p.id)
-        < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    order by p.created_at desc, p.id desc limit 1
+    (select p.created_at, p.id from payments p
+     where %(state)s::text is null and p.merchant_id = m.id
+       and (p.created_at, p.id)
+         < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+     order by p.created_at desc, p.id desc limit 1)
+    union all
+    (select p.created_at, p.id from payments p
+     where p.state = %(state)s and p.merchant_id = m.id
+       and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
+       and (p.created_at, p.id)
+         < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+     order by p.created_at desc, p.id desc limit 1)
   ) newest
   where %(merchant_id)s::uuid is null or m.id = %(merchant_id)s
   order by newest.created_at desc, newest.id desc
@@ -58,12 +37,18 @@ with owners as (
 select p.merchant_id, p.id as payment_id
 from owners
 cross join lateral (
-  select p.merchant_id, p.created_at, p.id from payments p
-  where p.merchant_id = owners.merchant_id and p.state = %(state)s
-    and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
-    and (p.created_at, p.id)
-      < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-  order by p.created_at desc, p.id desc limit %(limit)s
+  (select p.merchant_id, p.created_at, p.id from payments p
+   where %(state)s::text is null and p.merchant_id = owners.merchant_id
+     and (p.created_at, p.id)
+       < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+   order by p.created_at desc, p.id desc limit %(limit)s)
+  union all
+  (select p.merchant_id, p.created_at, p.id from payments p
+   where p.state = %(state)s and p.merchant_id = owners.merchant_id
+     and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
+     and (p.created_at, p.id)
+       < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+   order by p.created_at desc, p.id desc limit %(limit)s)
 ) p
 order by p.created_at desc, p.id desc
 limit %(limit)s;

@@ -18,20 +18,17 @@ def payments(tx: Tx, *, merchant_id: Any, state: str | None, before: Before, lim
     """A page of payments, of one merchant and in one state if these are given."""
     wanted = {"merchant_id": merchant_id, "limit": limit} | _position(before)
     asked = "operator_pages.open_payments" if state in OPEN else "operator_pages.newest_payments"
-    return _payments(tx, tx.all(asked, state=state, **wanted))
+    return tx.all(asked, state=state, **wanted)
 
 
 def payments_by(tx: Tx, identifier: str) -> list[Row]:
     """Every payment that the identifier may mean, whoever's it is, with what it was recognised as."""
-    return _payments(tx, trace.candidates(tx, identifier))
-
-
-def _payments(tx: Tx, found: list[Row]) -> list[Row]:
+    found = trace.candidates(tx, identifier)
     return tx.all(
         "operator_pages.named_payments",
         merchant_ids=[row["merchant_id"] for row in found],
         payment_ids=[row["payment_id"] for row in found],
-        recognised=[row.get("recognised") for row in found],
+        recognised=[row["recognised"] for row in found],
     )
 
 

@@ -1,20 +1,25 @@
 -- name: open_payments
--- Keys of payments in one of the open states, newest first: all that are in it, which is what is on its way.
-select p.merchant_id, p.id as payment_id
-from payments p
-where p.state = %(state)s
-  and p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
-  and (%(merchant_id)s::uuid is null or p.merchant_id = %(merchant_id)s)
-  and (p.created_at, p.id)
-    < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-order by p.created_at desc, p.id desc
-limit %(limit)s;
+-- Payments in one of the open states, newest first: of all that are in it, which is what is on its way.
+select p.id as payment_id, p.merchant_id, m.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
+       p.reference, p.provider_ref, p.created_at, null as recognised
+from (
+  select p.* from payments p
+  where p.state = %(state)s
+    and p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
+    and (%(merchant_id)s::uuid is null or p.merchant_id = %(merchant_id)s)
+    and (p.created_at, p.id)
+      < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  order by p.created_at desc, p.id desc
+  limit %(limit)s
+) p
+join merchants m on m.id = p.merchant_id
+order by p.created_at desc, p.id desc;
 
 -- name: newest_payments
--- Keys of payments in one of the other states, or in whatever state, newest first: one look at each merchant's newest, then the
+-- Payments in one of the other states, or in whatever state, newest first: one look at each merchant's newest, then the
 -- page of those who have any on it. There is an index with the state and one without; where one is read the other's branch is not.
 with owners as (
-  select m.id as merchant_id
+  select m.id as merchant_id, m.name
   from merchants m
   cross join lateral (
     (select p.created_at, p.id from payments p
@@ -34,16 +39,17 @@ with owners as (
   order by newest.created_at desc, newest.id desc
   limit %(limit)s
 )
-select p.merchant_id, p.id as payment_id
+select p.id as payment_id, p.merchant_id, owners.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
+       p.reference, p.provider_ref, p.created_at, null as recognised
 from owners
 cross join lateral (
-  (select p.merchant_id, p.created_at, p.id from payments p
+  (select p.* from payments p
    where %(state)s::text is null and p.merchant_id = owners.merchant_id
      and (p.created_at, p.id)
        < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
    order by p.created_at desc, p.id desc limit %(limit)s)
   union all
-  (select p.merchant_id, p.created_at, p.id from payments p
+  (select p.* from payments p
    where p.state = %(state)s and p.merchant_id = owners.merchant_id
      and p.state in ('confirmed', 'settled', 'disputed', 'refunded', 'charged_back', 'returned', 'failed', 'canceled')
      and (p.created_at, p.id)
@@ -54,7 +60,7 @@ order by p.created_at desc, p.id desc
 limit %(limit)s;
 
 -- name: named_payments
--- Payments that were found, newest first, with what an identifier was recognised as, if one was given.
+-- Payments that were found by an identifier, newest first, with what it was recognised as.
 select p.id as payment_id, p.merchant_id, m.name as merchant, p.state, p.amount, p.amount_captured as captured, p.currency,
        p.reference, p.provider_ref, p.created_at, found.recognised
 from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[], %(recognised)s::text[]) as found (merchant_id, payment_id, recognised)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import partial
 
 import pytest
 
+from app.db import Tx
 from app.gateway.ops.reading import ENTITY_LENGTH
+from app.services import operator_pages
 from tests import factories
 from tests.gateway.conftest import CARD
 from tests.gateway.documented import document
@@ -92,6 +95,21 @@ def test_pages_of_every_state_lead_through_all_merchants_newest_first(desk, sql)
             row["payment"] for row in through_pages(ann, "/ops/v1/payments", **({"state": state} if state else {}))
         ]
         assert shown == [f"pay_{id_.hex}" for was, id_ in reversed(made) if state in (None, was)], state
+
+
+@pytest.mark.parametrize(("state", "then"), [("initiated", "submitting"), ("confirmed", "settled")])
+def test_a_page_of_a_state_shows_each_payment_in_it_though_it_moves_meanwhile(edge, sql, monkeypatch, state, then):
+    p, asked = factories.payment(sql, state), Tx.all
+
+    def moved_after(tx, query, **params):
+        rows = asked(tx, query, **params)
+        p.update(p if p["state"] == then else factories.advance(sql, p, then))
+        return rows
+
+    monkeypatch.setattr(Tx, "all", moved_after)
+    page = partial(operator_pages.payments, merchant_id=p["merchant_id"], state=state, before=None, limit=2)
+    assert [row["state"] for row in edge.transact(factories.OPERATOR, page)] == [state]
+    assert edge.transact(factories.OPERATOR, page) == []
 
 
 def test_pages_of_webhooks_lead_through_all_and_through_those_of_a_type(app, desk):

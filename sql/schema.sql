@@ -6030,6 +6030,8 @@ CREATE INDEX deliveries_waiting_in_turn ON postbox.deliveries USING btree (merch
 
 CREATE INDEX discrepancies_by_fingerprint ON postbox.discrepancies USING btree (merchant_id, fingerprint);
 
+CREATE INDEX discrepancies_by_status ON postbox.discrepancies USING btree (status, first_seen_at DESC, id DESC);
+
 CREATE INDEX discrepancies_by_subject ON postbox.discrepancies USING btree (merchant_id, subject) WHERE (closed_at IS NULL);
 
 CREATE INDEX discrepancies_newest ON postbox.discrepancies USING btree (first_seen_at DESC);

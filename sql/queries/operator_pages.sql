@@ -142,7 +142,7 @@ order by k.created_at desc, k.id desc
 limit %(limit)s;
 
 -- name: discrepancies
--- Disagreements between two books, newest first.
+-- Disagreements between two books, of one status if it is given, newest first.
 select d.merchant_id, d.id, d.type, d.severity, d.status, d.subject, d.payment_id, d.currency, d.expected, d.actual, d.delta,
        d.first_seen_at, d.last_seen_at, d.sla_due_at, d.acknowledged_by, d.closed_at, d.resolved_by, d.approved_by, d.resolution_note
 from discrepancies d

@@ -132,6 +132,11 @@ PAGES: list[tuple[str, dict[str, object], dict[str, str]]] = [
     ("operator_pages.webhooks_of_event", {"type": None}, {"webhooks_by_event_id": r"\(provider_event_id = "}),
     # either leads straight to one row
     ("operator_pages.webhook", {}, {"webhooks_pkey": ONE_ROW, "webhooks_by_type": ONE_ROW}),
+    ("operator_pages.discrepancies", {"status": None}, {"discrepancies_newest": r"\(first_seen_at <= "}),
+    (
+        "operator_pages.discrepancies", {"status": "resolved"},
+        {"discrepancies_by_status": r"\(\(status = .* AND \(ROW\(first_seen_at, id\) < "},
+    ),
     ("dead_letters.named", {"name": "letter"}, {"deliveries_dead": "", "deliveries_resolved": ""}),
 ]  # fmt: skip
 PAGE = {
@@ -148,7 +153,7 @@ def test_a_page_of_operators_begins_where_its_index_is_entered(
     found = [
         (scan[0].partition(" using ")[2].split(" on ")[0], after.partition("Index Cond: ")[2])
         for line, after in itertools.pairwise([*plan, ""])
-        if (scan := re.search(r"(?:Seq|Index).* on (?:payments|webhooks|deliveries) ", line))
+        if (scan := re.search(r"(?:Seq|Index).* on (?:payments|webhooks|deliveries|discrepancies) ", line))
     ]
     assert found and all(re.match(expected.get(index, "(?!)"), how) for index, how in found), "\n".join(plan)
 

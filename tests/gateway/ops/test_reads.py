@@ -123,6 +123,27 @@ def test_pages_of_webhooks_lead_through_all_and_through_those_of_a_type(app, des
         ]
 
 
+def test_pages_of_discrepancies_lead_through_all_and_through_those_of_a_status(desk, sql):
+    ann, merchant = desk("viewer"), factories.merchant(sql)["id"]
+    statuses = ["open", "acknowledged", "open", "open"]
+    sql.execute("alter table discrepancies disable trigger user")
+    sql.execute(
+        "insert into discrepancies (merchant_id, type, severity, status, acknowledged_by, acknowledged_at, subject,"
+        " first_seen_at, evidence_at, sla_due_at, detected_by)"
+        " select %s, 'stale_state', 'medium', status, case status when 'acknowledged' then 'ann' end,"
+        " case status when 'acknowledged' then now() end, 'number/' || n, now() + make_interval(secs => n / 2),"
+        " now(), now(), 'clock' from unnest(%s::text[]) with ordinality as of (status, n)",
+        [merchant, statuses],
+    )
+    for status in (None, *statuses):
+        shown = through_pages(ann, "/ops/v1/discrepancies", status=status, merchant=str(merchant))
+        # those of one moment in the order of their ids
+        assert sorted(row["subject"] for row in shown) == [
+            f"number/{n}" for n, its in enumerate(statuses, 1) if status in (None, its)
+        ]
+        assert shown == sorted(shown, key=lambda row: (row["first_seen_at"], row["id"]), reverse=True)
+
+
 def test_a_payment_is_shown_and_told_as_the_command_line_does(desk, sql):
     ann, p = desk("viewer"), factories.payment(sql, "settled")
     path = f"/ops/v1/payments/pay_{p['id'].hex}"

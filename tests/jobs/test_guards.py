@@ -154,10 +154,11 @@ def test_a_group_ends_when_its_time_is_over_however_slow_its_statements(
 def test_a_statement_that_takes_too_long_is_a_failure_in_the_remote_lane(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = replace(hand.runtime.database.timeouts, statement=50)
+    limits = replace(hand.runtime.database.timeouts, statement=500)
     monkeypatch.setattr(hand.runtime.database, "timeouts", limits)
     handler = replace(
-        HANDLERS["submit_payment"], handle=lambda run: run.begin(lambda tx: tx.connection.execute("select pg_sleep(1)"))
+        HANDLERS["submit_payment"],
+        handle=lambda run: run.begin(lambda tx: tx.connection.execute("select pg_sleep(9)")),
     )
     monkeypatch.setitem(HANDLERS, "submit_payment", handler)
     factories.payment(hand.connection)

@@ -69,6 +69,7 @@ def submitted(hand: Hand, count: int) -> list[dict[str, Any]]:
 
 def test_what_is_looked_at_already_stands_in_nobodys_way(hand: Hand, monkeypatch: Any) -> None:
     monkeypatch.setattr(sweep, "OBSERVATIONS_PER_PAGE", 2)
+    monkeypatch.setattr(sweep, "OBSERVING_SECONDS", 60.0)
     submitted(hand, 5)
     assert [sweep.observe_due_once(hand.runtime) for _ in range(2)] == [5, 0]
     submitted(hand, 1)

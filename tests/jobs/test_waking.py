@@ -18,6 +18,8 @@ SECONDS = 0.2
 EVERY = 0.05
 # Idle for so long, a waker has said all that it will say.
 SILENCE = EVERY * 4
+# One that has said nothing after this long never will.
+PATIENCE = 60.0
 
 
 def test_a_hundred_wishes_are_one_notification_per_interval(database: Clone, db: Database) -> None:
@@ -29,7 +31,7 @@ def test_a_hundred_wishes_are_one_notification_per_interval(database: Clone, db:
         waker.wake()
         pace.wait(SECONDS / WAKES)
     took = time.monotonic() - began
-    heard = list(listener.notifies(timeout=SILENCE))
+    heard = [*listener.notifies(timeout=PATIENCE, stop_after=1), *listener.notifies(timeout=SILENCE)]
     waker.close()
     assert 1 <= len(heard) <= took / EVERY + 2
     assert {notification.payload for notification in heard} == {'{"type": "job_inserted", "job_id": 0}'}

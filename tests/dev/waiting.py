@@ -4,8 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# What has not happened after this long never will, however busy the machine.
+PATIENCE_SECONDS = 60.0
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+
+def eventually(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Ask until the condition holds; fail when the time is over."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -132,4 +132,4 @@ def test_a_connection_lost_while_waking_does_not_end_the_waking(app, api, databa
     listener = database.connect(admin=True)
     listener.execute('listen "procrastinate_any_queue_v1"')
     waker.wake_once()
-    assert list(listener.notifies(timeout=5, stop_after=1))
+    assert list(listener.notifies(timeout=60, stop_after=1))

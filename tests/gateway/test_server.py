@@ -113,7 +113,7 @@ def test_the_metrics_of_all_workers_are_one(server, headers):
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(40))) == {200}
     pattern = r'postbox_http_requests_total\{method="GET",route="/v1/payments",status="200"\} (\S+)'
-    counts = {float(re.search(pattern, requests.get(f"{server.url}/metrics", timeout=5).text)[1]) for _ in range(6)}
+    counts = {float(re.search(pattern, requests.get(f"{server.url}/metrics", timeout=60).text)[1]) for _ in range(6)}
     assert counts == {40.0}
 
 

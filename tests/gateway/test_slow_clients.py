@@ -98,7 +98,7 @@ def test_clients_who_do_not_read_hold_no_thread_and_are_let_go(database, tmp_pat
         answers = healthy(one.port, "nobody's", seconds=1)
         assert max(seconds for seconds, _ in answers) < PATIENT_SECONDS
         counted = 'postbox_turned_away_total{kind="slow_reader"} 8.0'
-        until(lambda: readers.drip() or counted in requests.get(one.url + "/metrics", timeout=5).text, counted)
+        until(lambda: readers.drip() or counted in requests.get(one.url + "/metrics", timeout=60).text, counted)
         assert readers.let_go() == 8
         assert '"kind":"slow_reader"' in (one.home / "log").read_text()
 

@@ -10,7 +10,7 @@ from tests.sandbox.process import Receiver, Sandbox, wait_for
 def test_the_clock_does_not_run_backwards(shared: Sandbox) -> None:
     now = shared.get("clock")["now"]
     for wrong in ({"advance": -1}, {"set": now - 10}, {"advance": "soon"}):
-        assert requests.post(f"{shared.url}/_sandbox/clock", json=wrong, timeout=5).status_code == 400
+        assert requests.post(f"{shared.url}/_sandbox/clock", json=wrong, timeout=60).status_code == 400
     assert shared.get("clock")["now"] >= now
 
 
@@ -43,5 +43,5 @@ def test_durations_can_be_changed_while_it_runs(start: Callable[..., Sandbox]) -
     sandbox.post("timing", balance_after=0)
     intent = sandbox.pay()
     wait_for(lambda: sandbox.ledger(intent.id)["charges"][0]["balance_transaction"], "the balance transaction")
-    answer = requests.post(f"{sandbox.url}/_sandbox/timing", json={"nonsense": 1}, timeout=5)
+    answer = requests.post(f"{sandbox.url}/_sandbox/timing", json={"nonsense": 1}, timeout=60)
     assert answer.status_code == 400

@@ -110,13 +110,13 @@ def test_a_rule_can_pick_a_payment_by_its_amount_before_anybody_knows_its_id(san
 def test_a_reset_is_a_reset_and_not_a_close(sandbox: Sandbox) -> None:
     sandbox.post("faults", kind="reset_before", path="/v1/balance")
     with pytest.raises(requests.ConnectionError, match="reset"):
-        requests.get(f"{sandbox.url}/v1/balance", headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
+        requests.get(f"{sandbox.url}/v1/balance", headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
 
 
 def test_half_of_the_body_arrives_before_the_reset(sandbox: Sandbox) -> None:
     sandbox.post("faults", kind="reset_mid_body", path="/v1/balance")
     key = {"Authorization": f"Bearer {KEY}"}
-    with requests.get(f"{sandbox.url}/v1/balance", headers=key, timeout=5, stream=True) as answer:
+    with requests.get(f"{sandbox.url}/v1/balance", headers=key, timeout=60, stream=True) as answer:
         half = answer.raw.read1(10_000)
         assert 0 < len(half) < int(answer.headers["Content-Length"])
         with pytest.raises((requests.RequestException, OSError, urllib3.exceptions.HTTPError)):
@@ -129,7 +129,7 @@ def test_a_mistaken_rule_is_refused(sandbox: Sandbox) -> None:
         {"kind": "slow", "colour": "red"},
         {"seed": 1, "kinds": ["nonsense"]},
     ):
-        assert requests.post(f"{sandbox.url}/_sandbox/faults", json=wrong, timeout=5).status_code == 400
+        assert requests.post(f"{sandbox.url}/_sandbox/faults", json=wrong, timeout=60).status_code == 400
 
 
 def run_plan(sandbox: Sandbox, seed: int, identify_by: str) -> list[str | None]:

@@ -69,7 +69,7 @@ def test_one_connection_serves_many_requests(shared: Sandbox) -> None:
     ],
 )
 def test_what_is_no_request_gets_a_status_and_a_close(shared: Sandbox, head: bytes, status: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", urlsplit(shared.url).port or 0), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", urlsplit(shared.url).port or 0), timeout=60) as connection:
         connection.sendall(head)
         assert connection.recv(1000).split()[1] == status
 
@@ -88,18 +88,18 @@ def test_the_payer_presses_a_button_and_returns_to_the_shop(
     shared: Sandbox, button: str, status: str, redirect: str
 ) -> None:
     intent = shared.pay("pm_card_threeDSecure2Required")
-    page = requests.get(intent.next_action.redirect_to_url.url, timeout=5)
+    page = requests.get(intent.next_action.redirect_to_url.url, timeout=60)
     assert page.headers["Content-Type"].startswith("text/html")
     assert f'value="{button}"' in page.text
     for _ in range(2):  # a second press changes nothing
-        pressed = requests.post(page.url, data={"outcome": button}, allow_redirects=False, timeout=5)
+        pressed = requests.post(page.url, data={"outcome": button}, allow_redirects=False, timeout=60)
         assert pressed.status_code == 303
     back = urlsplit(pressed.headers["Location"])
     assert (back.netloc, back.path) == ("shop.example", "/back")
     arguments = parse_qs(back.query)
     assert (arguments["payment_intent"], arguments["redirect_status"]) == ([intent.id], [redirect])
     assert shared.client.payment_intents.retrieve(intent.id).status == status
-    assert "Nothing to do" in requests.get(page.url, timeout=5).text
+    assert "Nothing to do" in requests.get(page.url, timeout=60).text
 
 
 def test_a_card_declined_after_its_challenge_fails_without_an_answer_to_the_browser(shared: Sandbox) -> None:
@@ -112,4 +112,4 @@ def test_a_card_declined_after_its_challenge_fails_without_an_answer_to_the_brow
 
 
 def test_an_unknown_control_endpoint_is_a_404(shared: Sandbox) -> None:
-    assert requests.get(f"{shared.url}/_sandbox/nothing", timeout=5).status_code == 404
+    assert requests.get(f"{shared.url}/_sandbox/nothing", timeout=60).status_code == 404

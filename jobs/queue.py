@@ -28,6 +28,9 @@ CHANNEL = "procrastinate_any_queue_v1"
 PAYLOAD = '{"type": "job_inserted", "job_id": 0}'
 # Everything Procrastinate does runs as this role; set at connection start, so that it survives pooling.
 WORKER_OPTIONS = "-c search_path=procrastinate,postbox -c role=postbox_worker -c timezone=UTC"
+# Which worker holds a job, and that one is done, waits for no disk: what follows from it is committed after it in the
+# same log, and a crash that loses it leaves a job to be fetched again, or one in the hands of a worker that is gone.
+QUEUE_OPTIONS = f"{WORKER_OPTIONS} -c synchronous_commit=off"
 # A job that could not be finished stays in the hands of a worker that lives, where nobody looks for it. An outage
 # longer than this ends the worker, and its jobs are found by its silence.
 FINISH_WAITS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
@@ -155,9 +158,9 @@ class FencedJobManager(manager.JobManager):
         )
 
 
-def worker_conninfo(url: str) -> str:
+def worker_conninfo(url: str, options: str = WORKER_OPTIONS) -> str:
     """The connection string of Procrastinate's own connections."""
-    return make_conninfo(url, options=WORKER_OPTIONS, application_name="postbox queue")
+    return make_conninfo(url, options=options, application_name="postbox queue")
 
 
 class _Connection(psycopg.AsyncConnection[Any]):
@@ -178,7 +181,7 @@ def autocommit_pool(url: str, *, size: int) -> psycopg_pool.AsyncConnectionPool[
             connection.asked_at = time.monotonic()
 
     return psycopg_pool.AsyncConnectionPool(
-        worker_conninfo(url),
+        worker_conninfo(url, QUEUE_OPTIONS),
         min_size=1,
         max_size=size,
         open=False,

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.config import PLATFORM_MERCHANT_ID
-from app.db import QUERIES
+from app.db import QUERIES, Database
+from app.model.actor import Actor, ActorType, Role
 from jobs import oldest as queue_begins
 from jobs.app import CLOCK_QUEUE, make_app
 from jobs.flight import Flight
@@ -20,6 +21,7 @@ from tests import factories
 from tests.fixtures.database import Clone, Connection
 
 LOUD, QUIET = UUID(int=2), UUID(int=1)
+WORKER = Actor(ActorType.WORKER, "test", Role.WORKER)
 # Entries of an index that a statement may read for one job of its own.
 FEW = 20
 PICK = QUERIES["deliveries.pick_siblings"].encode()
@@ -88,6 +90,21 @@ def test_a_merchant_that_came_last_is_fetched_next_whatever_another_has_waiting(
     waiting(conn, queues[-1], 2, QUIET)
     whose = fetched(database, queues, 5, OldestJob())
     assert whose == [str(who) for who in (QUIET, LOUD, QUIET, LOUD, LOUD)]
+
+
+def test_what_the_queue_alone_says_waits_for_no_disk_and_what_a_delivery_does_as_the_server_says(
+    database: Clone,
+) -> None:
+    asks = "select setting, source from pg_settings where name = 'synchronous_commit'"
+
+    async def asked() -> tuple[str, str] | None:
+        async with opened(autocommit_pool(database.url, size=1)) as pool, pool.connection() as conn:
+            return await (await conn.execute(asks)).fetchone()
+
+    assert asyncio.run(asked()) == ("off", "client")
+    with Database(database.url, size=1, application="delivery") as pool:
+        told = pool.transact(WORKER, lambda tx: tx.connection.execute(asks).fetchone())
+    assert told is not None and told["source"] == "command line", "as the cluster of these tests was started"
 
 
 def test_webhooks_take_a_quarter_of_the_turns_while_a_merchant_waits(database: Clone) -> None:

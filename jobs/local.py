@@ -26,7 +26,7 @@ from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
 from jobs.runtime import Runtime
-from jobs.turn import GROUP_LEAST, GROUP_PATIENCE, GROUP_SECONDS, Turn
+from jobs.turn import GROUP_LEAST, GROUP_PATIENCE, GROUP_SECONDS, SERVING_GROUP_SECONDS, Turn
 
 log = structlog.get_logger()
 
@@ -65,6 +65,10 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
         with runtime.courtesy.turn() if runtime.settings.carrying else nullcontext():
             return _run_and_rest(runtime, key, job_id, turn, picked)
     except Exception as error:
+        if not picked and _is_conflict(error):
+            # it waited for its turn, or for whoever has its delivery
+            _defer_own(runtime, key, job_id, "conflict", seconds=runtime.timing.pause_recheck)
+            return 0
         if not picked:
             raise
         done = _rerun(runtime, picked, error, turn)
@@ -78,6 +82,7 @@ def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, p
     group = _first_group(runtime, key, job_id, turn, picked)
     took = time.monotonic() - began
     # one that is not full has left nothing behind, and whoever comes next waits for no rest
+    runtime.courtesy.is_behind = group.is_full
     rested = runtime.courtesy.rest(took, runtime.draining) if group.is_full else 0.0
     log.info(
         "group",
@@ -91,18 +96,22 @@ def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, p
 
 def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> Group:
     with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
+        if runtime.settings.carrying:
+            runtime.courtesy.take_turn(tx)
         own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
         if own is None:
             return Group()
+        now = time.monotonic()
+        runtime.courtesy.looked(int(own["served"]), now)
+        seconds = SERVING_GROUP_SECONDS if runtime.courtesy.is_due(now) else GROUP_SECONDS
         if own["paused"]:
-            seconds = runtime.timing.pause_recheck
-            deliveries.defer(tx, key, job_id, seconds=seconds, why="paused", timing=runtime.timing, capped=False)
+            recheck = runtime.timing.pause_recheck
+            deliveries.defer(tx, key, job_id, seconds=recheck, why="paused", timing=runtime.timing, capped=False)
             return Group()
         picked.append(own)
         is_full = False
         if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
-            runtime.courtesy.look(tx)
-            size = turn.size
+            size = turn.size(seconds)
             siblings = tx.all(
                 "deliveries.pick_siblings",
                 after=turn.after,
@@ -113,12 +122,12 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             picked += [row for row in siblings if row["job_id"] != job_id][: size - 1]
             turn.move(picked)
             is_full = _is_full(siblings, size)
-        group = _run_group(tx, runtime, picked, turn)
+        group = _run_group(tx, runtime, picked, turn, seconds)
         group.is_full = is_full
         if own in group.left:
             # our own job ends with this task, so our delivery needs another
-            seconds = runtime.timing.sweep_promote
-            deliveries.defer(tx, key, job_id, seconds=seconds, why="payment_locked", timing=runtime.timing)
+            promote = runtime.timing.sweep_promote
+            deliveries.defer(tx, key, job_id, seconds=promote, why="payment_locked", timing=runtime.timing)
         return group
 
 
@@ -153,19 +162,19 @@ def _run_half(runtime: Runtime, half: list[Row], turn: Turn) -> int:
                 handlers=_array(row["handler"] for row in half),
                 job_ids=[row["job_id"] for row in half],
             )
-            return len(_run_group(tx, runtime, again, turn).done) if again else 0
+            return len(_run_group(tx, runtime, again, turn, GROUP_SECONDS).done) if again else 0
     except Exception as error:
         return _rerun(runtime, half, error, turn)
 
 
-def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn) -> Group:
+def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn, seconds: float) -> Group:
     """Lock, run, mark: what is not free or finds the time over is left to another group."""
     locked = _lock_payments(tx, group)
     free = [row for row in group if row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked]
     result, work, deadline = Group(), 0.0, time.monotonic() + GROUP_PATIENCE
     least = free[:GROUP_LEAST]
     for rows in _batches(free):
-        while rows and (fits := _how_many_fit(rows, least, work, turn.pace(rows[0]["handler"]), deadline)):
+        while rows and (fits := _how_many_fit(rows, least, seconds - work, turn.pace(rows[0]["handler"]), deadline)):
             began = time.monotonic()
             ran = _run_batch(tx, runtime, rows[:fits], deadline)
             work += ran * turn.keep_pace(rows[0]["handler"], ran, time.monotonic() - began)
@@ -191,12 +200,12 @@ def _batches(rows: list[Row]) -> list[list[Row]]:
     return list(batches.values())
 
 
-def _how_many_fit(rows: list[Row], least: list[Row], work: float, pace: float | None, deadline: float) -> int:
+def _how_many_fit(rows: list[Row], least: list[Row], left: float, pace: float | None, deadline: float) -> int:
     """How many of these, from the first on, are run now: those that a group runs however slow, and what has time."""
     owed = sum(row in least for row in rows[:GROUP_LEAST])
     if time.monotonic() > deadline:
         return owed
-    return max(owed, 1 if pace is None else int((GROUP_SECONDS - work) / pace))
+    return max(owed, 1 if pace is None else int(left / pace))
 
 
 def _run_batch(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 # small, which makes it busier. So with picking, locking and the commit, and beside others on the same cores, a large
 # group lasts twice as long and more.
 GROUP_SECONDS = 0.050
+# And while the API serves somebody: a commit of the API waits for what a group has written, and a request for its core.
+SERVING_GROUP_SECONDS = 0.020
 # By the clock no group begins a further call after this; the one that runs, of all that is one handler's, ends first.
 GROUP_PATIENCE = 0.200
 # How many to pick for that time before it is known how long one takes, and never more than.
@@ -33,10 +35,9 @@ class Turn:
     paces: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def size(self) -> int:
-        """As many as the time of one group suffices for, going by the last ones."""
-        return max(GROUP_LEAST, min(GROUP_MOST, round(GROUP_SECONDS / self.seconds_each)))
+    def size(self, seconds: float = GROUP_SECONDS) -> int:
+        """As many as this time suffices for, going by the last groups."""
+        return max(GROUP_LEAST, min(GROUP_MOST, round(seconds / self.seconds_each)))
 
     def move(self, group: Sequence[dict[str, Any]]) -> None:
         with self.lock:

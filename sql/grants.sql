@@ -26,6 +26,7 @@ grant insert (merchant_id, id, payment_id, currency, amount, origin, operation_i
   on refunds to postbox_api, postbox_operator;
 grant insert (merchant_id, id, payment_id, kind, step, amount, reason, params, params_sha256) on operations to postbox_api;
 grant insert on webhooks to postbox_api;
+grant usage on sequence requests_served to postbox_api;
 grant select, insert, update on webhook_rejections, idempotency_keys to postbox_api;
 
 -- postbox_worker: moves everything
@@ -55,6 +56,7 @@ grant execute on function reconcile, reconcile_payments, entered_state_at, recon
 -- the books are written by function only
 grant execute on function ledger_post, ledger_close, compute_fee to postbox_worker;
 grant execute on function watch_outcome, credit_merchant, release_funds, post_fact, run_local_batch to postbox_worker;
+grant usage, select on sequence requests_served to postbox_worker;
 grant select, insert, update, delete on all tables in schema procrastinate to postbox_worker;
 grant usage on all sequences in schema procrastinate to postbox_worker;
 grant execute on all functions in schema procrastinate to postbox_worker;

@@ -3633,6 +3633,9 @@ CREATE FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event j
 begin
   owner := webhook_owner(p_provider, p_account);
   stored := false;
+  if p_event ->> 'received_by' = 'webhook' then
+    perform nextval('requests_served');
+  end if;
   if owner is not null then
     perform set_config('postbox.merchant_id', owner::text, true);
     if p_event ? 'request_id' then
@@ -3680,6 +3683,7 @@ declare
   v_at timestamptz;
   v_since timestamptz;
 begin
+  perform nextval('requests_served');
   loop
     -- a bucket is one row: the newest entry of the index leads to it, whatever else a snapshot still sees of it
     select r.ctid, r.tokens_micro, r.updated_at into v_place, v_tokens, v_since from rate_limits r
@@ -4676,6 +4680,15 @@ CREATE TABLE postbox.refund_transitions (
 );
 
 COMMENT ON TABLE postbox.refund_transitions IS 'The edges of a refund; worker, webhook and reconciler take them. A refund is told as pending before it is told how it ended.';
+
+CREATE UNLOGGED SEQUENCE postbox.requests_served
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+COMMENT ON SEQUENCE postbox.requests_served IS 'Counts the requests that the API serves: each that takes a token, each webhook that comes. What it says is that it moved.';
 
 CREATE TABLE postbox.role_actors (
     role text NOT NULL,
@@ -7882,6 +7895,9 @@ GRANT SELECT ON TABLE postbox.refund_limits TO postbox_operator;
 
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_worker;
 GRANT SELECT ON TABLE postbox.refund_transitions TO postbox_operator;
+
+GRANT USAGE ON SEQUENCE postbox.requests_served TO postbox_api;
+GRANT SELECT,USAGE ON SEQUENCE postbox.requests_served TO postbox_worker;
 
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_worker;
 GRANT SELECT ON TABLE postbox.role_actors TO postbox_operator;

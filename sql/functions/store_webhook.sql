@@ -6,6 +6,9 @@ as $$
 begin
   owner := webhook_owner(p_provider, p_account);
   stored := false;
+  if p_event ->> 'received_by' = 'webhook' then
+    perform nextval('requests_served');
+  end if;
   if owner is not null then
     perform set_config('postbox.merchant_id', owner::text, true);
     if p_event ? 'request_id' then

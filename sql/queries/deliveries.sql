@@ -148,20 +148,23 @@ select id from procrastinate_jobs where id >= %(since)s and status in ('todo', '
 select * from pick_in_turn(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
 
 -- name: served
--- How many requests the API has served, by PostgreSQL's own count of what they write: a token was taken, or a webhook stored. So
--- are, by a worker, those that are asked for after an outage.
-select pg_stat_get_tuples_inserted('rate_limits'::regclass) + pg_stat_get_tuples_updated('rate_limits'::regclass)
-     + pg_stat_get_tuples_inserted('webhooks'::regclass) as served;
+-- How many requests the API has served; what it says is whether there was one more.
+select last_value + is_called::integer as served from requests_served;
+
+-- name: take_turn
+-- While somebody is served, groups of all workers share a few places; who comes to one that is taken waits for its COMMIT.
+select pg_advisory_xact_lock(hashtextextended('postbox group ' || %(place)s::integer, 0));
 
 -- name: lock_one
--- The carrier's own delivery, if it still names this job; another has run it otherwise. It waits for the lock: a group that
+-- The carrier's own delivery, if it still names this job, and how many the API has served; another has run it otherwise. It waits for the lock: a group that
 -- found the job taken has locked the delivery all the same, and whoever left it then would end the only job it has.
 select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
-  exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused
+  exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused,
+  (select last_value + is_called::integer from requests_served) as served
 from deliveries d
 where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
   and d.status = 'pending' and d.job_id = %(job_id)s
-for update;
+for update of d;
 
 -- name: lock_again
 -- The same deliveries once more, for a rerun in halves; what changed meanwhile is left out.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.config import Timing
@@ -27,14 +28,22 @@ LONGEST_SECONDS = 2.0
 DRAIN_SECONDS = 600.0
 # The API's turns: a fraction of what it can do, so that an answer waits for nobody but the drain.
 POSTS, POSTS_PER_SECOND, CLIENTS = 250, 50.0, 16
-ALONE, BESIDE = "alone", "beside"
+# One second of them. Whoever asks first meets groups as large as they are while nobody asks, which is told by itself.
+FIRST = 50
+# As many as it takes to be served all the while that somebody's next deliveries come.
+MEANWHILE = int(POSTS_PER_SECOND * (NEXT / PER_SECOND + 1))
+ALONE, FIRST_BESIDE, BESIDE = "alone", "first", "beside"
 
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
     """Two workers in the middle of the backlog: now and then a delivery of somebody else; then the API, in turns."""
-    waits = Series(f"another merchant's delivery, beside {payments:,} pending", "deliveries/s offered")
+    told = f"another merchant's delivery, beside {payments:,} pending"
+    waits, served = Series(told, "deliveries/s offered"), Series(f"{told}, the API served", "deliveries/s offered")
     answers = {
         ALONE: Series("the API's answer, no worker", "payments/s offered"),
+        FIRST_BESIDE: Series(
+            f"the API's answer, in the first second beside a drain of {payments:,}", "payments/s offered"
+        ),
         BESIDE: Series(f"the API's answer, beside a drain of {payments:,}", "payments/s offered"),
     }
     with backlog(arena, payments, merchants=1, local_only=True, progress=progress) as prepared:
@@ -45,27 +54,32 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
                 _deliver_next(arena, database, waits)
                 arena.check(database)
             progress(f"repeat {repeat} of {repeats}: {max(waits.latencies):.2f} s at most")
-        with arena.database(prepared.name) as database, serving(arena, database, free_port()) as web:
-            drive(web.port, web.request, count=POSTS, clients=CLIENTS)
-            analyze(database)
-            for repeat in range(1, repeats + 1):
-                _post_some(arena, database, web, answers)
-                p99 = {name: percentiles(one.latencies)["p99_ms"] for name, one in answers.items()}
-                progress(f"repeat {repeat} of {repeats}: p99 of the API {p99[ALONE]:g} ms, {p99[BESIDE]:g} beside it")
-            arena.check(database, quiesced=False)
+        for repeat in range(1, repeats + 1):
+            with arena.database(prepared.name) as database, serving(arena, database, free_port()) as web:
+                drive(web.port, web.request, count=POSTS, clients=CLIENTS)
+                analyze(database)
+                _post_some(arena, database, web, answers, served)
+                arena.check(database, quiesced=False)
+            p99 = {name: percentiles(one.latencies)["p99_ms"] for name, one in answers.items()}
+            progress(f"repeat {repeat} of {repeats}: p99 of the API {p99[ALONE]:g} ms, {p99[BESIDE]:g} beside it")
     drained = statistics.median(answers[BESIDE].samples["drained_per_second"])
     return {
         "payments": payments,
-        "variants": [one.summary() for one in (waits, *answers.values())],
+        "variants": [one.summary() for one in (waits, served, *answers.values())],
         "ratios": {
             "fairness_p95_ms": percentiles(waits.latencies)["p95_ms"],
             "fairness_longest_ms": round(1000 * max(waits.latencies), 1),
+            "fairness_served_longest_ms": round(1000 * max(served.latencies), 1),
             "api_p99_ms": p99[ALONE],
+            "api_p99_first_beside_a_drain_ms": p99[FIRST_BESIDE],
             "api_p99_beside_a_drain_ms": p99[BESIDE],
             "api_p99_beside_a_drain": round(p99[BESIDE] / p99[ALONE], 2),
         },
         "limits": {
-            "fairness_longest_ms": limits.by_percentiles("a delivery beside the backlog", waits),
+            "fairness_longest_ms": " ".join(
+                limits.by_percentiles(what, one)
+                for what, one in (("A delivery beside the backlog", waits), ("With the API served", served))
+            ),
             "api_p99_beside_a_drain": limits.by_company(*answers.values()),
         },
         "violations": 0,
@@ -80,22 +94,34 @@ def _deliver_next(arena: Arena, database: Clone, waits: Series) -> None:
     conn = database.connect(admin=True)
     with working(arena, database, OURS) as processes:
         with spending(arena.cluster, processes, NEXT, waits):
-            found = pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every)
+            _pace(database, waits)
         assert is_pending(conn), "the backlog was there all the while"
-        waits.paced(PER_SECOND, found.sent_at, found.waited)
-        longest = max(found.waited)
-        assert longest < LONGEST_SECONDS, f"a delivery waited {longest:.1f} s behind another merchant's"
         until(lambda: not is_pending(conn), "the backlog to end", seconds=DRAIN_SECONDS, every=1.0)
 
 
-def _post_some(arena: Arena, database: Clone, web: Web, answers: dict[str, Series]) -> None:
+def _pace(database: Clone, waits: Series) -> None:
+    found = pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every)
+    waits.paced(PER_SECOND, found.sent_at, found.waited)
+    longest = max(found.waited)
+    assert longest < LONGEST_SECONDS, f"a delivery waited {longest:.1f} s behind another merchant's"
+
+
+def _post_some(arena: Arena, database: Clone, web: Web, answers: dict[str, Series], served: Series) -> None:
     """So many without a worker, and as many beside two that have more to do than they get done."""
-    _post(arena, web, web.processes(), answers[ALONE])
+    _post(arena, web, web.processes(), POSTS, answers[ALONE])
     conn = database.connect(admin=True)
-    with working(arena, database, OURS) as workers:
+    with working(arena, database, OURS) as workers, ThreadPoolExecutor(1) as beside:
+        everybody = {**web.processes(), **workers}
+        _post(arena, web, everybody, FIRST, answers[FIRST_BESIDE])
         done, began = _done(conn), time.monotonic()
-        _post(arena, web, {**web.processes(), **workers}, answers[BESIDE])
+        _post(arena, web, everybody, POSTS, answers[BESIDE])
         answers[BESIDE].note("drained_per_second", (_done(conn) - done) / (time.monotonic() - began))
+        with spending(arena.cluster, everybody, NEXT, served):
+            posting = beside.submit(
+                drive, web.port, web.request, count=MEANWHILE, clients=CLIENTS, rate=POSTS_PER_SECOND
+            )
+            _pace(database, served)
+            posting.result()
         assert is_pending(conn), "the drain went on all the while"
 
 
@@ -105,8 +131,8 @@ def _done(conn: Connection) -> int:
     return int(row["n"])
 
 
-def _post(arena: Arena, web: Web, processes: dict[str, int], series: Series) -> None:
+def _post(arena: Arena, web: Web, processes: dict[str, int], count: int, series: Series) -> None:
     arena.checkpoint()
-    with counting(arena.cluster, series, POSTS), spending(arena.cluster, processes, POSTS, series):
-        found = drive(web.port, web.request, count=POSTS, clients=CLIENTS, rate=POSTS_PER_SECOND)
+    with counting(arena.cluster, series, count), spending(arena.cluster, processes, count, series):
+        found = drive(web.port, web.request, count=count, clients=CLIENTS, rate=POSTS_PER_SECOND)
     series.paced(POSTS_PER_SECOND, [one.sent_at for one in found], [one.waited for one in found])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from app.db import QUERIES
+from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
 from jobs import local
 from jobs import turn as turns
-from jobs.courtesy import REST_MOST, SERVING_SECONDS, Courtesy
+from jobs.courtesy import GROUPS_AT_ONCE, REST_MOST, SERVING_SECONDS, Courtesy
 from tests import factories
+from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
 
 # Further away than any clock that only goes forward will come.
@@ -75,7 +80,6 @@ def test_groups_of_a_process_take_turns_while_somebody_is_served_and_only_then()
 
 def test_what_the_api_serves_is_counted_where_a_worker_sees_it(hand: Hand) -> None:
     def count() -> int:
-        hand.connection.execute("select pg_stat_force_next_flush()")
         worker = Actor(ActorType.WORKER, "local", Role.WORKER)
         row: dict[str, Any] | None = hand.runtime.database.transact(worker, lambda tx: tx.one("deliveries.served"))
         assert row is not None
@@ -85,8 +89,12 @@ def test_what_the_api_serves_is_counted_where_a_worker_sees_it(hand: Hand) -> No
     for _ in range(2):
         hand.connection.execute("select take_from_bucket(%s, 'merchant', %s::text, 'read', 1, 1)", [merchant, merchant])
     assert count() == before + 2, "its first token, and another"
-    factories.webhook(hand.connection)
-    assert count() == before + 3
+    for received_by in ("webhook", "poll"):
+        with factories.acting(hand.connection, "api"):
+            hand.connection.execute(
+                "select store_webhook('stripe', 'nobody', jsonb_build_object('received_by', %s::text))", [received_by]
+            )
+    assert count() == before + 3, "who sent a webhook; one that we asked for is nobody's request"
 
 
 def test_a_full_group_rests_as_long_as_it_was_and_one_that_leaves_nothing_behind_does_not(
@@ -101,6 +109,53 @@ def test_a_full_group_rests_as_long_as_it_was_and_one_that_leaves_nothing_behind
     full, last = (line for line in lines if line["event"] == "group")
     assert full["deliveries"] == 2 and full["rested"] == full["seconds"]
     assert last["deliveries"] == 1 and last["rested"] == 0.0
+
+
+def test_groups_are_short_while_somebody_is_served(hand: Hand, lines: list[dict[str, Any]]) -> None:
+    # by the pace of the last groups 50 ms are enough for five, and 20 ms for two
+    hand.turn.seconds_each = turns.GROUP_SECONDS / 5
+    assert turns.SERVING_GROUP_SECONDS < turns.GROUP_SECONDS / 2
+    for _ in range(7):
+        factories.payment(hand.connection, "submitted")
+    vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))
+    hand.run_one("local")
+    hand.turn.seconds_each = turns.GROUP_SECONDS / 5
+    vars(hand.runtime.courtesy).update(vars(Courtesy()))
+    hand.run_one("local")
+    assert [line["deliveries"] for line in lines if line["event"] == "group"] == [2, 5]
+
+
+def test_with_a_backlog_a_group_waits_for_a_place_while_somebody_is_served_and_loses_nothing(
+    hand: Hand, database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.payment(hand.connection, "submitted")
+    monkeypatch.setattr(hand.runtime.database, "timeouts", Timeouts(lock=1))
+    with taken(database):
+        vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))
+        hand.runtime.courtesy.is_behind = True
+        hand.run_one("local")
+    waiting = hand.connection.execute("select status, deferred_for, failures from deliveries where lane = 'local'")
+    assert waiting.fetchall() == [{"status": "pending", "deferred_for": "conflict", "failures": 0}]
+
+
+def test_without_a_backlog_or_anybody_served_a_group_waits_for_no_place(hand: Hand, database: Clone) -> None:
+    for courtesy in (served(at=ALWAYS), Courtesy()):
+        factories.payment(hand.connection, "submitted")
+        courtesy.is_behind = not courtesy.is_due(ALWAYS)
+        vars(hand.runtime.courtesy).update(vars(courtesy))
+        with taken(database):
+            hand.run_one("local")
+        assert hand.results[-1] == ("watch_outcome", 1)
+
+
+@contextmanager
+def taken(database: Clone) -> Iterator[None]:
+    """Every place that workers share is another's."""
+    conn = database.connect(admin=True)
+    with conn.transaction():
+        for place in range(GROUPS_AT_ONCE):
+            conn.execute(QUERIES["deliveries.take_turn"].encode(), {"place": place})
+        yield
 
 
 def test_a_group_is_full_when_one_of_its_merchants_had_all_that_one_may_have() -> None:

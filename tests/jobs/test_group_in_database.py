@@ -107,16 +107,16 @@ def test_a_group_without_any_time_runs_its_own_and_the_next_though_their_handler
 
 def test_the_size_of_a_group_follows_the_time_that_one_delivery_takes() -> None:
     turn = Turn()
-    assert turn.size == GROUP_SIZE
+    assert turn.size() == GROUP_SIZE
     for _ in range(20):
-        turn.learn(turn.size, turn.size * 0.000_1)
-    assert turn.size == GROUP_MOST
+        turn.learn(turn.size(), turn.size() * 0.000_1)
+    assert turn.size() == GROUP_MOST
     for _ in range(20):
         turn.learn(2, 2 * 0.010)
-    assert turn.size == 5, "50 ms of work"
+    assert turn.size() == 5, "50 ms of work"
     for _ in range(20):
         turn.learn(1, 10.0)
-    assert turn.size == 2, "its own, and one of whose turn it is"
+    assert turn.size() == 2, "its own, and one of whose turn it is"
 
 
 def test_a_busy_machine_does_not_make_groups_small() -> None:

@@ -78,9 +78,9 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     run_group = local._run_group
 
-    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]], turn: Turn) -> local.Group:
+    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]], turn: Turn, seconds: float) -> local.Group:
         sizes.append(len(group))
-        return run_group(tx, runtime, group, turn)
+        return run_group(tx, runtime, group, turn, seconds)
 
     monkeypatch.setattr(local, "_run_group", counted)
     # A slow machine must not cut a group short, nor a fast one make it larger: these tests are about other things.

@@ -94,6 +94,15 @@ class Arena:
             os.sync()
             self._restart(SETTINGS)
 
+    def forget(self) -> None:
+        """The server anew: nothing of any database is in its memory, nor in the system's where that can be asked."""
+        self.cluster.stop()
+        os.sync()
+        for path in self.cluster.data_dir.rglob("*"):
+            if path.is_file():
+                _forget(path)
+        self.cluster.start()
+
     def _restart(self, settings: Mapping[str, str]) -> None:
         self.cluster.stop()
         self.cluster = replace(self.cluster, settings=settings)
@@ -176,6 +185,17 @@ def arena(*, keep: bool = False, time_scale: float = 1.0) -> Iterator[Arena]:
         if not keep:
             cluster.remove()
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _forget(path: Path) -> None:
+    """Drop what the system keeps of a file that is on the disk; where it cannot be asked to, it keeps what it likes."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)
 
 
 def _remove_left_behind() -> None:

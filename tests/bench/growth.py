@@ -10,10 +10,14 @@ from typing import Any
 from tests.bench import limits
 from tests.bench.arena import Arena
 from tests.bench.history import MERCHANTS, grown, lived
-from tests.bench.measure import percentiles, ratio
-from tests.bench.turns import DELIVERED, WHAT, kept_turn_of, one_turn, series_of, told
+from tests.bench.measure import Series, percentiles, ratio
+from tests.bench.trace import references_of, tracing
+from tests.bench.turns import DELIVERED, WHAT, kept_turn_of, one_turn, series_of, told, trace_these
+from tests.fixtures.database import Clone
 
 SIZES = (10_000, 100_000, 1_000_000)
+# Of so many from everywhere hardly two share a page of a table, even among ten thousand.
+APART = 50
 
 
 def measure(
@@ -28,6 +32,8 @@ def measure(
     sizes = sorted(sizes or [size for size in SIZES if size < payments] + [payments])
     least = sizes[0]
     by_size = {size: series_of(f"{size:,} payments") for size in sizes}
+    from_disk = {size: Series(f"trace from the disk, {size:,} payments", "per second") for size in sizes}
+    again = {size: Series(f"trace again, {size:,} payments", "per second") for size in sizes}
     with ExitStack() as made:
         originals = made.enter_context(lived(arena, least))
         databases = {size: made.enter_context(grown(arena, originals, size, progress)) for size in sizes}
@@ -40,25 +46,54 @@ def measure(
                 with kept_turn_of(arena, databases[size]) as database:
                     one_turn(arena, database, series)
                 progress(f"repeat {repeat} of {repeats}: {size:,} payments, {told(series)}")
+        for repeat in range(1, repeats + 1):
+            for size, database in databases.items():
+                trace_alike(arena, database, from_disk[size], again[size])
+                found = f"{from_disk[size].rates[-1]:,.0f}/s from the disk, {again[size].rates[-1]:,.0f}/s again"
+                progress(f"repeat {repeat} of {repeats}: {size:,} payments, trace {found}")
         for size, database in databases.items():
             began = time.monotonic()
             arena.check(database, quiesced=False)
             progress(f"{size:,} payments: check clean, in {time.monotonic() - began:.0f} s")
     small, large = by_size[least], by_size[sizes[-1]]
+    traces = {"trace": {size: series["trace"] for size, series in by_size.items()}}
+    traces |= {"trace from the disk": from_disk, "trace again": again}
     grown_by = {
         f"growth_{what}": limits.by_buffers(what, {size: series[what] for size, series in by_size.items()})
         for what in WHAT
-    }
+    } | {"growth_trace": " ".join(limits.by_buffers(what, by) for what, by in traces.items())}
     return {
         "payments": sizes[-1],
-        "variants": [by_size[size][what].summary() for what in WHAT for size in sizes],
-        "ratios": {f"growth_{what}": ratio(large[what], small[what]) for what in WHAT}
+        "variants": [by_size[size][what].summary() for what in WHAT for size in sizes]
+        + [by[size].summary() for by in (from_disk, again) for size in sizes],
+        "ratios": {f"growth_{what}": ratio(large[what], small[what]) for what in ("accept", "deliver")}
+        | {"growth_trace": ratio(from_disk[sizes[-1]], from_disk[least])}
+        | {"growth_trace_again": ratio(again[sizes[-1]], again[least])}
+        | {"growth_trace_as_it_comes": ratio(large["trace"], small["trace"])}
         | {"trace_p95_ms": percentiles(large["trace"].latencies)["p95_ms"]},
         "limits": grown_by
         | {"trace_p95_ms": f"{grown_by['growth_trace']} {limits.by_percentiles('trace', large['trace'])}"},
         "violations": 0,
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
-        f" reference, of payments that nobody traced before; each database keeps what its turns leave behind, a warm-up"
-        f" turn's too. Every size has the same {MERCHANTS} merchants at most, and copies have the times of their"
-        f" originals, minutes ago: nothing is old enough that retention would take it.",
+        f" reference, of payments that nobody traced before: of a small database that is in memory as it comes, of a"
+        f" large one on the disk, so that the ratio is told of both from the disk, of both asked for again, and as it"
+        f" comes. Each database keeps what its turns leave behind, a warm-up turn's too. Every size has the same"
+        f" {MERCHANTS} merchants at most, and copies have the times of their originals, minutes ago: nothing is old"
+        f" enough that retention would take it.",
     }
+
+
+def trace_alike(arena: Arena, database: Clone, from_disk: Series, again: Series) -> None:
+    """Payments of which nothing is in memory, as after a start, and then the same ones for a second time.
+
+    Few of them, so that they are as far apart in a small database as in a large one.
+    """
+    found = references_of(database.connect(admin=True), 2 * APART)
+    warm_up, asked = found[: len(found) // 2], found[len(found) // 2 :]
+    database.close()
+    arena.forget()
+    with tracing(database, warm_up) as pool:
+        for series in (from_disk, again):
+            trace_these(arena, pool, asked, series)
+    first, second = (series.samples["buffers_read"][-1] for series in (from_disk, again))
+    assert first > second, f"of one {first:g} buffers were read at first, and {second:g} when it was asked for again"

@@ -143,7 +143,7 @@ def test_the_readme_tells_every_promise_and_which_is_missed(latest: dict[str, An
     missed = [what for what, row in told.items() if "missed" in row]
     assert missed == ["webhook acknowledgement, p99 at 200/s, ms", "memory of one web process, MB"]
     assert [what for what, row in told.items() if "not measured" in row] == [
-        "trace in a large database against a small one"
+        "trace in a large database against a small one, both from the disk"
     ]
     assert all("at abc1234 |" in row for row in told.values() if "not measured" not in row)
 

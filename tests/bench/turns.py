@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from app.db import Database
 from tests import factories
 from tests.bench import pgbench
 from tests.bench.accept import CLIENTS, script_of_one_post
@@ -14,7 +15,7 @@ from tests.bench.counted import counting
 from tests.bench.deliver import drain_by_ours, rate_of
 from tests.bench.lives import FINISH
 from tests.bench.measure import Series, spending
-from tests.bench.trace import TRACES, references_of, trace_some
+from tests.bench.trace import TRACES, references_of, trace_some, tracing
 from tests.fixtures.database import KEY_PEPPER, Clone
 
 # Up to here every turn has a fresh clone; a larger database grows by what its turns accept and deliver.
@@ -76,9 +77,15 @@ def trace_others(arena: Arena, database: Clone, series: Series, state: str = "se
     found = references_of(database.connect(admin=True), 2 * TRACES, state)
     warm_up, asked = found[: len(found) // 2], found[len(found) // 2 :]
     database.close()
-    trace_some(database, warm_up)
-    with counting(arena.cluster, series, len(asked)), spending(arena.cluster, {}, len(asked), series):
-        series.add(*trace_some(database, asked))
+    with tracing(database, warm_up) as pool:
+        trace_these(arena, pool, asked, series)
+
+
+def trace_these(arena: Arena, pool: Database, references: Sequence[str], series: Series) -> None:
+    """One after the other."""
+    count = len(references)
+    with counting(arena.cluster, series, count), spending(arena.cluster, {}, count, series):
+        series.add(*trace_some(pool, references))
 
 
 def accept_some(arena: Arena, database: Clone, count: int, series: Series) -> None:

@@ -50,9 +50,12 @@ def _json() -> list[Processor]:
     return [structlog.processors.format_exc_info, _MESSAGE, structlog.processors.JSONRenderer(serializer=_dumps)]
 
 
+# What is no JSON, such as a UUID, as its text. Made once: json.dumps would make one for each line.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
+
+
 def _dumps(line: Any, **_: Any) -> str:
-    """What is no JSON, such as a UUID, as its text."""
-    return json.dumps(line, separators=(",", ":"), default=str)
+    return _ENCODER.encode(line)
 
 
 def _text(stream: TextIO) -> list[Processor]:

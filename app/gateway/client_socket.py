@@ -20,8 +20,12 @@ class ClientSocket(socket.socket):
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
+        super().setblocking(False)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         self.unsent = bytearray()
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Never: gunicorn asks for it three times a request, and neither a thread nor the loop waits for a client."""
 
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
         """Keep it for `send_on`: an answer comes in pieces, and each would be a packet."""

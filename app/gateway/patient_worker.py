@@ -11,14 +11,14 @@ from typing import Any
 
 from gunicorn.http import errors as refusals
 from gunicorn.http import get_parser, wsgi
-from gunicorn.http.unreader import Unreader
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from app.gateway import raw, turned_away
 from app.gateway.client_socket import ClientSocket
-from app.gateway.context import EXTENSION
-from app.gateway.door import Door, Refusal, caller
+from app.gateway.context import EXTENSION, Gateway
+from app.gateway.door import Refusal, caller
 from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
+from app.gateway.wire import Nameless, Received
 
 # A whole request has so long from its first byte, or from the connection's: 256 KB at 200 kbit/s, whoever sends it.
 REQUEST_SECONDS = 10.0
@@ -32,24 +32,6 @@ MAX_UNSENT_BYTES = 64 * 1024 * 1024
 READ_BYTES = 64 * 1024
 # New connections taken per turn of the loop, so that a flood of them does not keep it from those it has.
 ACCEPTS_PER_TURN = 64
-
-
-class Received(Unreader):  # type: ignore[misc]
-    """What was received of a request, and then its end: whatever the parser believes, no thread waits for a client."""
-
-    def __init__(self, received: bytes) -> None:
-        super().__init__()
-        self.buf.write(received)
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        return b""
-
-
-class Nameless(wsgi.Response):  # type: ignore[misc]
-    """An answer that does not say which server gave it."""
-
-    def default_headers(self) -> list[str]:
-        return [line for line in super().default_headers() if not line.startswith("Server:")]
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -68,6 +50,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         assert not cfg.is_ssl, "TLS ends at the proxy in front"
 
     def init_process(self) -> None:
+        # with a thread; False: not watched meanwhile, for its next request was there before this one was answered
+        self.working: dict[TConn, bool] = {}
         # every deadline is the same distance away, so each of these is in the order of its deadlines
         self.incoming: dict[TConn, Incoming] = {}
         self.lingering: dict[TConn, None] = {}
@@ -115,9 +99,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _read_on(self, conn: TConn, already: bytes) -> None:
         """Watch a connection for its next request; `already` came with the one before."""
-        conn.sock.setblocking(False)
-        self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+        self._watch(conn)
         self._begin(conn, already)
+
+    def _watch(self, conn: TConn) -> None:
+        self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
 
     def _begin(self, conn: TConn, already: bytes) -> None:
         """Wait for a whole request on a connection that is watched."""
@@ -132,15 +118,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if self.incoming.get(conn) is incoming:
             self._take(conn, incoming)
 
-    def on_client_socket_readable(self, conn: TConn, client: Any) -> None:
-        """A connection that was kept alive begins its next request."""
-        self.keepalived_conns.remove(conn)
-        self.poller.modify(client, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
-        self._begin(conn, b"")
-        self._on_readable(conn, client)
-
     def _on_readable(self, conn: TConn, client: Any) -> None:
+        if conn in self.working:
+            # one at a time: it is looked at again when this one is answered
+            self._forget(conn)
+            self.working[conn] = False
+            return
         incoming = self.incoming.get(conn)
+        if incoming is None and conn not in self.lingering:
+            # it was kept alive, and begins its next request
+            self.keepalived_conns.remove(conn)
+            self._begin(conn, b"")
+            incoming = self.incoming[conn]
         try:
             received = conn.sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -168,19 +157,32 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if incoming.is_whole():
             refusal = self._at_the_door(conn, incoming)
             if refusal is None:
-                self._hand_over(conn, incoming)
+                self._let_in(conn, incoming)
             else:
                 self._turn_away(conn, incoming, refusal)
         elif incoming.wants_continue and not had_head:
             self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
+    @property
+    def edge(self) -> Gateway:
+        """Of the application that is served."""
+        found: Gateway = self.wsgi.extensions[EXTENSION]
+        return found
+
+    def _let_in(self, conn: TConn, incoming: Incoming) -> None:
+        self._begin_work(conn)
+        self._hand_over(conn, incoming)
+
+    def _begin_work(self, conn: TConn) -> None:
         del self.incoming[conn]
-        self._forget(conn)
+        # it stays watched: mostly its next request comes after this one is answered
+        self.working[conn] = True
         conn.initialized = True
-        conn.sock.setblocking(True)
         if conn.parser is None:
             conn.parser = get_parser(self.cfg, conn.sock, conn.client)
+
+    def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
+        """Give it a thread, which asks the application."""
         conn.parser.unreader = Received(bytes(incoming.buffer))
         self.enqueue_req(conn)
 
@@ -194,8 +196,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             peer = conn.client[0] if isinstance(conn.client, tuple) else ""
             return caller(peer, incoming.header(b"x-forwarded-for"), incoming.header(b"authorization"))
 
-        door: Door = self.wsgi.extensions[EXTENSION].door
-        return door.refusal(method, path, who, waiting=self.tpool._work_queue.qsize())
+        return self.edge.door.refusal(method, path, who, waiting=self.tpool._work_queue.qsize())
 
     def _turn_away(self, conn: TConn, incoming: Incoming, refusal: Refusal) -> None:
         keep = incoming.goes_on and self.alive
@@ -228,10 +229,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._forget(conn)
         try:
             conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.setblocking(False)
             conn.timeout = time.monotonic() + LINGER_SECONDS
             self.lingering[conn] = None
-            self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+            self._watch(conn)
         except OSError:
             self._end(conn)
 
@@ -255,23 +255,35 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     # --- after an answer, in the loop
 
     def finish_request(self, conn: TConn, fs: Any) -> None:
+        is_watched = self.working.pop(conn, False)
+        kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
+        following = conn.parser.unreader.take_buffered() if kept and not conn.sock.unsent else b""
+        if kept and not conn.sock.unsent and not following:
+            self._keep(conn, is_watched)
+            return
+        if is_watched:
+            self._forget(conn)
         if conn.sock.unsent:
             self._write_on(conn, fs)
-            return
-        kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
-        if not kept:
-            self._linger(conn)
-        elif following := conn.parser.unreader.take_buffered():
+        elif following:
             # the next request was sent along, or a part of it
             self._read_on(conn, following)
         else:
-            super().finish_request(conn, fs)
+            self._linger(conn)
+
+    def _keep(self, conn: TConn, is_watched: bool) -> None:
+        """Wait for the next request of a connection that is kept alive."""
+        conn.set_timeout()
+        if not self.alive:
+            conn.timeout = min(conn.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+        self.keepalived_conns.append(conn)
+        if not is_watched:
+            self._watch(conn)
 
     # --- writing, in the loop
 
     def _write_on(self, conn: TConn, fs: Any) -> None:
         """Send the rest of an answer as the client takes it, and finish the request then."""
-        conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + self.answer_seconds
         self.outgoing[conn] = fs
         self.poller.register(conn.sock, selectors.EVENT_WRITE, functools.partial(self._on_writable, conn))

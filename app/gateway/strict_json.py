@@ -20,9 +20,7 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 def parse(raw: bytes) -> Any:
     """The value in `raw`. Raises MalformedBody for everything that is not plain, finite, unambiguous JSON in UTF-8."""
     try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_refuse_constant
-        )
+        value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise MalformedBody("The body is not UTF-8.") from None
     except RecursionError:
@@ -35,7 +33,7 @@ def parse(raw: bytes) -> Any:
 
 def canonical(value: object) -> bytes:
     """The same bytes for the same value, however it was spelled."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -54,6 +52,11 @@ def _integer(text: str) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise MalformedBody(f"{name} is not JSON.")
+
+
+# Made once: json.loads and json.dumps would make one for each body.
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_constant=_refuse_constant)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def _check(value: object) -> None:

@@ -20,12 +20,19 @@ MOST = 16
 PATIENCE_SECONDS = 15.0
 
 
+def _not_yet() -> threading.Lock:
+    """A signal: whoever waits takes it, whoever gives it lets it go. An Event is two locks and a list for the same."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(eq=False)
 class Waiting(Generic[Item, Found]):
     """What a request waits for: to be done by another's, or its own turn to do it for all that came meanwhile."""
 
     item: Item
-    turn: threading.Event = field(default_factory=threading.Event)
+    turn: threading.Lock = field(default_factory=_not_yet)
     was_taken: bool = False
     found: Found | None = None
     error: Exception | None = None
@@ -51,7 +58,7 @@ class Together(Generic[Item, Found]):
         with self._lock:
             self._waiting.append(mine)
             waits, self._is_working = self._is_working, True
-        if waits and not mine.turn.wait(PATIENCE_SECONDS):
+        if waits and not mine.turn.acquire(timeout=PATIENCE_SECONDS):
             self._give_up(mine)
         if not mine.was_taken:
             self._work()
@@ -63,7 +70,7 @@ class Together(Generic[Item, Found]):
     def _give_up(self, mine: Waiting[Item, Found]) -> None:
         """Raises DatabaseDown, unless its turn has come in this moment: a turn that nobody takes would be the last."""
         with self._lock:
-            if mine.turn.is_set():
+            if mine.turn.acquire(blocking=False):
                 return
             if not mine.was_taken:
                 self._waiting.remove(mine)
@@ -82,7 +89,7 @@ class Together(Generic[Item, Found]):
                 following = list(self._waiting)[:1]
                 self._is_working = bool(following)
                 for one in (*some, *following):
-                    one.turn.set()
+                    one.turn.release()
 
     def _try(self, some: Sequence[Waiting[Item, Found]]) -> None:
         try:

@@ -131,6 +131,13 @@ def _domain(error: errors.PostboxError) -> Response:
     return problem(found.status, error.code, found.title, detail, listed, headers, more)
 
 
+def known(error: errors.PostboxError) -> Problem:
+    """How an error of the domain is answered."""
+    found = _found(error)
+    assert found is not None, f"{type(error).__name__} is in the table"
+    return found
+
+
 def refuse(error: errors.PostboxError, headers: Mapping[str, str]) -> Response:
     """The answer to what the door does not let in."""
     found = PROBLEMS[type(error)]
@@ -199,7 +206,8 @@ def members(
 
 def instance() -> str:
     """The route as a template, never what was put into it; `/` where no route was found."""
-    return template(request.url_rule.rule) if request.url_rule else "/"
+    rule = request.url_rule
+    return template(rule.rule) if rule else "/"
 
 
 @cache

@@ -25,9 +25,10 @@ class BodyTooLarge(Exception):
 
 @dataclass
 class Incoming:
-    """The bytes of one request as they come in; `head` and `headers` are there once the head is."""
+    """The bytes of one request as they come in; `head`, `line` and `headers` are there once the head is."""
 
     buffer: bytearray = field(default_factory=bytearray)
+    head: bytes = b""
     line: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
     # of the whole request, once it is whole; what follows in the buffer belongs to the next one
@@ -76,7 +77,8 @@ class Incoming:
             raise HeadTooLarge
         if end < 0:
             return False
-        self.line, *lines = bytes(self.buffer[:end]).split(b"\r\n")
+        self.head = bytes(self.buffer[:end])
+        self.line, *lines = self.head.split(b"\r\n")
         for line in lines:
             name, _, value = line.partition(b":")
             self.headers[name.strip().lower()] = value.strip()

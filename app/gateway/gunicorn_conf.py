@@ -12,8 +12,9 @@ from typing import Any
 bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 
 # Threads, because a request mostly waits for Postgres; processes, because the rest of it holds the interpreter lock.
-# Our own kind of gthread: a request gets its thread when all of it is here, so that a slow client holds none.
-worker_class = "app.gateway.patient_worker.PatientWorker"
+# Our own kind of gthread: a request gets its thread when all of it is here, so that a slow client holds none,
+# and webhooks that come at once get one together.
+worker_class = "app.gateway.webhook_worker.WebhookWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # One connection per thread: more threads would queue for the pool, more connections would idle.
 threads = int(os.environ.get("POSTBOX_WEB_THREADS") or os.environ.get("POSTBOX_API_POOL_SIZE") or "8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from app.db import Database
 from app.db.pool import Row
@@ -24,11 +26,17 @@ class Inbox:
         self.who = f"webhook:{provider.name}/{provider.account}"
         self._database = database
         self._account = {"provider": provider.name, "account": provider.account}
-        self.events: Together[Event, Row] = Together(self._store)
+        self.events: Together[Event, Row] = Together(self.store)
         self.refusals: Together[Refused, bool] = Together(self._reject)
 
+    def read(self, raw: bytes, headers: Mapping[str, str], *, request_id: str, trace_id: str) -> Event:
+        """What a body says, once its signature is verified, and which request told it. Raises WebhookRefused."""
+        event = self.provider.parse_webhook(raw, headers, now=datetime.now(UTC))
+        digest = hashlib.sha256(raw).hexdigest()
+        return webhooks.received(event, body_sha256=digest, request_id=request_id, trace_id=trace_id)
+
     def receive(self, event: Event) -> bool:
-        """True when the event is new, False when it was stored before; made by `services.webhooks.received`.
+        """True when the event is new, False when it was stored before; made by `read`.
 
         It is committed then. Raises NotFound when nobody owns the account, and whatever it was refused for.
         """
@@ -39,7 +47,8 @@ class Inbox:
         if not self.refusals.do((actor, reason)):
             raise NotFound()
 
-    def _store(self, events: Sequence[Event]) -> list[Row]:
+    def store(self, events: Sequence[Event]) -> list[Row]:
+        """All of them in one transaction, or none: a row for each, which `services.webhooks.is_new` reads."""
         # in one order everywhere: two processes that are told the same events at once never wait for each other
         places = sorted(range(len(events)), key=lambda place: str(events[place]["provider_event_id"]))
         # it writes for many requests, and each event names its own

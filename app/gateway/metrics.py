@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 
 from flask import Response, g, request
 from prometheus_client import (
@@ -44,7 +45,7 @@ def begin() -> None:
 def end(response: Response) -> Response:
     method, route = known_method(request.method), instance()
     count(method, route, response.status_code)
-    SECONDS.labels(method, route).observe(time.monotonic() - g.get("started", time.monotonic()))
+    observe(method, route, time.monotonic() - g.get("started", time.monotonic()))
     return response
 
 
@@ -55,7 +56,23 @@ def known_method(method: str) -> str:
 
 def count(method: str, route: str, status: int) -> None:
     """One more request answered; of those that the door refuses there is no time to tell."""
-    REQUESTS.labels(method, route, str(status)).inc()
+    _requests(method, route, status).inc()
+
+
+# Looked up without the lock of all series; methods, routes and statuses are few.
+@cache
+def _requests(method: str, route: str, status: int) -> Counter:
+    return REQUESTS.labels(method, route, str(status))
+
+
+@cache
+def _seconds(method: str, route: str) -> Histogram:
+    return SECONDS.labels(method, route)
+
+
+def observe(method: str, route: str, seconds: float) -> None:
+    """How long one took."""
+    _seconds(method, route).observe(seconds)
 
 
 def scrape() -> Response:

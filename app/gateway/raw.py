@@ -53,7 +53,7 @@ def refusal(
     app: Flask, found: Refusal, method: str, path: str, *, given_id: str, given_trace: str = "", keep: bool
 ) -> bytes:
     """What the application would answer to what its door does not let in."""
-    known, instance = errors.PROBLEMS[type(found.error)], _template(app, method, path)
+    known, instance = errors.known(found.error), template(app, method, path)
     metrics.count(metrics.known_method(method), instance, known.status)
     return problem(
         known.status,
@@ -69,7 +69,8 @@ def refusal(
 
 
 @lru_cache(maxsize=MOST_PATHS)
-def _template(app: Flask, method: str, path: str) -> str:
+def template(app: Flask, method: str, path: str) -> str:
+    """The route of a path, as a template."""
     try:
         rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
     except HTTPException:

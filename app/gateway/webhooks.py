@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime
-
 import structlog
 from apiflask import APIBlueprint
 from flask import Response, g, request
@@ -16,7 +13,6 @@ from app.gateway.context import actor, gateway
 from app.gateway.contract import reads_raw, webhook
 from app.gateway.representation import render
 from app.gateway.schemas import StripeEvent
-from app.services import webhooks
 
 log = structlog.get_logger()
 
@@ -50,11 +46,9 @@ def _take_in(account: str) -> Response:
     if inbox is None:
         raise NotFound()
     try:
-        event = inbox.provider.parse_webhook(raw, dict(request.headers), now=datetime.now(UTC))
+        event = inbox.read(raw, dict(iter(request.headers)), request_id=g.request_id, trace_id=g.trace.id)
     except WebhookRefused as refused:
         inbox.refuse(actor(inbox.who), str(refused.extra.get("reason", refused.code)))
         raise WebhookRefused() from None  # why is kept, and told to nobody: it would tell that there is the account
-    digest = hashlib.sha256(raw).hexdigest()
-    inbox.receive(webhooks.received(event, body_sha256=digest, request_id=g.request_id, trace_id=g.trace.id))
-    edge.waker.wake()
+    inbox.receive(event)
     return Response(RECEIVED, content_type="application/json")

@@ -18,11 +18,14 @@ from app.services import dead_letters
 def receive(
     database: Database, actor: Actor, *, provider: str, account: str, events: Sequence[Mapping[str, object]]
 ) -> list[Row]:
-    """Store events of one account, made by `received`, in a transaction of their own, which takes one round trip.
+    """Store events of one account, made by `received`, in a transaction of their own, and wake idle workers after it.
 
-    A row for each, which `is_new` reads.
+    All of it takes one round trip. A row for each event, which `is_new` reads.
     """
-    return database.statement(actor, "webhooks.store", provider=provider, account=account, events=json.dumps(events))
+    return database.statement(
+        actor, "webhooks.store", "transactions.wake_workers",
+        provider=provider, account=account, events=json.dumps(events),
+    )  # fmt: skip
 
 
 def received(event: WebhookEvent, *, body_sha256: str, request_id: str, trace_id: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The gateway's gunicorn worker with less patience for readers, so that no test waits for production's."""
 
-from app.gateway.patient_worker import PatientWorker
+from app.gateway.webhook_worker import WebhookWorker
 
 
-class HurriedWorker(PatientWorker):
+class HurriedWorker(WebhookWorker):
     answer_seconds = 2.0

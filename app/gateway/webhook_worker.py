@@ -34,6 +34,8 @@ class WebhookWorker(PatientWorker):
     them. What turns out to need the framework gets its own thread and asks it.
     """
 
+    patience_seconds = PATIENCE_SECONDS
+
     def init_process(self) -> None:
         self.held: deque[tuple[float, Held]] = deque()
         self.batches = 0
@@ -45,7 +47,7 @@ class WebhookWorker(PatientWorker):
         if hook is None:
             self._hand_over(conn, incoming)
         else:
-            self.held.append((time.monotonic() + PATIENCE_SECONDS, (conn, incoming, hook)))
+            self.held.append((time.monotonic() + self.patience_seconds, (conn, incoming, hook)))
 
     @property
     def _is_usual(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -17,8 +18,9 @@ from app.gateway.framing import Incoming
 from app.gateway.plain_webhooks import MOST_BYTES, Hook, answer, plain
 from app.gateway.webhooks import RECEIVED
 from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET
-from tests.gateway.test_server import server  # noqa: F401 (a fixture)
+from tests.gateway.test_server import server, serving  # noqa: F401 (a fixture)
 from tests.gateway.test_webhooks import EVENT, PATH, signed
+from tests.gateway.waiting import until_waiting
 
 # What two answers to the same never have in common, and its members in a log.
 OWN = {"X-Request-Id", "traceparent", "Date"}
@@ -178,3 +180,23 @@ def test_behind_a_proxy_it_says_to_come_by_tls_where_the_proxy_was_asked_so(sett
     assert hook(edge, wired(event(1), "X-Forwarded-Proto: https, http")) is None
     assert hook(edge, wired(event(1))) is None
     edge.door.close()
+
+
+def test_one_that_waits_too_long_for_those_before_it_is_told_to_come_back(database, sql, tmp_path):
+    """Two groups wait for a lock, for longer than the third webhook has patience."""
+    hurried = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-class tests.gateway.hurried.HurriedWorker"}
+    blocker = database.connect(admin=True, autocommit=False)
+    blocker.execute("lock table webhooks")
+    with serving(database, tmp_path, WEB_CONCURRENCY="1", **hurried) as one, ThreadPoolExecutor(2) as pool:
+        first = []
+        for number in (1, 2):
+            first.append(pool.submit(ask, one.port, wired(event(number))))
+            until_waiting(sql, number)
+        with socket.create_connection(("127.0.0.1", one.port), timeout=20) as client:
+            client.sendall(wired(event(3)))
+            status, headers, _ = split(client.recv(65_536))
+            blocker.rollback()
+            assert (status, headers["Retry-After"]) == (b"HTTP/1.1 503 Service Unavailable", "5")
+            client.sendall(wired(event(3)))
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+        assert [split(told)[0] for one in first for told in one.result()] == [b"HTTP/1.1 200 OK"] * 2

@@ -21,7 +21,7 @@ from app.db import Tx
 from app.db.errors import RERUN, domain_error
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
-from app.services import deliveries, ledger
+from app.services import deliveries
 from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
@@ -121,7 +121,7 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
             )
             picked += [row for row in siblings if row["job_id"] != job_id][: size - 1]
             turn.move(picked)
-            is_full = _is_full(siblings, size)
+            is_full = _is_full(siblings)
         group = _run_group(tx, runtime, picked, turn, seconds)
         group.is_full = is_full
         if own in group.left:
@@ -131,10 +131,10 @@ def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, pi
         return group
 
 
-def _is_full(siblings: list[Row], size: int) -> bool:
-    """Whether a merchant had as many as one of so many merchants may have in a group: there may be more of his."""
+def _is_full(siblings: list[Row]) -> bool:
+    """Whether a merchant had as many as one may have in this group: there may be more of his."""
     of_each = Counter(row["merchant_id"] for row in siblings)
-    return len(of_each) * max(of_each.values(), default=0) >= size
+    return any(of_each[row["merchant_id"]] >= row["share"] for row in siblings)
 
 
 def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> int:
@@ -262,20 +262,14 @@ def _lock_payments(tx: Tx, group: list[Row]) -> set[tuple[object, object]]:
 
 
 def _mark(tx: Tx, done: list[Row]) -> None:
-    if not done:
-        return
-    # nothing of it is awaited: alone it is not pipelined, so that an error of the ledger stands where it happened
-    with tx.connection.pipeline() if len(done) > 1 else nullcontext():
-        # after the last payment's lock: balances are locked once per group, in their own order
-        ledger.close(tx)
-        tx.act_as(_actor("local"))
+    if done:
         tx.run(
             "deliveries.finish_group",
             merchant_ids=_array(row["merchant_id"] for row in done),
             event_ids=_array(row["event_id"] for row in done),
             handlers=_array(row["handler"] for row in done),
+            job_ids=[row["job_id"] for row in done],
         )
-        tx.run("deliveries.delete_jobs", job_ids=[row["job_id"] for row in done])
 
 
 def _defer_own(

@@ -1343,6 +1343,23 @@ end $$;
 
 COMMENT ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) IS 'The next job of the first of these queues that has one: the oldest of the merchant whose turn it is after this one, or, every fourth time on average and when no merchant waits, of the platform. Jobs with smaller numbers than the oldest that waits are not looked for.';
 
+CREATE FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  -- after the last payment's lock: balances are locked once per group, in their own order
+  perform ledger_close();
+  perform set_config('postbox.actor_type', 'worker', true), set_config('postbox.actor_id', 'local', true),
+    set_config('postbox.causation_id', '', true);
+  update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
+  from unnest(p_merchant_ids, p_event_ids, p_handlers) w (merchant_id, event_id, handler)
+  where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
+  -- wake-ups that are no longer needed; a job that a worker has fetched, the carrier's above all, finds its delivery done
+  delete from procrastinate_jobs where id = any (p_job_ids) and status = 'todo';
+end $$;
+
+COMMENT ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) IS 'Ends a group of local deliveries: what it posted is moved into the balances, every delivery is marked with its effect, and the jobs of those that were carried go. The transaction acts as the local lane from here on.';
+
 CREATE FUNCTION postbox.is_group() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (COALESCE(current_setting('postbox.causations'::text, true), ''::text) <> ''::text);
@@ -2520,6 +2537,15 @@ end $$;
 COMMENT ON FUNCTION postbox.payouts_700_event() IS 'A payout tells every status it comes to; whether it had counted as paid is part of what it tells.';
 
 CREATE FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) RETURNS TABLE(merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text)
+    LANGUAGE sql
+    SET search_path TO 'procrastinate', 'postbox', 'pg_temp'
+    AS $$
+  select s.merchant_id, s.event_id, s.handler, s.payment_id, s.job_id, s.topic from pick_siblings(p_after, p_oldest, p_most, p_handlers) s
+$$;
+
+COMMENT ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'What pick_siblings picks, without the share.';
+
+CREATE FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) RETURNS TABLE(merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text, share integer)
     LANGUAGE plpgsql
     SET search_path TO 'procrastinate', 'postbox', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -2534,6 +2560,7 @@ declare
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
   v_everyone uuid[] := '{}';
   v_merchant uuid := p_after;
+  v_share integer;
 begin
   -- whoever has one, from the merchant after this on and then from the first again
   for lap in 1 .. 2 loop
@@ -2556,8 +2583,9 @@ begin
     end loop;
   end loop;
 
+  v_share := ceil(p_most::numeric / greatest(1, cardinality(v_everyone)));
   return query
-  select picked.*
+  select picked.*, v_share
   from unnest(v_everyone) with ordinality everyone (id, turn)
   cross join lateral (
     select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
@@ -2570,14 +2598,14 @@ begin
       and d.lane = 'local' and not d.alone and d.failures = 0 and d.handler = any (p_handlers)
       and not exists (select from pauses_of(d.handler, d.merchant_id, null))
     order by (j.args ->> 'merchant_id')::uuid, j.id
-    limit ceil(p_most::numeric / greatest(1, cardinality(v_everyone)))::integer
+    limit v_share
     for update of d, j skip locked
   ) picked
   order by everyone.turn
   limit p_most;
 end $$;
 
-COMMENT ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each merchant that waits, beginning with the one whose turn it is after this one.';
+COMMENT ON FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each merchant that waits, beginning with the one whose turn it is after this one. `share`: how many of one; who had as many may have more.';
 
 CREATE FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) RETURNS void
     LANGUAGE sql
@@ -7348,6 +7376,9 @@ GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id
 REVOKE ALL ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) TO postbox_worker;
 
+REVOKE ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.is_group() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.ledger_account_kind(p_code text) FROM PUBLIC;
@@ -7494,6 +7525,9 @@ REVOKE ALL ON FUNCTION postbox.payouts_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) TO postbox_worker;
+
+REVOKE ALL ON FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) TO postbox_worker;

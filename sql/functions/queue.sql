@@ -57,8 +57,8 @@ comment on function fetch_in_turn is
   ' fourth time on average and when no merchant waits, of the platform. Jobs with'
   ' smaller numbers than the oldest that waits are not looked for.';
 
-create or replace function pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[])
-  returns table (merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text)
+create or replace function pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[])
+  returns table (merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text, share integer)
   language plpgsql volatile
   set search_path = procrastinate, postbox, pg_temp
   -- by the queue's index, from each merchant's first job on: whatever was known when the plan was made, all that waits is never
@@ -75,6 +75,7 @@ declare
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
   v_everyone uuid[] := '{}';
   v_merchant uuid := p_after;
+  v_share integer;
 begin
   -- whoever has one, from the merchant after this on and then from the first again
   for lap in 1 .. 2 loop
@@ -97,8 +98,9 @@ begin
     end loop;
   end loop;
 
+  v_share := ceil(p_most::numeric / greatest(1, cardinality(v_everyone)));
   return query
-  select picked.*
+  select picked.*, v_share
   from unnest(v_everyone) with ordinality everyone (id, turn)
   cross join lateral (
     select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
@@ -111,12 +113,41 @@ begin
       and d.lane = 'local' and not d.alone and d.failures = 0 and d.handler = any (p_handlers)
       and not exists (select from pauses_of(d.handler, d.merchant_id, null))
     order by (j.args ->> 'merchant_id')::uuid, j.id
-    limit ceil(p_most::numeric / greatest(1, cardinality(v_everyone)))::integer
+    limit v_share
     for update of d, j skip locked
   ) picked
   order by everyone.turn
   limit p_most;
 end $$;
-comment on function pick_in_turn is
+comment on function pick_siblings is
   'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each'
-  ' merchant that waits, beginning with the one whose turn it is after this one.';
+  ' merchant that waits, beginning with the one whose turn it is after this one. `share`: how many of one; who had as many may'
+  ' have more.';
+
+-- What the release before asks, while it still runs.
+create or replace function pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[])
+  returns table (merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text)
+  language sql volatile
+  set search_path = procrastinate, postbox, pg_temp
+as $$
+  select s.merchant_id, s.event_id, s.handler, s.payment_id, s.job_id, s.topic from pick_siblings(p_after, p_oldest, p_most, p_handlers) s
+$$;
+comment on function pick_in_turn is 'What pick_siblings picks, without the share.';
+
+create or replace function finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) returns void
+  language plpgsql volatile
+as $$
+begin
+  -- after the last payment's lock: balances are locked once per group, in their own order
+  perform ledger_close();
+  perform set_config('postbox.actor_type', 'worker', true), set_config('postbox.actor_id', 'local', true),
+    set_config('postbox.causation_id', '', true);
+  update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
+  from unnest(p_merchant_ids, p_event_ids, p_handlers) w (merchant_id, event_id, handler)
+  where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
+  -- wake-ups that are no longer needed; a job that a worker has fetched, the carrier's above all, finds its delivery done
+  delete from procrastinate_jobs where id = any (p_job_ids) and status = 'todo';
+end $$;
+comment on function finish_group is
+  'Ends a group of local deliveries: what it posted is moved into the balances, every delivery is marked with its effect, and the'
+  ' jobs of those that were carried go. The transaction acts as the local lane from here on.';

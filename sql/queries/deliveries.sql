@@ -145,7 +145,7 @@ select id from procrastinate_jobs where id >= %(since)s and status in ('todo', '
 
 -- name: pick_siblings
 -- Runnable local deliveries, a few of each merchant in turn, starting after the merchant served last.
-select * from pick_in_turn(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
+select * from pick_siblings(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
 
 -- name: served
 -- How many requests the API has served; what it says is whether there was one more.
@@ -183,14 +183,8 @@ select run_local_batch(%(handler)s, %(actor_type)s, %(merchant_ids)s::uuid[], %(
   %(card)s, %(bank)s);
 
 -- name: finish_group
--- Every delivery of a group, marked with its effect.
-update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
-from unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[]) as w (merchant_id, event_id, handler)
-where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
-
--- name: delete_jobs
--- The siblings' wake-ups, no longer needed; a job that a worker has fetched, our own above all, finds its delivery done.
-delete from procrastinate_jobs where id = any(%(job_ids)s) and status = 'todo';
+-- The books of a group, the marks of its deliveries and the end of their wake-ups, in one round trip.
+select finish_group(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[]);
 
 -- name: lost_jobs
 -- One page of pending deliveries by key, of the events from this one on, and of those the ones whose job is gone: they are made

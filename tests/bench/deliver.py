@@ -283,6 +283,7 @@ def script_of_one_delivery() -> str:
     one = {
         "merchant_ids": "array[:merchant_id]", "event_ids": "array[:event_id]",
         "handlers": f"array[{literal(HANDLER)}]", "payment_ids": "array[:payment_id]",
+        "job_ids": "array[:job_id::bigint]",
     }  # fmt: skip
     payment = {
         "merchant_id": ":merchant_id",
@@ -303,7 +304,6 @@ def script_of_one_delivery() -> str:
             statement("payments.lock_group", **one) + ";",
             acting("transactions.act_as", handler) + ";",
             statement("payments.set_observation", **payment) + ";",
-            acting("transactions.act_as", local) + ";",
             statement("deliveries.finish_group", **one) + ";",
             "commit;",
             "set role postbox_worker;",

@@ -93,7 +93,7 @@ def _confirmed() -> list[str]:
         _settle("confirm", status="'succeeded'", outcome="'ok'", outcome_code="'succeeded'"),
         statement("deliveries.finish", **DELIVERY) + ";",
         "commit;",
-        statement("deliveries.delete_jobs", job_ids="array[:job_id::bigint]") + ";",
+        statement("deliveries.delete_job", job_id=":job_id::bigint") + ";",
         "reset role;",
     ]
 

@@ -159,10 +159,24 @@ def taken(database: Clone) -> Iterator[None]:
 
 
 def test_a_group_is_full_when_one_of_its_merchants_had_all_that_one_may_have() -> None:
-    def picked(*of_each: int) -> list[dict[str, Any]]:
-        return [{"merchant_id": place} for place, count in enumerate(of_each) for _ in range(count)]
+    def picked(*of_each: int, share: int) -> list[dict[str, Any]]:
+        return [{"merchant_id": place, "share": share} for place, count in enumerate(of_each) for _ in range(count)]
 
-    assert local._is_full(picked(125, 1), 250), "of a hundred thousand and of one"
-    assert local._is_full(picked(84, 84, 82), 250)
-    assert not local._is_full(picked(20, 20, 20), 250)
-    assert not local._is_full([], 2)
+    assert local._is_full(picked(125, 1, share=125)), "of a hundred thousand and of one"
+    assert local._is_full(picked(84, 84, 82, share=84))
+    assert not local._is_full(picked(20, 20, 20, share=84))
+    assert not local._is_full([])
+
+
+def test_a_backlog_is_seen_beside_merchants_of_whom_nothing_can_be_carried(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, lines: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(turns, "GROUP_MOST", 6)
+    loud = factories.merchant(hand.connection)["id"]
+    for merchant_id in (loud,) * 9 + (factories.merchant(hand.connection)["id"],) * 2:
+        factories.payment(hand.connection, "submitted", merchant_id=merchant_id)
+    hand.connection.execute("update deliveries set alone = true where merchant_id <> %s", [loud])
+    hand.run_one("local")
+    [group] = [line for line in lines if line["event"] == "group"]
+    assert group["deliveries"] == 4, "its own, and half a group"
+    assert hand.runtime.courtesy.is_behind

@@ -14,6 +14,9 @@ from app.db.scripts import Connection, MigrationError, Script
 # An index that is built or dropped concurrently waits for every older snapshot, a dump's too. Its lock is SHARE UPDATE
 # EXCLUSIVE, so no reader or writer queues behind it, and it may wait as long as a dump takes.
 LOCK_TIMEOUT_MS = 6 * 3_600_000
+# An autovacuum gives way to who waits for its table, after deadlock_timeout, which is a second by default. Who has not
+# given way after ten of them is somebody at work, or an autovacuum against wraparound, which nobody may hurry.
+YIELD_TIMEOUT_MS = 10_000
 
 
 def build(connection: Connection, script: Script) -> None:
@@ -29,16 +32,16 @@ def build(connection: Connection, script: Script) -> None:
 
 
 def mend(connection: Connection, report: Callable[[str], None]) -> None:
-    """Build again every index of ours that is not valid, unless somebody builds or drops one on its table now.
+    """Build again every index of ours that is not valid, unless somebody is at work on its table and stays there.
 
     What a reindexing that was cut short left beside one is dropped. Raises MigrationError when one cannot be built.
     """
     with _as_owner(connection, "postbox"):
-        for schema, name, is_left_over, is_in_hand in connection.execute(_query("invalid_indexes")).fetchall():
+        for schema, name, table, is_left_over in connection.execute(_query("invalid_indexes")).fetchall():
             if not _is_broken(connection, f"{schema}.{name}"):
                 # mended or gone while those before it were built
                 continue
-            if is_in_hand:
+            if _is_in_hand(connection, sql.Identifier(str(schema), str(table))):
                 report(f"{schema}.{name} is not valid: left to who is at work on its table")
                 continue
             report(f"{schema}.{name} is not valid: {'dropped' if is_left_over else 'built again'}")
@@ -69,6 +72,17 @@ def _as_owner(connection: Connection, search_path: str) -> Iterator[None]:
             connection.execute("reset role")
             connection.execute("reset search_path")
             connection.execute("reset lock_timeout")
+
+
+def _is_in_hand(connection: Connection, table: sql.Identifier) -> bool:
+    """Whether somebody keeps the lock that building, rebuilding and dropping an index take, or that stops them."""
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{YIELD_TIMEOUT_MS}ms")))
+            connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table))
+    except psycopg.errors.LockNotAvailable:
+        return True
+    return False
 
 
 def _is_broken(connection: Connection, index: str) -> bool:

@@ -16,15 +16,11 @@ on conflict (name) do update set sha256 = excluded.sha256, applied_at = clock_ti
 select from pg_index where indexrelid = to_regclass(%(index)s) and not indisvalid;
 
 -- name: invalid_indexes
--- Indexes of ours that nothing is found by; whether it is only what a reindexing that was cut short left over; and whether
--- somebody is at work on its table, who holds or waits for the lock that building, rebuilding and dropping an index take.
-select n.nspname, c.relname, c.relname ~ '_cc(new|old)[0-9]*$' as is_left_over,
-       exists (
-         select from pg_locks l
-         where l.relation = i.indrelid and l.mode = 'ShareUpdateExclusiveLock' and l.pid <> pg_backend_pid()
-           and l.database = (select oid from pg_database where datname = current_database())) as is_in_hand
+-- Indexes of ours that nothing is found by, their tables, and whether it is only what a reindexing that was cut short left over.
+select n.nspname, c.relname, t.relname, c.relname ~ '_cc(new|old)[0-9]*$' as is_left_over
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
+join pg_class t on t.oid = i.indrelid
 join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid and c.relkind = 'i' and n.nspname in ('postbox', 'procrastinate')
 order by is_left_over desc, n.nspname, c.relname;

@@ -134,7 +134,26 @@ def test_an_index_that_cannot_be_built_again_stops_the_release_by_its_name(datab
         assert told == [*left_over, "postbox.by_currency is not valid: built again"]
 
 
+def test_who_gives_way_on_its_table_as_an_autovacuum_does_is_waited_for(database: Clone) -> None:
+    admin, told = database.connect(admin=True), list[str]()
+    with being_built(database, BY_CURRENCY) as cut_short:
+        cut_short()
+    vacuum = database.connect(admin=True, autocommit=False)
+    vacuum.execute("lock table payments in share update exclusive mode")
+    with ThreadPoolExecutor(1) as other:
+        migrating = other.submit(migrate, database.admin_url, report=told.append)
+        waits = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        until(lambda: migrating.done() or admin.execute(waits).rowcount, "the migrator waits for it")
+        vacuum.rollback()
+        assert migrating.result() == []
+    assert (is_valid(database, "postbox.by_currency"), told) == (
+        True,
+        ["postbox.by_currency is not valid: built again"],
+    )
+
+
 def test_an_index_that_somebody_is_building_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrently, "YIELD_TIMEOUT_MS", 100)
     monkeypatch.setattr(concurrently, "LOCK_TIMEOUT_MS", 500)
     told: list[str] = []
     with being_built(database, BY_CURRENCY):
@@ -144,6 +163,7 @@ def test_an_index_that_somebody_is_building_is_theirs(database: Clone, monkeypat
 
 
 def test_an_index_that_somebody_is_dropping_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrently, "YIELD_TIMEOUT_MS", 100)
     monkeypatch.setattr(concurrently, "LOCK_TIMEOUT_MS", 500)
     admin, told = database.connect(admin=True), list[str]()
     admin.execute(BY_CURRENCY.encode())

@@ -76,11 +76,11 @@ def show(session: Session, letter: str, as_json: bool) -> None:
     """Show one dead letter with every failure: when, what, where, and what a replay would do."""
     wanted = dead_letters.Filter(names=(letter,), handled=True)
 
-    def look(tx: Tx) -> tuple[Row, list[Row], Row]:
+    def read(tx: Tx) -> tuple[Row, list[Row], Row]:
         row = dead_letters.find(tx, wanted, limit=2)[0]
         return row, dead_letters.failures(tx, row), dead_letters.prospect(tx, row, session.settings.timing)
 
-    row, failures, prospect = session.read(look)
+    row, failures, prospect = session.read(read)
     if as_json:
         print_json(row | {"history": failures, "replay": prospect})
         return

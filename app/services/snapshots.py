@@ -53,7 +53,7 @@ def apply_snapshot(
     `observed_version` is what was read before the request was sent; None skips the check, for the answer to our own
     operation, which its rank protects from undoing what was seen meanwhile. The one thing a rank cannot tell is a hold
     that has ended since, so an answer that would raise that alarm is not believed but asked again. `asked_at`, UTC:
-    when the look began of which this is the answer.
+    when the question began of which this is the answer.
     """
     payment = tx.one("payments.lock", merchant_id=merchant_id, payment_id=payment_id)
     assert payment is not None, f"payment {payment_id} of {merchant_id} exists: a snapshot was fetched for it"
@@ -117,10 +117,10 @@ def _close(
     waits = tx.one("provider_transactions.next_available", **ids) if state in AFTER_CONFIRMATION else None
     settles = bool(charge and charge["status"] == "available" and payment["settled_at"] is None)
     settled = settles or payment["settled_at"] is not None
-    look, wait = _next_look(payment, state, charge, settled=settled, timing=timing)
-    if look == "never" and waits is not None and state in AFTER_CONFIRMATION:
+    observe, wait = _next_observation(payment, state, charge, settled=settled, timing=timing)
+    if observe == "never" and waits is not None and state in AFTER_CONFIRMATION:
         # a refund's or a dispute's line, which becomes available on a day of its own
-        look, wait = "in", waits["available_in"] if waits["available_in"] > 0 else timing.settle_recheck
+        observe, wait = "in", waits["available_in"] if waits["available_in"] > 0 else timing.settle_recheck
     tx.run(
         "payments.close_observation",
         **ids,
@@ -130,23 +130,23 @@ def _close(
         method_last4=snapshot.method_last4,
         rank=snapshot.rank,
         asked_at=asked_at,
-        look=look,
+        observe=observe,
         wait=wait,
     )
     return State.SETTLED if settles and state is State.CONFIRMED else state
 
 
-def _next_look(
+def _next_observation(
     payment: dict[str, Any], state: State, charge: dict[str, Any] | None, *, settled: bool, timing: Timing
 ) -> tuple[str, float]:
-    """When the clock looks again, in seconds: `never`, `keep` what is set, `in` so long, or `before` the capture ends.
+    """When the clock observes next, in seconds: `never`, `keep` what is set, `in` so long, `before` the capture ends.
 
     A wait grows with the time already waited, so that what is slow is asked about ever more rarely.
     """
     if state in CLOSED:
         return "never", 0.0
     if settled:
-        return _look_after(payment, state, timing)
+        return _after_settlement(payment, state, timing)
     if state in AFTER_CONFIRMATION:
         if charge is None:
             waited = payment["confirmed_for"] or 0.0
@@ -161,7 +161,7 @@ def _next_look(
     return "in", _grown(payment["submitted_for"] or 0.0, timing.observe_again, timing.action_window)
 
 
-def _look_after(payment: dict[str, Any], state: State, timing: Timing) -> tuple[str, float]:
+def _after_settlement(payment: dict[str, Any], state: State, timing: Timing) -> tuple[str, float]:
     """A settled payment is left alone unless the provider still has to decide: about a refund, or about a dispute."""
     if payment["amount_refund_pending"] > 0:
         return "in", timing.settle_recheck

@@ -1,10 +1,10 @@
--- Who may write what was found: compare payments, record what a look found, and say when to look again.
+-- Who may write what was found: compare payments, record what a comparison found, and say when to compare again.
 
 create or replace function reconcile_soon(p_merchant_id uuid, p_payment_id uuid) returns void
   language sql volatile
   set search_path = postbox, pg_temp
 as $$
-  -- half a second, so that what comes in one go is looked at once; a row that is due by then is left alone, unlocked
+  -- half a second, so that what comes in one go is compared once; a row that is due by then is left alone, unlocked
   insert into reconcile_due (merchant_id, payment_id, due_at)
   select p_merchant_id, p_payment_id, soon.at
   from (select clock_timestamp() + interval '500 milliseconds' as at) soon
@@ -64,7 +64,7 @@ begin
 end $$;
 comment on function ledger_entries_900_reconcile is 'An entry about a payment has its books compared.';
 
--- Executable by nobody: the functions that look decide what was looked at.
+-- Executable by nobody: the functions that compare decide what was compared.
 create or replace function record_discrepancies(
   p_merchant_ids uuid[], p_subjects text[], p_types text[], p_found jsonb, p_detected_by text
 ) returns table (opened bigint, closed bigint)
@@ -78,8 +78,8 @@ begin
   opened := 0;
   -- what was open and is found no more has met again
   update discrepancies d set status = 'auto_resolved', closed_at = clock_timestamp(), resolved_by = actor, resolution_code = 'met'
-  from unnest(p_merchant_ids, p_subjects) looked (merchant_id, subject), discrepancy_types t
-  where d.merchant_id = looked.merchant_id and d.subject = looked.subject and d.closed_at is null
+  from unnest(p_merchant_ids, p_subjects) compared (merchant_id, subject), discrepancy_types t
+  where d.merchant_id = compared.merchant_id and d.subject = compared.subject and d.closed_at is null
     and t.type = d.type and t.closes_itself and (p_types is null or d.type = any (p_types))
     and not exists (
       select from jsonb_to_recordset(p_found) f (merchant_id uuid, subject text, type text, ref text)
@@ -127,7 +127,7 @@ begin
   return next;
 end $$;
 comment on function record_discrepancies is
-  'Opens what was found, closes what was looked at and found no more. Found twice, it changes nothing.';
+  'Opens what was found, closes what was compared and found no more. Found twice, it changes nothing.';
 
 create or replace function reconcile(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale float8, p_detected_by text)
   returns table (opened bigint, closed bigint)
@@ -152,7 +152,7 @@ begin
   from record_discrepancies(p_merchant_ids, subjects, null,
     coalesce((select jsonb_agg(f) from jsonb_array_elements(rows) f where (f ->> 'evidence_at')::timestamptz <= now_at), '[]'), p_detected_by) r;
 
-  -- the next look: when silence will be too long, and for what is open again and again, ever more rarely
+  -- the next comparison: when silence will be too long, and for what is open again and again, ever more rarely
   with found as materialized (
     select (f ->> 'merchant_id')::uuid as merchant_id, (f ->> 'payment_id')::uuid as payment_id,
            min((f ->> 'evidence_at')::timestamptz) as at
@@ -160,7 +160,7 @@ begin
     where (f ->> 'evidence_at')::timestamptz > now_at
     group by 1, 2
   ),
-  next_look as (
+  next_comparison as (
     select w.merchant_id, w.payment_id, least(found.at,
       (select now_at + greatest(interval '1 minute' * p_scale, least((now_at - min(d.first_seen_at)) / 4, interval '1 day' * p_scale))
        from discrepancies d where d.merchant_id = w.merchant_id and d.subject = 'payment/' || w.payment_id and d.closed_at is null
@@ -169,14 +169,14 @@ begin
     left join found on found.merchant_id = w.merchant_id and found.payment_id = w.payment_id
   ),
   gone as (
-    delete from reconcile_due d using next_look n
+    delete from reconcile_due d using next_comparison n
     where d.merchant_id = n.merchant_id and d.payment_id = n.payment_id and n.at is null
   )
   insert into reconcile_due (merchant_id, payment_id, due_at)
-  select n.merchant_id, n.payment_id, n.at from next_look n where n.at is not null
+  select n.merchant_id, n.payment_id, n.at from next_comparison n where n.at is not null
   on conflict (merchant_id, payment_id) do update set due_at = excluded.due_at
   where reconcile_due.due_at is distinct from excluded.due_at;
   return next;
 end $$;
 comment on function reconcile is
-  'Compares the books of these payments, records what was found, and sets when each is looked at next. The caller holds their locks.';
+  'Compares the books of these payments, records what was found, and sets when each is compared next. The caller holds their locks.';

@@ -55,7 +55,7 @@ update payments set
 where merchant_id = %(merchant_id)s and id = %(payment_id)s;
 
 -- name: close_observation
--- The end of one applied snapshot: rank, version, settlement when its money is available, and when to look again.
+-- The end of one applied snapshot: rank, version, settlement when its money is available, and when to observe it again.
 update payments set
   state = case when %(settles)s and state = 'confirmed' then 'settled' else state end,
   settled_at = case when %(settles)s then coalesce(settled_at, clock_timestamp()) else settled_at end,
@@ -65,7 +65,7 @@ update payments set
   provider_rank = greatest(provider_rank, %(rank)s),
   observed_version = observed_version + 1,
   looked_at = greatest(looked_at, %(asked_at)s),
-  observe_at = case %(look)s
+  observe_at = case %(observe)s
     when 'never' then null
     when 'keep' then observe_at
     when 'before' then greatest(coalesce(capture_before, clock_timestamp() + make_interval(secs => %(wait)s)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests import factories
 from tests.cli.conftest import Postbox
 from tests.fixtures.database import Clone
-from tests.reconciliation.comparing import flagged, met, next_look
+from tests.reconciliation.comparing import flagged, met, next_comparison
 
 CARD = ("prices", "provider", "stripe", "default", "card", "USD")
 WHY = ("--reason", "the contract of July")
@@ -17,7 +17,7 @@ def test_a_providers_price_is_what_its_fees_are_compared_with(postbox: Postbox, 
     assert postbox(*CARD, "--bps", 290, "--fixed", 20, *WHY, "--json").json["compared"] == 0
     assert flagged(conn, p) == ["fee_mismatch"]
     assert postbox(*CARD, "--bps", 290, "--fixed", 30, *WHY, "--json").json["compared"] == 1
-    assert (next_look(conn, p) or 0) <= 0.5
+    assert (next_comparison(conn, p) or 0) <= 0.5
     assert flagged(conn, p) == []
     [row] = postbox("prices", "list", "--json").json["providers"]
     assert (row["bps"], row["fixed"]) == (290, 30)

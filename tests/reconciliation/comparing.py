@@ -69,7 +69,7 @@ def opened(conn: Connection, p: Row) -> list[Row]:
     return conn.execute(OPEN, [p["merchant_id"]]).fetchall()
 
 
-def next_look(conn: Connection, p: Row) -> float | None:
+def next_comparison(conn: Connection, p: Row) -> float | None:
     """In how many seconds the payment is compared again; None: never."""
     row = conn.execute(
         "select extract(epoch from due_at - clock_timestamp())::float8 as seconds from reconcile_due"

@@ -17,7 +17,7 @@ from tests.factories import Connection, Row
 from tests.fixtures import told as fixture
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
-from tests.reconciliation.comparing import compare, flagged, met, next_look, opened
+from tests.reconciliation.comparing import compare, flagged, met, next_comparison, opened
 
 AT_ONCE = 0.0
 HOUR = 3_600
@@ -50,9 +50,9 @@ def awaited(conn: Connection) -> list[Row]:
 def test_an_event_that_asking_found_first_is_looked_at_an_hour_after_it_happened(conn: Connection) -> None:
     p = met(conn)
     assert polled(conn, event(p, ago=600)) == 1
-    assert (next_look(conn, p) or 0) <= 0.5, "its payment is compared at once, which sets the deadline"
+    assert (next_comparison(conn, p) or 0) <= 0.5, "its payment is compared at once, which sets the deadline"
     assert flagged(conn, p) == []
-    assert HOUR - 660 < (next_look(conn, p) or 0) <= HOUR - 600
+    assert HOUR - 660 < (next_comparison(conn, p) or 0) <= HOUR - 600
 
 
 def test_one_whose_hour_is_over_when_it_is_found_is_flagged_at_once(conn: Connection) -> None:
@@ -69,7 +69,7 @@ def test_it_closes_by_itself_when_the_webhook_comes_late_however_often_it_comes(
     polled(conn, told)
     assert flagged(conn, p) == ["webhook_missing"]
     assert [told_by_webhook(conn, told) for _ in range(3)] == [False] * 3
-    assert (next_look(conn, p) or 0) <= 0.5
+    assert (next_comparison(conn, p) or 0) <= 0.5
     assert compare(conn, p) == {"opened": 0, "closed": 1}
     assert awaited(conn) == [{"provider_event_id": told.event_id, "over_by": "webhook"}]
     late = conn.execute("select actor_type from audit_log where action = 'webhook.awaited_no_more'").fetchall()

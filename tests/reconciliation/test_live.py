@@ -13,7 +13,7 @@ from tests.factories import Connection
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
 from tests.ledger import books
-from tests.reconciliation.comparing import compare, flagged, met, next_look, opened
+from tests.reconciliation.comparing import compare, flagged, met, next_comparison, opened
 
 READER = Actor(ActorType.OPERATOR, "ann", Role.OPERATOR)
 
@@ -63,7 +63,7 @@ def test_a_burst_is_one_comparison(conn: Connection) -> None:
 def test_a_life_through_the_real_workers_flags_nothing_and_leaves_nothing_to_wait_for(hand: Hand) -> None:
     p = factories.payment(hand.connection, method_token="pm_card_visa")
     hand.settle(p["id"])
-    hand.until(lambda: next_look(hand.connection, p) is None)
+    hand.until(lambda: next_comparison(hand.connection, p) is None)
     assert opened(hand.connection, p) == [] and topics(hand.connection, p) == []
     assert hand.runtime.database.transact(READER, lambda tx: violations(tx, quiesced=True)) == []
 
@@ -111,10 +111,10 @@ def test_a_payment_that_another_holds_is_left_to_the_next_pass(hand: Hand, datab
     other.execute("select from payments where id = %(id)s for no key update", p)
     hand.connection.execute("update reconcile_due set due_at = 'yesterday'")
     hand.sweep()
-    assert (next_look(hand.connection, p) or 0) < 0
+    assert (next_comparison(hand.connection, p) or 0) < 0
     other.rollback()
     hand.sweep()
-    assert next_look(hand.connection, p) is None
+    assert next_comparison(hand.connection, p) is None
 
 
 def test_two_workers_comparing_at_once_open_one_discrepancy(hand: Hand) -> None:

@@ -14,7 +14,7 @@ from jobs.provider_runs import compare_night_once, request_runs_once
 from tests import factories
 from tests.factories import Connection, Row
 from tests.fixtures.worker import Hand
-from tests.reconciliation.comparing import compare, line, met, next_look, opened
+from tests.reconciliation.comparing import compare, line, met, next_comparison, opened
 
 START = {"merchant_id": "00000000-0000-0000-0000-000000000000", "payment_id": "00000000-0000-0000-0000-000000000000"}
 QUARTER = 90 * 86_400
@@ -72,7 +72,7 @@ def test_who_will_have_been_silent_for_too_long_is_looked_at_then_though_that_wa
     p = factories.payment(conn, "submitted")
     forgotten(conn)
     assert night(conn) == (1, 1, Compared(1))
-    assert (next_look(conn, p) or 0) > 500
+    assert (next_comparison(conn, p) or 0) > 500
     assert night(conn) == (1, 1, Compared()), "somebody is going to look"
 
 

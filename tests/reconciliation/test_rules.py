@@ -14,7 +14,7 @@ from app.services import facts
 from tests import factories
 from tests.factories import Connection, Row
 from tests.ledger import books
-from tests.reconciliation.comparing import compare, flagged, line, met, next_look, opened
+from tests.reconciliation.comparing import compare, flagged, line, met, next_comparison, opened
 
 AT_ONCE = 0.0
 TEN_MINUTES_ARE_A_MICROSECOND = 1 / 600e6
@@ -46,7 +46,7 @@ def test_books_that_meet_are_left_alone_however_long(conn: Connection, state: st
 def test_silence_in_an_open_state_is_flagged_after_its_deadline_and_not_before(conn: Connection, state: str) -> None:
     p = factories.payment(conn, state)
     assert flagged(conn, p) == []
-    assert next_look(conn, p) > 30
+    assert next_comparison(conn, p) > 30
     if state not in UNTIL:
         assert flagged(conn, p, scale=AT_ONCE) == ["stale_state"]
 
@@ -78,7 +78,7 @@ def test_a_dispute_that_nobody_decides_is_flagged_after_120_days(conn: Connectio
     line(conn, p, "dispute", -p["amount"], dispute_id=d["id"])
     books.handle_children(conn, p)
     assert flagged(conn, p) == []
-    assert (next_look(conn, p) or 0) > 100 * 86_400
+    assert (next_comparison(conn, p) or 0) > 100 * 86_400
     assert flagged(conn, p, scale=AT_ONCE) == ["stale_state"]
 
 
@@ -88,7 +88,7 @@ def test_an_outcome_that_stays_unknown_is_flagged(conn: Connection) -> None:
 
 def test_what_is_final_is_waited_for_no_more(conn: Connection) -> None:
     for p in (met(conn), factories.payment(conn, "failed"), factories.payment(conn, "canceled")):
-        assert (flagged(conn, p), next_look(conn, p)) == ([], None)
+        assert (flagged(conn, p), next_comparison(conn, p)) == ([], None)
 
 
 def lost_by_the_provider(conn: Connection) -> Row:
@@ -167,7 +167,7 @@ def told_late_that_it_was_exchanged(conn: Connection, p: Row) -> None:
     fact = Fact(**{name: said[name] for name in LINE}, created_at=said["created_at_provider"], exchanged=True)
     with factories.acting(conn, "worker"):
         facts.store(Tx(conn), p, fact)
-    assert (next_look(conn, p) or 0) <= 0.5
+    assert (next_comparison(conn, p) or 0) <= 0.5
 
 
 def agreed(conn: Connection, *, bps: int, fixed: int) -> None:
@@ -222,7 +222,7 @@ def test_what_may_only_be_late_is_waited_for_and_what_is_wrong_is_not(conn: Conn
     p = DAMAGES[kind][0](conn)
     assert flagged(conn, p) == ([] if kind in WAITS else [kind])
     if kind in WAITS:
-        assert next_look(conn, p) > 60
+        assert next_comparison(conn, p) > 60
 
 
 def test_two_payments_of_one_order_are_a_duplicate_of_the_second(conn: Connection) -> None:

@@ -10,7 +10,7 @@ from tests import factories
 from tests.factories import Connection, Row
 from tests.fixtures.shop import Shop
 from tests.ledger.books import handle_children
-from tests.reconciliation.comparing import compare, flagged, line, met, next_look, opened
+from tests.reconciliation.comparing import compare, flagged, line, met, next_comparison, opened
 
 AT_ONCE = 0.0
 
@@ -40,7 +40,7 @@ def test_silence_about_a_refund_is_flagged_after_its_deadline_and_not_before(
     p = met(conn)
     r = asked(conn, p, state)
     assert flagged(conn, p) == []
-    assert (next_look(conn, p) or 0) > 30
+    assert (next_comparison(conn, p) or 0) > 30
     assert flagged(conn, p, scale=AT_ONCE) == [kind]
     [found] = opened(conn, p)
     assert (found["ref"], found["expected"], found["currency"]) == (f"refund/{r['id']}", 400, "usd")
@@ -56,7 +56,7 @@ def test_it_closes_by_itself_when_the_refund_is_over(conn: Connection) -> None:
         factories.update_payment(conn, p, amount_refund_pending=0, amount_refunded=400)
     handle_children(conn, p)
     assert compare(conn, p)["closed"] == 1
-    assert (opened(conn, p), next_look(conn, p)) == ([], None)
+    assert (opened(conn, p), next_comparison(conn, p)) == ([], None)
 
 
 def test_a_banks_refund_may_take_longer_than_a_cards(conn: Connection) -> None:
@@ -65,7 +65,7 @@ def test_a_banks_refund_may_take_longer_than_a_cards(conn: Connection) -> None:
         p = met(conn, method=method)
         asked(conn, p, "pending")
         compare(conn, p)
-        looks[method] = next_look(conn, p) or 0
+        looks[method] = next_comparison(conn, p) or 0
     assert looks["card"] < looks["us_bank_account"]
 
 

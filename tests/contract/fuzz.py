@@ -22,6 +22,10 @@ from tests.jobs.processes import World, world
 HERE = Path(__file__).parent
 # What any operation is asked in continuous integration; bin/fuzz asks more.
 EXAMPLES = 300
+# Scenarios go from one operation to the next by what was answered, a tenth of a second each. These are the most:
+# Hypothesis gives up when the same steps are answered differently the second time, and Schemathesis says nothing of it.
+# Of two whole runs one played them all and one 19; without the other phases more than 300 were played.
+SCENARIOS = 50
 # An answer takes milliseconds; ten seconds on a machine that does other things too are a hang.
 HANG_SECONDS = 10
 # A run takes minutes, and a session of a hundredth of its length would end meanwhile.
@@ -38,11 +42,21 @@ SETTINGS = {
 }
 
 
-def fuzz(here: World, gateway: GatewayProcess, report: Path, *more: str, examples: int = EXAMPLES) -> int:
+def fuzz(
+    here: World,
+    gateway: GatewayProcess,
+    report: Path,
+    *more: str,
+    examples: int = EXAMPLES,
+    scenarios: int = SCENARIOS,
+) -> int:
     """One whole run; the events of it are in `report`, a line each. Returns Schemathesis's exit code."""
+    config = report.with_suffix(".toml")
+    of_scenarios = f"\n[phases.stateful.generation]\nmax-examples = {scenarios}\n"
+    config.write_text((HERE / "schemathesis.toml").read_text() + of_scenarios)
     return subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
             *("run", str(PATH), "--url", gateway.url, "--mode", "all"),
             *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(examples)),
             # One worker: an operation's cases depend on what was seen before, which another one would change meanwhile.
@@ -66,7 +80,7 @@ def fuzz(here: World, gateway: GatewayProcess, report: Path, *more: str, example
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bin/fuzz", description=__doc__)
-    parser.add_argument("--examples", type=int, default=2_000, help="cases per operation and phase")
+    parser.add_argument("--examples", type=int, default=2_000, help="cases per operation and phase, and scenarios")
     parser.add_argument("--report", type=Path, default=ROOT / ".postbox" / "fuzz.ndjson")
     arguments, more = parser.parse_known_args()
     with (
@@ -76,7 +90,8 @@ def main() -> int:
     ):
         here.env.update(SETTINGS)
         gateway = start_gateway(here)
-        code = fuzz(here, gateway, arguments.report, *more, examples=arguments.examples)
+        many = arguments.examples
+        code = fuzz(here, gateway, arguments.report, *more, examples=many, scenarios=many)
         print(here.tail())
     return code
 

@@ -71,11 +71,15 @@ def ask(port: int, sent: bytes, *, answers: int = 1) -> list[bytes]:
     """Send bytes over one connection, and read so many answers."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(sent)
-        received = b""
-        while received.count(RECEIVED) < answers:
-            chunk = client.recv(65_536)
-            assert chunk, received
-            received += chunk
+        return heard(client, answers)
+
+
+def heard(client: socket.socket, answers: int) -> list[bytes]:
+    received = b""
+    while received.count(RECEIVED) < answers:
+        chunk = client.recv(65_536)
+        assert chunk, received
+        received += chunk
     return [part + RECEIVED for part in received.split(RECEIVED)[:-1]]
 
 
@@ -183,20 +187,25 @@ def test_behind_a_proxy_it_says_to_come_by_tls_where_the_proxy_was_asked_so(sett
 
 
 def test_one_that_waits_too_long_for_those_before_it_is_told_to_come_back(database, sql, tmp_path):
-    """Two groups wait for a lock, for longer than the third webhook has patience."""
+    """Two groups wait for a lock, for longer than the third has patience; one client has sent its next already."""
     hurried = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-class tests.gateway.hurried.HurriedWorker"}
     blocker = database.connect(admin=True, autocommit=False)
     blocker.execute("lock table webhooks")
-    with serving(database, tmp_path, WEB_CONCURRENCY="1", **hurried) as one, ThreadPoolExecutor(2) as pool:
-        first = []
-        for number in (1, 2):
-            first.append(pool.submit(ask, one.port, wired(event(number))))
-            until_waiting(sql, number)
-        with socket.create_connection(("127.0.0.1", one.port), timeout=20) as client:
-            client.sendall(wired(event(3)))
-            status, headers, _ = split(client.recv(65_536))
-            blocker.rollback()
-            assert (status, headers["Retry-After"]) == (b"HTTP/1.1 503 Service Unavailable", "5")
-            client.sendall(wired(event(3)))
-            assert client.recv(65_536).startswith(b"HTTP/1.1 200 OK")
-        assert [split(told)[0] for one in first for told in one.result()] == [b"HTTP/1.1 200 OK"] * 2
+    with (
+        serving(database, tmp_path, WEB_CONCURRENCY="1", **hurried) as one,
+        ThreadPoolExecutor(1) as pool,
+        socket.create_connection(("127.0.0.1", one.port), timeout=20) as early,
+        socket.create_connection(("127.0.0.1", one.port), timeout=20) as client,
+    ):
+        early.sendall(wired(event(1)))
+        until_waiting(sql, 1)
+        early.sendall(wired(event(4)))
+        other = pool.submit(ask, one.port, wired(event(2)))
+        until_waiting(sql, 2)
+        client.sendall(wired(event(3)))
+        status, headers, _ = split(client.recv(65_536))
+        blocker.rollback()
+        assert (status, headers["Retry-After"]) == (b"HTTP/1.1 503 Service Unavailable", "5")
+        client.sendall(wired(event(3)))
+        told = heard(client, 1) + heard(early, 2) + other.result()
+        assert [split(one)[0] for one in told] == [b"HTTP/1.1 200 OK"] * 4

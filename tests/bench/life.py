@@ -78,7 +78,7 @@ def _confirmed() -> list[str]:
     }  # fmt: skip
     closing = PAYMENT | {
         "settles": "false", "provider_ref": REF, "latest_charge_ref": "'ch_' || :key::text", "rank": "60",
-        "asked_at": "null::timestamptz", "method_last4": "'4242'", "look": "'in'", "wait": "172800.0::float8",
+        "asked_at": "null::timestamptz", "method_last4": "'4242'", "observe": "'in'", "wait": "172800.0::float8",
     }  # fmt: skip
     return [
         acting("transactions.begin_as", WORKER) + ";",

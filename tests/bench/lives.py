@@ -49,7 +49,7 @@ def _settle(conn: Connection, payment: dict[str, Any]) -> None:
         conn.execute("update provider_transactions set status = 'available' where payment_id = %(payment_id)s", ids)
         Tx(conn).run(
             "payments.close_observation", **ids, settles=True, provider_ref=None, latest_charge_ref=None, asked_at=None,
-            method_last4=None, rank=60, look="never", wait=0.0,
+            method_last4=None, rank=60, observe="never", wait=0.0,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import functools
 import selectors
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.http import errors as refusals
@@ -59,6 +60,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         wsgi.Response = Nameless
         super().init_process()
 
+    # --- the loop
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """One turn; what was found for a connection that has ended or moved on in it by then is nobody's any more."""
+        try:
+            found = self.poller.select(timeout)
+        except InterruptedError:
+            return
+        for key, _ in found:
+            if self.poller.get_map().get(key.fd) is key:
+                key.data(key.fileobj)
+
     # --- connections
 
     def accept(self, listener: Any) -> None:
@@ -82,6 +95,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._end(slowest)
 
     def _end(self, conn: TConn) -> None:
+        if conn.sock.fileno() < 0:
+            return
+        self.working.pop(conn, None)
         self.incoming.pop(conn, None)
         self.lingering.pop(conn, None)
         if conn in self.outgoing:
@@ -143,13 +159,22 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._take(conn, incoming)
 
     def _take(self, conn: TConn, incoming: Incoming) -> None:
-        """Hand the request to a thread if it is whole; a mistake of ours here costs a connection, not the process."""
+        """Hand the request to a thread if it is whole."""
+        with self._sparing(conn):
+            try:
+                self._decide(conn, incoming)
+            except (HeadTooLarge, BodyTooLarge) as error:
+                self._refuse(conn, error, incoming)
+
+    @contextlib.contextmanager
+    def _sparing(self, conn: TConn) -> Iterator[None]:
+        """In the loop a mistake of ours, or a log that cannot be written, costs a connection, and not the process."""
         try:
-            self._decide(conn, incoming)
-        except (HeadTooLarge, BodyTooLarge) as error:
-            self._refuse(conn, error, incoming)
+            yield
         except Exception:
             self.log.exception("a connection was given up")
+            with contextlib.suppress(ValueError):
+                self.keepalived_conns.remove(conn)
             self._end(conn)
 
     def _decide(self, conn: TConn, incoming: Incoming) -> None:
@@ -255,6 +280,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     # --- after an answer, in the loop
 
     def finish_request(self, conn: TConn, fs: Any) -> None:
+        with self._sparing(conn):
+            self._finish_request(conn, fs)
+
+    def _finish_request(self, conn: TConn, fs: Any) -> None:
         is_watched = self.working.pop(conn, False)
         kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
         following = conn.parser.unreader.take_buffered() if kept and not conn.sock.unsent else b""
@@ -312,7 +341,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         while self.incoming and (conn := next(iter(self.incoming))).timeout <= now:
             incoming = self.incoming[conn]
             if incoming.buffer:
-                self._refuse(conn, TimeoutError(), incoming)
+                with self._sparing(conn):
+                    self._refuse(conn, TimeoutError(), incoming)
             else:
                 turned_away.note("silent")
                 self._end(conn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -23,6 +24,8 @@ from tests.gateway.waiting import until
 from tests.load.loris import Crowd, Readers, healthy
 
 CROWD = 1_000
+# Clients of a process that has room for a third of them, and how often each sends a byte.
+CROWDED, DRIBBLES = 24, 300
 # What a healthy client may wait beside a crowd; and more than it waits without one, on a machine that others use too.
 PATIENT_SECONDS = 1.0
 # Quiet, the slowest answer of a look takes 0.2 s; beside twelve busy loops on two cores, 1.6 s in the first look, while
@@ -227,3 +230,29 @@ def test_what_never_ends_is_given_up(size):
         fed(HEAD + b"1;" + b"x" * 2_000, size)
     with pytest.raises(BodyTooLarge):
         fed(HEAD + b"8000\r\n" + (b"x" * 0x8000 + b"\r\n8000\r\n") * 10, size * 1_000)
+
+
+def test_connections_that_end_in_the_turn_in_which_they_send_something_cost_no_process(database, tmp_path):
+    """Whoever comes when there is no room ends another, whose bytes may have been found in the same turn."""
+    full = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-connections 8", "WEB_CONCURRENCY": "1"}
+    with serving(database, tmp_path, POSTBOX_WEB_THREADS="1", **full) as small, ThreadPoolExecutor(CROWDED) as pool:
+        [worker] = small.workers()
+        dribbled = sum(pool.map(lambda _: dribble(small.port), range(CROWDED)))
+        assert dribbled > 2 * CROWDED, "connections were ended and made again"
+        assert small.workers() == [worker] and small.answers("/healthz")
+
+
+def dribble(port: int) -> int:
+    """A head by the byte, from connection to connection as each is ended; how many there were."""
+    count, left = 0, DRIBBLES
+    while left:
+        count += 1
+        with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.settimeout(0.005)
+            ended = False
+            while left and not ended:
+                left -= 1
+                client.sendall(b"G")
+                with contextlib.suppress(TimeoutError):
+                    ended = client.recv(1) == b""
+    return count

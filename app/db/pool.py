@@ -238,17 +238,15 @@ class Database:
                 connection.rollback()
             raise
 
-    def statement(self, actor: Actor, query: str, then: str = "", /, **params: object) -> list[Row]:
+    def statement(self, actor: Actor, query: str, /, **params: object) -> list[Row]:
         """Every row of one named query in a transaction of its own, all of it one round trip; rerun like `transact`.
 
         Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds. A
-        connection that broke unseen is replaced, so it may run twice: for what does no harm then. `then` runs once it
-        is committed, in a transaction of its own.
+        connection that broke unseen is replaced, so it may run twice: for what does no harm then.
         """
         about = _begin_params(actor, "", self.timeouts)
         assert not about.keys() & params.keys(), "the query's parameters have names of their own"
-        names = ("transactions.begin_as", query, "transactions.commit", *([then] if then else []))
-        whole = ";".join(QUERIES[name] for name in names)
+        whole = ";".join(QUERIES[name] for name in ("transactions.begin_as", query, "transactions.commit"))
         pool, named = self._of(actor), about | _adapted(params)
         return _rerun(lambda: pool._in_one_piece(whole, named))
 

@@ -19,10 +19,10 @@ from app.errors import DatabaseDown, PostboxError, WebhookRefused
 from app.gateway import metrics, raw, request_id, request_log, security_headers, trace
 from app.gateway.context import Gateway
 from app.gateway.door import Refusal
-from app.gateway.errors import PROBLEMS
+from app.gateway.errors import known
 from app.gateway.framing import Incoming
 from app.gateway.inbox import Event, Inbox
-from app.gateway.together import PATIENCE_SECONDS
+from app.gateway.together import OF_NOBODY
 from app.gateway.webhooks import RECEIVED
 from app.services.webhooks import is_new
 
@@ -36,6 +36,7 @@ _HEAD = re.compile(
     rb"POST (?P<path>/webhooks/(?P<provider>[a-z]+)/(?P<account>[A-Za-z0-9_]+)) HTTP/1\.1"
     rb"(?:\r\n[A-Za-z0-9-]+: [!-~]+(?: [!-~]+)*)+"
 )
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,5}")
 _HOST = re.compile(rb"[A-Za-z0-9.-]+(?::[0-9]+)?")
 # They say how a request is framed, or that it is to be answered in another way than usual.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te", b"http2-settings"})
@@ -51,8 +52,9 @@ _GOOD = {
 
 @dataclass(frozen=True)
 class Hook:
-    """A plain webhook, and what its answer says of it."""
+    """A plain webhook, and what its answer says of it; `at` is when it was here, by the monotonic clock."""
 
+    at: float
     inbox: Inbox
     path: str
     headers: dict[str, str]
@@ -74,7 +76,7 @@ def plain(edge: Gateway, incoming: Incoming) -> Hook | None:
     inbox = edge.inboxes.get((found["provider"].decode(), found["account"].decode()))
     if (
         inbox is None
-        or not length.isdigit()
+        or not _LENGTH.fullmatch(length)
         or int(length) > MOST_BYTES
         or not _HOST.fullmatch(headers.get(b"host", b""))
         or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
@@ -82,6 +84,7 @@ def plain(edge: Gateway, incoming: Incoming) -> Hook | None:
     ):
         return None
     return Hook(
+        time.monotonic(),
         inbox,
         found["path"].decode(),
         {name.decode(): value.decode() for name, value in headers.items()},
@@ -94,22 +97,23 @@ def plain(edge: Gateway, incoming: Incoming) -> Hook | None:
 
 def answer(app: Flask, edge: Gateway, hooks: Sequence[Hook]) -> list[bytes | None]:
     """Store what is believed, and the answer to each, once it is committed; None: the framework is to be asked."""
-    began = time.monotonic()
     edge.database.open()
     answers: dict[int, bytes | None] = {}
     for inbox in {hook.inbox for hook in hooks}:
         events = {place: event for place, hook in enumerate(hooks) if hook.inbox is inbox and (event := _read(hook))}
         found = _store(inbox, list(events.values())) if events else None
+        if isinstance(found, int):
+            edge.waker.wake()
         date = formatdate(usegmt=True)
         for place in events:
             if found is not None:
-                answers[place] = _told(app, hooks[place], found, date, began)
+                answers[place] = _told(app, hooks[place], found, date)
     return [answers.get(place) for place in range(len(hooks))]
 
 
 def come_back(app: Flask, hook: Hook) -> bytes:
     """The answer to one that waited too long for those before it."""
-    return _told(app, hook, DatabaseDown(), "", time.monotonic() - PATIENCE_SECONDS)
+    return _told(app, hook, DatabaseDown(), "")
 
 
 def _read(hook: Hook) -> Event | None:
@@ -119,26 +123,26 @@ def _read(hook: Hook) -> Event | None:
         return None
 
 
-def _store(inbox: Inbox, events: Sequence[Event]) -> DatabaseDown | int | None:
+def _store(inbox: Inbox, events: Sequence[Event]) -> PostboxError | int | None:
     """How many were stored, or why none could be; None when it was for one of them, maybe."""
     try:
         return sum(map(is_new, inbox.store(events)))
-    except DatabaseDown as error:
+    except OF_NOBODY as error:
         # who is sent to ask the framework would wait for it once more
         return error
     except PostboxError:
         return None
 
 
-def _told(app: Flask, hook: Hook, found: DatabaseDown | int, date: str, began: float) -> bytes:
+def _told(app: Flask, hook: Hook, found: PostboxError | int, date: str) -> bytes:
     """The answer, counted and told of as each request is."""
-    route, seconds = raw.template(app, "POST", hook.path), time.monotonic() - began
+    route, seconds = raw.template(app, "POST", hook.path), time.monotonic() - hook.at
     secure = {"Strict-Transport-Security": security_headers.TRANSPORT} if hook.is_secure else {}
     metrics.observe("POST", route, seconds)
-    if isinstance(found, DatabaseDown):
-        known = PROBLEMS[DatabaseDown]
-        request_log.tell("POST", route, known.status, seconds, hook.request_id, hook.trace.id)
-        refusal = Refusal(found, {**known.headers, **secure})
+    if isinstance(found, PostboxError):
+        problem = known(found)
+        request_log.tell("POST", route, problem.status, seconds, hook.request_id, hook.trace.id)
+        refusal = Refusal(found, {**problem.headers, **secure})
         ids = {"given_id": hook.request_id, "given_trace": hook.trace.header}
         return raw.refusal(app, refusal, "POST", hook.path, **ids, keep=True)
     metrics.count("POST", route, 200)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from app.errors import DatabaseDown
+from app.errors import Busy, DatabaseDown
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -18,6 +18,8 @@ MOST = 16
 # For those before it, and then for its own: longer than a connection and a statement may take, each of which is
 # bounded, and shorter than a process that ends is given. What it wanted may still be done later; it asks again.
 PATIENCE_SECONDS = 15.0
+# What is nobody's fault: one by one each would wait for it once more.
+OF_NOBODY = (DatabaseDown, Busy)
 
 
 def _not_yet() -> threading.Lock:
@@ -42,7 +44,7 @@ class Together(Generic[Item, Found]):
     """One request of the process works at a time, for all that wait; one that is alone waits for nobody.
 
     Each is answered once its own is done and committed. When several could not be done together, they are done one by
-    one, so that each fails for its own reasons.
+    one, so that each fails for its own reasons; what is nobody's fault is told to all.
     """
 
     def __init__(self, do: Callable[[Sequence[Item]], Sequence[Found]]) -> None:
@@ -96,7 +98,7 @@ class Together(Generic[Item, Found]):
             for one, found in zip(some, self._do([one.item for one in some]), strict=True):
                 one.found = found
         except Exception as error:
-            if len(some) == 1 or isinstance(error, DatabaseDown):
+            if len(some) == 1 or isinstance(error, OF_NOBODY):
                 for one in some:
                     one.error = error
                 return

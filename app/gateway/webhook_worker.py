@@ -37,7 +37,7 @@ class WebhookWorker(PatientWorker):
     patience_seconds = PATIENCE_SECONDS
 
     def init_process(self) -> None:
-        self.held: deque[tuple[float, Held]] = deque()
+        self.held: deque[Held] = deque()
         self.batches = 0
         super().init_process()
 
@@ -47,7 +47,7 @@ class WebhookWorker(PatientWorker):
         if hook is None:
             self._hand_over(conn, incoming)
         else:
-            self.held.append((time.monotonic() + self.patience_seconds, (conn, incoming, hook)))
+            self.held.append((conn, incoming, hook))
 
     @property
     def _is_usual(self) -> bool:
@@ -62,9 +62,13 @@ class WebhookWorker(PatientWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         super().wait_for_and_dispatch_events(timeout)
+        if not self.alive:
+            # who is served last is told that his connection ends, which the framework does
+            while self.held:
+                self._hand_over(*self.held.popleft()[:2])
         # after all that came at once
         while self.held and self.batches < MOST_BATCHES:
-            some = [self.held.popleft()[1] for _ in range(min(MOST, len(self.held)))]
+            some = [self.held.popleft() for _ in range(min(MOST, len(self.held)))]
             self.batches += 1
             self.tpool.submit(self._answer, some)
 
@@ -73,37 +77,37 @@ class WebhookWorker(PatientWorker):
         answers: list[bytes | None] = [None] * len(some)
         try:
             answers = plain_webhooks.answer(self.wsgi, self.edge, [hook for _, _, hook in some])
-            for (conn, _, _), answer in zip(some, answers, strict=True):
-                if answer is not None:
-                    self._write(conn, answer)
         except Exception:
             self.log.exception("webhooks were not answered together")
         finally:
             self.method_queue.defer(self._answered, some, answers)
 
-    def _write(self, conn: TConn, answer: bytes) -> None:
-        conn.sock.sendall(answer)
-        with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
-            conn.sock.send_on()
-
     def _answered(self, some: list[Held], answers: list[bytes | None]) -> None:
         self.batches -= 1
         for held, answer in zip(some, answers, strict=True):
-            if answer is None:
-                self._hand_over(*held[:2])
-            else:
-                self._finish(held)
+            with self._sparing(held[0]):
+                if answer is None and not self._is_late(held):
+                    self._hand_over(*held[:2])
+                else:
+                    self._finish(held, answer)
 
-    def _finish(self, held: Held) -> None:
-        conn, incoming, _ = held
+    def _is_late(self, held: Held) -> bool:
+        return held[2].at + self.patience_seconds <= time.monotonic()
+
+    def _finish(self, held: Held, answer: bytes | None) -> None:
+        """Write the answer; one that waited too long for those before it is told to come back."""
+        conn, incoming, hook = held
         self.nr += 1
+        conn.sock.sendall(answer or plain_webhooks.come_back(self.wsgi, hook))
+        with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
+            conn.sock.send_on()
         conn.parser.unreader = Received(bytes(incoming.buffer[incoming.size :]))
         self.finish_request(conn, KEPT)
 
     def murder_pending(self) -> None:
         """And tell those to come back that waited too long for the ones before them."""
         super().murder_pending()
-        while self.held and self.held[0][0] <= time.monotonic():
-            held = self.held.popleft()[1]
-            self._write(held[0], plain_webhooks.come_back(self.wsgi, held[2]))
-            self._finish(held)
+        while self.held and self._is_late(self.held[0]):
+            held = self.held.popleft()
+            with self._sparing(held[0]):
+                self._finish(held, None)

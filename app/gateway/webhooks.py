@@ -51,4 +51,5 @@ def _take_in(account: str) -> Response:
         inbox.refuse(actor(inbox.who), str(refused.extra.get("reason", refused.code)))
         raise WebhookRefused() from None  # why is kept, and told to nobody: it would tell that there is the account
     inbox.receive(event)
+    edge.waker.wake()
     return Response(RECEIVED, content_type="application/json")

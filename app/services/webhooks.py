@@ -18,14 +18,11 @@ from app.services import dead_letters
 def receive(
     database: Database, actor: Actor, *, provider: str, account: str, events: Sequence[Mapping[str, object]]
 ) -> list[Row]:
-    """Store events of one account, made by `received`, in a transaction of their own, and wake idle workers after it.
+    """Store events of one account, made by `received`, in a transaction of their own, which takes one round trip.
 
-    All of it takes one round trip. A row for each event, which `is_new` reads.
+    A row for each, which `is_new` reads.
     """
-    return database.statement(
-        actor, "webhooks.store", "transactions.wake_workers",
-        provider=provider, account=account, events=json.dumps(events),
-    )  # fmt: skip
+    return database.statement(actor, "webhooks.store", provider=provider, account=account, events=json.dumps(events))
 
 
 def received(event: WebhookEvent, *, body_sha256: str, request_id: str, trace_id: str) -> dict[str, object]:

@@ -85,9 +85,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "note": "every event is new, signed, verified on its raw body and stored with its event, audit entry, delivery"
         " and job in one transaction; no worker runs; the requests are made and signed before the clock starts, as"
         " pgbench makes its own in C; both send begin, who acts, the events and commit as one round trip, pgbench for"
-        " each event, the gateway for those that come together, with the wake-up of idle workers behind it;"
-        " ANALYZE runs once, after the warm-up. At a rate each waits from the moment at which its time had come, late"
-        " or not",
+        " each event, the gateway for those that come together; ANALYZE runs once, after the"
+        " warm-up. At a rate each waits from the moment at which its time had come, late or not",
     }
 
 

@@ -134,6 +134,7 @@ def test_nor_is_one_without_a_length_or_a_host_or_that_is_large(judge):
     assert hook(judge, sent.replace(b"Host: 127.0.0.1\r\n", b"")) is None
     assert hook(judge, sent.replace(b"Host: 127.0.0.1\r\n", b"Host: a/b\r\n")) is None
     assert hook(judge, sent.replace(b"Content-Length", b"X-Length")) is None
+    assert hook(judge, sent.replace(b"Content-Length: ", b"Content-Length: 00000000000000")) is None
     assert hook(judge, wired(b" " * MOST_BYTES)) is not None
     assert hook(judge, wired(b" " * (MOST_BYTES + 1))) is None
 
@@ -152,6 +153,17 @@ def test_what_cannot_be_stored_together_is_left_to_the_framework(app, edge, sql)
     assert answer(app, edge, hooks) == [None, None]
     assert sql.execute("select from webhooks").fetchall() == []
     assert answer(app, edge, hooks[:1]) != [None]
+
+
+def test_when_the_database_is_busy_all_are_told_to_come_back_at_once(app, edge, sql, database):
+    edge.database.timeouts = replace(edge.database.timeouts, lock=50)
+    blocker = database.connect(admin=True, autocommit=False)
+    blocker.execute("lock table webhooks")
+    told = answer(app, edge, [hook(edge, wired(event(n))) for n in (1, 2)])
+    blocker.rollback()
+    assert [split(one)[0] for one in told] == [b"HTTP/1.1 503 Service Unavailable"] * 2
+    assert {split(one)[1]["Retry-After"] for one in told} == {"1"}
+    assert sql.execute("select from webhooks").fetchall() == []
 
 
 def test_without_a_database_it_is_the_problem_that_the_framework_answers(settings, monkeypatch):
@@ -184,6 +196,17 @@ def test_behind_a_proxy_it_says_to_come_by_tls_where_the_proxy_was_asked_so(sett
     assert hook(edge, wired(event(1), "X-Forwarded-Proto: https, http")) is None
     assert hook(edge, wired(event(1))) is None
     edge.door.close()
+
+
+def test_a_mistake_costs_a_connection_and_no_process(database, tmp_path):
+    clumsy = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-class tests.gateway.hurried.ClumsyWorker"}
+    with serving(database, tmp_path, WEB_CONCURRENCY="1", **clumsy) as one:
+        [worker] = one.workers()
+        with socket.create_connection(("127.0.0.1", one.port), timeout=20) as client:
+            client.sendall(wired(event(1), "X-Request-Id: clumsy"))
+            assert client.recv(65_536) == b""
+        assert split(ask(one.port, wired(event(1)))[0])[0] == b"HTTP/1.1 200 OK"
+        assert one.workers() == [worker]
 
 
 def test_one_that_waits_too_long_for_those_before_it_is_told_to_come_back(database, sql, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,11 +77,12 @@ def _increase(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str
 def _waiting(pids: Iterable[int]) -> dict[str, float]:
     """The second of three numbers is what the kernel counts of a thread that is runnable and does not run."""
     found = {}
-    for path in (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")):
-        try:
-            found[str(path)] = int(path.read_text().split()[1]) / 1e9
-        except OSError:
-            continue
+    for pid in pids:
+        # a process or a thread may end at any moment
+        with suppress(OSError):
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with suppress(OSError):
+                    found[str(path)] = int(path.read_text().split()[1]) / 1e9
     return found
 
 

@@ -107,13 +107,17 @@ def _walk_over_pending(runtime: Runtime, lane: str, known: FirstDue) -> int:
             known.learn(tx)
             # what another pass has begun may be a walk over everything, and is ended as one
             begun, since = True, known.since() if is_first else None
+        low = NOBODY if since is None else first_event_of(since)
+        if is_first:
+            # the platform is the merchant before all others: its deliveries too are looked for from this event on
+            at = [NOBODY, low, ""]
         began = time.monotonic()
         found = tx.one(
             "deliveries.lost_jobs",
             **dict(zip(FIRST_DELIVERY, at, strict=True)),
             limit=PAGE_OF_DELIVERIES,
             lane=lane,
-            since=NOBODY if since is None else first_event_of(since),
+            since=low,
         )
         assert found is not None, "the walk always answers"
         if found["seen"] == PAGE_OF_DELIVERIES:

@@ -156,8 +156,9 @@ select last_value + is_called::integer as served from requests_served;
 select pg_advisory_xact_lock(hashtextextended('postbox group ' || %(place)s::integer, 0));
 
 -- name: lock_one
--- The carrier's own delivery, if it still names this job, and how many the API has served; another has run it otherwise. It waits for the lock: a group that
--- found the job taken has locked the delivery all the same, and whoever left it then would end the only job it has.
+-- The carrier's own delivery, if it still names this job, and how many the API has served; another has run it otherwise. It
+-- waits for the lock: a group that found the job taken has locked the delivery all the same, and whoever left it then would end
+-- the only job it has.
 select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
   exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused,
   (select last_value + is_called::integer from requests_served) as served
@@ -210,7 +211,9 @@ rearmed as (
   update deliveries d set job_id = null, due_at = clock_timestamp()
   from page
   where d.merchant_id = page.merchant_id and d.event_id = page.event_id and d.handler = page.handler
-    and d.status = 'pending' and d.job_id = page.job_id
+    -- in a CASE, so that it is found by its key and by no index of what waits: that one holds all that is done, too, for as
+    -- long as an old snapshot sees it
+    and case when d.status = 'pending' then d.job_id end = page.job_id
     and not exists (select from procrastinate_jobs j where j.id = page.job_id and j.status in ('todo', 'doing'))
   returning 1
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.config import PLATFORM_MERCHANT_ID
 from app.db import Database
 from app.model.actor import Actor, ActorType, Role
 from jobs import first_due, sweep
@@ -22,9 +23,9 @@ CLOCK = Actor(ActorType.RECONCILER, "clock", Role.WORKER)
 ROWS, VERSIONS = 10, 200
 
 
-def events_of_an_hour_ago(conn: Connection, count: int) -> None:
+def events_of_an_hour_ago(conn: Connection, count: int, merchant_id: str | None = None) -> None:
     """Each with a local delivery."""
-    payment = factories.payment(conn, "submitted")
+    payment = factories.payment(conn, "submitted", merchant_id=merchant_id)
     conn.execute(
         "insert into events (merchant_id, id, topic, payment_id, payload, correlation_id)"
         " select %(merchant_id)s, uuidv7('-1 hour'), 'payment.provider_submitted', %(id)s, '{}', 'many'"
@@ -33,10 +34,15 @@ def events_of_an_hour_ago(conn: Connection, count: int) -> None:
     )
 
 
-def events_delivered(conn: Connection, database: Clone) -> None:
-    events_of_an_hour_ago(conn, ROWS * VERSIONS)
+def events_delivered(conn: Connection, database: Clone, merchant_id: str | None = None) -> None:
+    events_of_an_hour_ago(conn, ROWS * VERSIONS, merchant_id)
     old_snapshot(database)
     conn.execute("update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null")
+
+
+def events_of_the_platform_delivered(conn: Connection, database: Clone) -> None:
+    """Whose id is before all others."""
+    events_delivered(conn, database, PLATFORM_MERCHANT_ID)
 
 
 def payments_looked_at(conn: Connection, database: Clone) -> None:
@@ -66,6 +72,7 @@ def _versions(conn: Connection, table: str, column: str) -> None:
 Known = dict[str, FirstDue]
 PASSES: dict[str, tuple[Callable[[Connection, Clone], None], str, Callable[[Runtime, Known], int]]] = {
     "lost jobs": (events_delivered, "deliveries", sweep.find_lost_jobs_once),
+    "lost jobs of the platform": (events_of_the_platform_delivered, "deliveries", sweep.find_lost_jobs_once),
     "observations": (
         payments_looked_at,
         "payments",

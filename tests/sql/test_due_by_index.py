@@ -113,6 +113,13 @@ def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counte
     assert sum("Index Cond" in line and "(id = " in line for line in plan) == 2, "\n".join(plan)
 
 
+def test_a_delivery_whose_job_is_lost_is_found_by_its_key_and_not_among_what_waits(conn: Connection) -> None:
+    first = {"event_id": NOBODY, "handler": "", "lane": "local", "since": NOBODY}
+    plan = plan_of(conn, "deliveries.lost_jobs", PARAMS | first)
+    used = [line.partition(" using ")[2].split(" on deliveries ")[0] for line in plan if " on deliveries d" in line]
+    assert sorted(filter(None, used)) == ["deliveries_pkey", *["deliveries_runnable"] * 2], "\n".join(plan)
+
+
 ONE_ROW = r"\(\(merchant_id = .* AND \(id = "
 # The pages of operators: of what indexes of large tables each is read, and how it goes to where it begins.
 PAGES: list[tuple[str, dict[str, object], dict[str, str]]] = [

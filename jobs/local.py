@@ -34,6 +34,9 @@ log = structlog.get_logger()
 SYNC_EVERY = 10
 # A handler of this lane only touches the database; one that takes longer than this is broken.
 STATEMENT_MS = 2_000
+# Of that, what it may wait for a lock, which is no failure. What the clock of the statement cuts off is one, and that
+# clock starts first.
+LOCK_SHARE = 0.5
 # lock_timeout ran out.
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -305,7 +308,10 @@ def _actor(name: str, kind: ActorType = ActorType.WORKER, *, causation_id: str |
 
 
 def _timeouts(runtime: Runtime) -> Timeouts:
-    return Timeouts(statement=STATEMENT_MS, lock=runtime.database.timeouts.lock, idle=runtime.database.timeouts.idle)
+    usual = runtime.database.timeouts
+    lock = min(usual.lock, int(STATEMENT_MS * LOCK_SHARE))
+    assert lock < STATEMENT_MS, "who waits in vain for a lock hears of the lock"
+    return Timeouts(statement=STATEMENT_MS, lock=lock, idle=usual.idle)
 
 
 def _local_handlers() -> list[str]:

@@ -200,6 +200,56 @@ def test_of_a_hundred_that_the_database_runs_three_fail_alone_and_the_other_97_a
     assert timed_out["error_class"] == "psycopg.errors.QueryCanceled"
 
 
+def test_a_lock_is_given_up_before_the_statement_that_waits_for_it(hand: Hand, books: Books) -> None:
+    limits: dict[str, int] = {}
+
+    def asks(tx: Tx, delivery: dict[str, Any]) -> None:
+        rows = tx.connection.execute("select name, setting::integer from pg_settings where name like '%_timeout'")
+        limits.update({row["name"]: row["setting"] for row in rows})
+
+    [asking] = payments(hand, 1)
+    books.conduct[asking] = asks
+    hand.run_one("local")
+    assert 0 < limits["lock_timeout"] < limits["statement_timeout"] == local.STATEMENT_MS
+
+
+PUT_OFF = [{"status": "pending", "deferred_for": "conflict", "failures": 0, "job_id": None}]
+
+
+def waiting(hand: Hand) -> list[dict[str, Any]]:
+    return hand.connection.execute("select status, deferred_for, failures, job_id from deliveries").fetchall()
+
+
+def test_a_handler_that_waits_in_vain_for_a_lock_has_not_failed(
+    hand: Hand, books: Books, database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STATEMENT_MS", 200)
+    lock = "select pg_advisory_xact_lock(1)"
+    [queueing] = payments(hand, 1)
+    books.conduct[queueing] = lambda tx, delivery: tx.connection.execute(lock) and None
+    other = database.connect(admin=True)
+    with other.transaction():
+        other.execute(lock)
+        hand.run_one("local")
+    assert waiting(hand) == PUT_OFF
+
+
+def test_a_delivery_that_another_holds_for_long_comes_again(
+    hand: Hand, books: Books, database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STATEMENT_MS", 200)
+    payments(hand, 1)
+    other, onlooker = (database.connect(admin=True) for _ in range(2))
+    putting_off = "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%update deliveries set%'"
+    with ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            other.execute("select from deliveries for update")
+            ran = pool.submit(hand.run_one, "local")
+            until(lambda: ran.done() or onlooker.execute(putting_off).rowcount, "its job to put it off")
+        assert ran.result()
+    assert waiting(hand) == PUT_OFF
+
+
 @pytest.fixture(params=["books", "in_database"])
 def kept(request: pytest.FixtureRequest) -> Books:
     """The books, kept by Python and kept by the database."""

@@ -19,9 +19,20 @@ from app.db import Tx
 # Whoever was served so lately comes again: a request now and then finds a worker that rests already, and does not wait
 # for the group that it came into.
 SERVING_SECONDS = 10.0
+
+
+def cores() -> int:
+    """Those that this process may run on, where the platform tells; a container has fewer than its host."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 # While somebody is served, groups in all of the database at once: they leave him half of the cores. Those of the
 # database nobody here can ask; who runs it on more than its workers have drains less beside the API than could be.
-GROUPS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+GROUPS_AT_ONCE = max(1, cores() // 2)
+# A place is free for as long as its last group rests, 20 ms and more: whoever waits looks again about as soon. Who has
+# found none in a third of a second goes without: workers are too many for their places, and none is to fail for it.
+PLACE_TRIES = 10
+PLACE_TRY_SECONDS = 0.04
 # What lasted longer than this waited for somebody itself.
 REST_MOST = 0.2
 
@@ -58,10 +69,24 @@ class Courtesy:
         """How many seconds to rest after so many of work."""
         return min(took, REST_MOST) if self.is_due(now) else 0.0
 
-    def take_turn(self, tx: Tx) -> None:
-        """With a backlog while somebody is served: wait for a place of those that all workers share, until COMMIT."""
-        if self.is_behind and self.is_due(time.monotonic()):
-            tx.run("deliveries.take_turn", place=random.randrange(GROUPS_AT_ONCE))
+    def tries(self, ending: threading.Event) -> Iterator[bool]:
+        """Tries at a place, with a wait between, outside of any transaction; True, the last, is to go without one."""
+        for _ in range(PLACE_TRIES):
+            yield False
+            if ending.wait(PLACE_TRY_SECONDS * random.uniform(0.5, 1)):
+                break
+        yield True
+
+    def take_place(self, tx: Tx) -> bool:
+        """With a backlog while somebody is served: take one of the places that all workers share, until COMMIT.
+
+        False when all are taken: nobody waits for one with a transaction open. True as well where none is needed.
+        """
+        if not (self.is_behind and self.is_due(time.monotonic())):
+            return True
+        found = tx.one("deliveries.take_place", places=GROUPS_AT_ONCE)
+        assert found is not None, "a try always answers"
+        return bool(found["taken"])
 
     @contextmanager
     def turn(self) -> Iterator[None]:

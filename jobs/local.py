@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
             return _run_and_rest(runtime, key, job_id, turn, picked)
     except Exception as error:
         if not picked and _is_conflict(error):
-            # it waited for its turn, or for whoever has its delivery
+            # it waited for whoever has its delivery
             _defer_own(runtime, key, job_id, "conflict", seconds=runtime.timing.pause_recheck)
             return 0
         if not picked:
@@ -81,8 +81,9 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
 
 
 def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> int:
-    began = time.monotonic()
-    group = _first_group(runtime, key, job_id, turn, picked)
+    with _begin_in_turn(runtime) as tx:
+        began = time.monotonic()
+        group = _first_group(tx, runtime, key, job_id, turn, picked)
     took = time.monotonic() - began
     # one that is not full has left nothing behind, and whoever comes next waits for no rest
     runtime.courtesy.is_behind = group.is_full
@@ -97,41 +98,51 @@ def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, p
     return len(group.done)
 
 
-def _first_group(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> Group:
-    with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
-        if runtime.settings.carrying:
-            runtime.courtesy.take_turn(tx)
-        own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
-        if own is None:
-            return Group()
-        now = time.monotonic()
-        runtime.courtesy.looked(int(own["served"]), now)
-        seconds = SERVING_GROUP_SECONDS if runtime.courtesy.is_due(now) else GROUP_SECONDS
-        if own["paused"]:
-            recheck = runtime.timing.pause_recheck
-            deliveries.defer(tx, key, job_id, seconds=recheck, why="paused", timing=runtime.timing, capped=False)
-            return Group()
-        picked.append(own)
-        is_full = False
-        if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
-            size = turn.size(seconds)
-            siblings = tx.all(
-                "deliveries.pick_siblings",
-                after=turn.after,
-                oldest=runtime.oldest.number,
-                limit=size,
-                handlers=_local_handlers(),
-            )
-            picked += [row for row in siblings if row["job_id"] != job_id][: size - 1]
-            turn.move(picked)
-            is_full = _is_full(siblings)
-        group = _run_group(tx, runtime, picked, turn, seconds)
-        group.is_full = is_full
-        if own in group.left:
-            # our own job ends with this task, so our delivery needs another
-            promote = runtime.timing.sweep_promote
-            deliveries.defer(tx, key, job_id, seconds=promote, why="payment_locked", timing=runtime.timing)
-        return group
+@contextmanager
+def _begin_in_turn(runtime: Runtime) -> Iterator[Tx]:
+    """The transaction of a group: with one of the places that all workers share, or without where none came free."""
+    for is_last in runtime.courtesy.tries(runtime.draining):
+        with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
+            if is_last or runtime.courtesy.take_place(tx):
+                yield tx
+                return
+
+
+def _first_group(tx: Tx, runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> Group:
+    own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
+    if own is None:
+        return Group()
+    runtime.courtesy.looked(int(own["served"]), time.monotonic())
+    seconds = _group_seconds(runtime)
+    if own["paused"]:
+        recheck = runtime.timing.pause_recheck
+        deliveries.defer(tx, key, job_id, seconds=recheck, why="paused", timing=runtime.timing, capped=False)
+        return Group()
+    picked.append(own)
+    is_full = False
+    if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
+        size = turn.size(seconds)
+        siblings = tx.all(
+            "deliveries.pick_siblings",
+            after=turn.after,
+            oldest=runtime.oldest.number,
+            limit=size,
+            handlers=_local_handlers(),
+        )
+        picked += [row for row in siblings if row["job_id"] != job_id][: size - 1]
+        turn.move(picked)
+        is_full = _is_full(siblings)
+    group = _run_group(tx, runtime, picked, turn, seconds)
+    group.is_full = is_full
+    if own in group.left:
+        # our own job ends with this task, so our delivery needs another
+        promote = runtime.timing.sweep_promote
+        deliveries.defer(tx, key, job_id, seconds=promote, why="payment_locked", timing=runtime.timing)
+    return group
+
+
+def _group_seconds(runtime: Runtime) -> float:
+    return SERVING_GROUP_SECONDS if runtime.courtesy.is_due(time.monotonic()) else GROUP_SECONDS
 
 
 def _is_full(siblings: list[Row]) -> bool:
@@ -165,7 +176,7 @@ def _run_half(runtime: Runtime, half: list[Row], turn: Turn) -> int:
                 handlers=_array(row["handler"] for row in half),
                 job_ids=[row["job_id"] for row in half],
             )
-            return len(_run_group(tx, runtime, again, turn, GROUP_SECONDS).done) if again else 0
+            return len(_run_group(tx, runtime, again, turn, _group_seconds(runtime)).done) if again else 0
     except Exception as error:
         return _rerun(runtime, half, error, turn)
 

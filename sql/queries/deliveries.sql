@@ -151,9 +151,12 @@ select * from pick_siblings(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
 -- How many requests the API has served; what it says is whether there was one more.
 select last_value + is_called::integer as served from requests_served;
 
--- name: take_turn
--- While somebody is served, groups of all workers share a few places; who comes to one that is taken waits for its COMMIT.
-select pg_advisory_xact_lock(hashtextextended('postbox group ' || %(place)s::integer, 0));
+-- name: take_place
+-- While somebody is served, groups of all workers share a few places, each taken until its COMMIT: whether one was free.
+select exists (
+  select from generate_series(1, %(places)s::integer) place
+  where pg_try_advisory_xact_lock(hashtextextended('postbox group ' || place, 0))
+) as taken;
 
 -- name: lock_one
 -- The carrier's own delivery, if it still names this job, and how many the API has served; another has run it otherwise. It

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
-from app.db import QUERIES
-from app.db.pool import Timeouts
+from app.db import Tx
 from app.model.actor import Actor, ActorType, Role
+from jobs import courtesy as courtesies
 from jobs import local
 from jobs import turn as turns
-from jobs.courtesy import GROUPS_AT_ONCE, REST_MOST, SERVING_SECONDS, Courtesy
+from jobs.courtesy import (
+    GROUPS_AT_ONCE,
+    PLACE_TRIES,
+    PLACE_TRY_SECONDS,
+    REST_MOST,
+    SERVING_SECONDS,
+    Courtesy,
+    cores,
+)
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
@@ -28,6 +38,13 @@ def served(at: float) -> Courtesy:
     courtesy = Courtesy()
     courtesy.looked(7, at - 1)
     courtesy.looked(8, at)
+    return courtesy
+
+
+def behind() -> Courtesy:
+    """One that has a backlog while somebody is served."""
+    courtesy = served(at=ALWAYS)
+    courtesy.is_behind = True
     return courtesy
 
 
@@ -125,17 +142,42 @@ def test_groups_are_short_while_somebody_is_served(hand: Hand, lines: list[dict[
     assert [line["deliveries"] for line in lines if line["event"] == "group"] == [2, 5]
 
 
-def test_with_a_backlog_a_group_waits_for_a_place_while_somebody_is_served_and_loses_nothing(
-    hand: Hand, database: Clone, monkeypatch: pytest.MonkeyPatch
+def test_a_group_that_finds_every_place_taken_waits_a_little_and_runs_without(
+    hand: Hand, database: Clone, lines: list[dict[str, Any]]
 ) -> None:
     factories.payment(hand.connection, "submitted")
-    monkeypatch.setattr(hand.runtime.database, "timeouts", Timeouts(lock=1))
+    vars(hand.runtime.courtesy).update(vars(behind()))
+    began = time.monotonic()
     with taken(database):
-        vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))
-        hand.runtime.courtesy.is_behind = True
         hand.run_one("local")
-    waiting = hand.connection.execute("select status, deferred_for, failures from deliveries where lane = 'local'")
-    assert waiting.fetchall() == [{"status": "pending", "deferred_for": "conflict", "failures": 0}]
+    [group] = [line for line in lines if line["event"] == "group"]
+    waited = time.monotonic() - began - group["seconds"]
+    assert group["deliveries"] == 1
+    assert waited >= PLACE_TRIES * PLACE_TRY_SECONDS / 2, "which is no work that a rest would follow"
+
+
+def test_a_place_is_taken_until_commit_and_nobody_queues_for_it_while_another_is_free(
+    database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesies, "GROUPS_AT_ONCE", 2)
+    first, second, third = (database.connect() for _ in range(3))
+    with first.transaction():
+        assert behind().take_place(Tx(first))
+        with second.transaction():
+            assert behind().take_place(Tx(second))
+            assert not behind().take_place(Tx(third))
+        assert behind().take_place(Tx(third))
+
+
+def test_a_worker_that_ends_waits_for_no_place() -> None:
+    ending = threading.Event()
+    ending.set()
+    assert list(behind().tries(ending)) == [False, True]
+
+
+def test_a_container_counts_the_cores_it_may_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    assert cores() == 3
 
 
 def test_without_a_backlog_or_anybody_served_a_group_waits_for_no_place(hand: Hand, database: Clone) -> None:
@@ -151,10 +193,11 @@ def test_without_a_backlog_or_anybody_served_a_group_waits_for_no_place(hand: Ha
 @contextmanager
 def taken(database: Clone) -> Iterator[None]:
     """Every place that workers share is another's."""
-    conn = database.connect(admin=True)
-    with conn.transaction():
-        for place in range(GROUPS_AT_ONCE):
-            conn.execute(QUERIES["deliveries.take_turn"].encode(), {"place": place})
+    with ExitStack() as held:
+        for _ in range(GROUPS_AT_ONCE):
+            conn = database.connect()
+            held.enter_context(conn.transaction())
+            assert behind().take_place(Tx(conn))
         yield
 
 

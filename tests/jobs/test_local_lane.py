@@ -22,6 +22,7 @@ from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
 from tests.jobs.processes import until
+from tests.jobs.test_courtesy import ALWAYS, served
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 HANDLER = "test_books"
@@ -248,6 +249,19 @@ def test_a_delivery_that_another_holds_for_long_comes_again(
             until(lambda: ran.done() or onlooker.execute(putting_off).rowcount, "its job to put it off")
         assert ran.result()
     assert waiting(hand) == PUT_OFF
+
+
+def test_reruns_in_halves_are_as_short_as_groups_while_somebody_is_served(
+    hand: Hand, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    run_group = local._run_group
+    monkeypatch.setattr(local, "_run_group", lambda *args: given.append(args[-1]) or run_group(*args))
+    failing, _ = payments(hand, 2)
+    books.conduct[failing] = raises
+    vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))
+    hand.run_one("local")
+    assert given == [turns.SERVING_GROUP_SECONDS] * 3
 
 
 @pytest.fixture(params=["books", "in_database"])

@@ -22,7 +22,7 @@ SERVING_SECONDS = 10.0
 
 
 def cores() -> int:
-    """Those that this process may run on, where the platform tells; a container has fewer than its host."""
+    """Those that this process may run on, where the platform tells; of a container its cpuset counts, and no quota."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

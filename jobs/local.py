@@ -25,6 +25,7 @@ from app.services import deliveries
 from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.remote import count_failure
+from jobs.run import PUTTING_OFF
 from jobs.runtime import Runtime
 from jobs.turn import GROUP_LEAST, GROUP_PATIENCE, GROUP_SECONDS, SERVING_GROUP_SECONDS, Turn
 
@@ -292,6 +293,7 @@ def _defer_own(
     runtime.database.transact(
         _actor("local"),
         lambda tx: deliveries.defer(tx, key, job_id, seconds=seconds, why=why, timing=runtime.timing, longest=longest),
+        timeouts=PUTTING_OFF,
     )
 
 
@@ -321,7 +323,6 @@ def _actor(name: str, kind: ActorType = ActorType.WORKER, *, causation_id: str |
 def _timeouts(runtime: Runtime) -> Timeouts:
     usual = runtime.database.timeouts
     lock = min(usual.lock, int(STATEMENT_MS * LOCK_SHARE))
-    assert lock < STATEMENT_MS, "who waits in vain for a lock hears of the lock"
     return Timeouts(statement=STATEMENT_MS, lock=lock, idle=usual.idle)
 
 

@@ -12,7 +12,7 @@ from app.model.actor import Actor, ActorType, Role
 from app.services import deliveries
 from app.services.deliveries import DeliveryKey
 from jobs.handlers import HANDLERS, RemoteHandler
-from jobs.run import Paused, Run, Superseded
+from jobs.run import PUTTING_OFF, Paused, Run, Superseded
 from jobs.runtime import Runtime
 
 log = structlog.get_logger()
@@ -71,7 +71,9 @@ def _leave(runtime: Runtime, run: Run, why: str, *, longest: float | None = None
     """Wait uncounted. What cannot be written now, because the database is away, the sweeper finds later."""
     seconds = runtime.timing.pause_recheck
     try:
-        run.transact(lambda tx: run.defer(tx, seconds, why, capped=why != "paused", longest=longest))
+        run.transact(
+            lambda tx: run.defer(tx, seconds, why, capped=why != "paused", longest=longest), timeouts=PUTTING_OFF
+        )
     except errors.DatabaseDown:
         return "database_down"
     return "deferred"

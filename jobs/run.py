@@ -21,8 +21,12 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# With the longest call (3 s to connect, 20 s to read) still inside a lease (30 s).
-RECORDING = Timeouts(statement=5_000, lock=5_000)
+# With the longest call (3 s to connect, 20 s to read) still inside a lease (30 s). Who waits in vain for a lock is put
+# off, and what takes longer by itself is a failure.
+RECORDING = Timeouts(statement=5_000, lock=4_000)
+# Whoever holds a delivery that is put off commits or is cut off before this: a job that ends while its delivery still
+# names it is found by the walk over lost jobs alone.
+PUTTING_OFF = Timeouts(statement=12_000, lock=11_000)
 
 
 class Superseded(Exception):

@@ -44,6 +44,9 @@ def mend(connection: Connection, report: Callable[[str], None]) -> None:
             if _is_in_hand(connection, sql.Identifier(str(schema), str(table))):
                 report(f"{schema}.{name} is not valid: left to who is at work on its table")
                 continue
+            if not _is_broken(connection, f"{schema}.{name}"):
+                # mended by who was at work there
+                continue
             report(f"{schema}.{name} is not valid: {'dropped' if is_left_over else 'built again'}")
             how = "drop index concurrently if exists {}" if is_left_over else "reindex index concurrently {}"
             try:

@@ -16,13 +16,14 @@ KERNEL_BYTES = 128 * 1024
 
 
 class ClientSocket(socket.socket):
-    """`unsent` is what is still to go out, in order."""
+    """`unsent` is what is still to go out, in order; `is_over` once its connection is counted no more."""
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
         super().setblocking(False)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         self.unsent = bytearray()
+        self.is_over = False
 
     def setblocking(self, flag: bool, /) -> None:
         """Never: gunicorn asks for it three times a request, and neither a thread nor the loop waits for a client."""

@@ -95,8 +95,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._end(slowest)
 
     def _end(self, conn: TConn) -> None:
-        if conn.sock.fileno() < 0:
+        if conn.sock.is_over:
             return
+        conn.sock.is_over = True
         self.working.pop(conn, None)
         self.incoming.pop(conn, None)
         self.lingering.pop(conn, None)

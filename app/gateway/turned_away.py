@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 import structlog
 from gunicorn.http import errors as refusals
@@ -71,4 +72,6 @@ def tell(kind: str) -> None:
             return
         _silent_until[kind] = time.monotonic() + LINE_SECONDS
         count = _untold.pop(kind)
-    log.warning("turned away", kind=kind, count=count)
+    # where a full disk takes no line, the counter has it, and the loop goes on
+    with suppress(OSError):
+        log.warning("turned away", kind=kind, count=count)

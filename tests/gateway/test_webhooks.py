@@ -153,7 +153,7 @@ def test_a_webhook_that_meets_a_deadlock_is_stored_by_the_next_try(app, sql):
 def send_at_once(app, database, sql, events, **how):
     """All but the first come while that is being stored or refused, and wait for it; their statuses in order."""
     edge = app.extensions[EXTENSION]
-    edge.database.timeouts = Timeouts(statement=60_000, lock=60_000)
+    edge.database.timeouts = Timeouts(statement=61_000, lock=60_000)
     inbox = edge.inboxes["stripe", "default"]
     with ThreadPoolExecutor(len(events)) as pool:
         with database.connect(admin=True).transaction() as held:

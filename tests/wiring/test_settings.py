@@ -116,6 +116,8 @@ def test_production_waits_as_long_as_was_agreed() -> None:
     assert {name: getattr(Timing(), name) for name in AGREED} == AGREED
     assert load_settings(GIVEN).timing == Timing(), "nothing scales it by itself"
     assert Timeouts() == Timeouts(statement=5_000, lock=2_000, idle=10_000)
+    with pytest.raises(AssertionError, match="waits 5000 ms in vain for a lock"):
+        Timeouts(statement=5_000, lock=5_000)
 
 
 def test_production_counts_as_far_as_was_agreed() -> None:

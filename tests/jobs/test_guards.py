@@ -154,7 +154,7 @@ def test_a_group_ends_when_its_time_is_over_however_slow_its_statements(
 def test_a_statement_that_takes_too_long_is_a_failure_in_the_remote_lane(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = replace(hand.runtime.database.timeouts, statement=500)
+    limits = replace(hand.runtime.database.timeouts, statement=500, lock=400)
     monkeypatch.setattr(hand.runtime.database, "timeouts", limits)
     handler = replace(
         HANDLERS["submit_payment"],

@@ -15,8 +15,10 @@ from app.db.pool import Timeouts
 from app.gateway import framing, strict_json
 from app.providers.stripe import webhooks
 from app.services import circuits, deliveries, status
+from cli import session
 from jobs import turn, worker
 from jobs.app import make_app
+from jobs.run import PUTTING_OFF, RECORDING
 
 SECRETS = (
     "DATABASE_URL", "POSTBOX_MIGRATION_URL", "POSTBOX_OPERATOR_URL", "POSTBOX_KEY_PEPPER", "POSTBOX_OPERATOR_KEY",
@@ -116,8 +118,13 @@ def test_production_waits_as_long_as_was_agreed() -> None:
     assert {name: getattr(Timing(), name) for name in AGREED} == AGREED
     assert load_settings(GIVEN).timing == Timing(), "nothing scales it by itself"
     assert Timeouts() == Timeouts(statement=5_000, lock=2_000, idle=10_000)
-    with pytest.raises(AssertionError, match="waits 5000 ms in vain for a lock"):
-        Timeouts(statement=5_000, lock=5_000)
+
+
+@pytest.mark.parametrize("timeouts", [Timeouts(), RECORDING, PUTTING_OFF, session.TIMEOUTS, session.READS_EVERYTHING])
+def test_who_waits_in_vain_for_a_lock_hears_of_the_lock(timeouts: Timeouts) -> None:
+    """The clock of the statement starts first."""
+    assert timeouts.lock < timeouts.statement
+    assert Timing().idempotency_lock * 1_000 < Timeouts().statement
 
 
 def test_production_counts_as_far_as_was_agreed() -> None:

@@ -140,7 +140,7 @@ def known(error: errors.PostboxError) -> Problem:
 
 def refuse(error: errors.PostboxError, headers: Mapping[str, str]) -> Response:
     """The answer to what the door does not let in."""
-    found = PROBLEMS[type(error)]
+    found = known(error)
     return problem(found.status, error.code, found.title, error.detail, [], headers, {})
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import selectors
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.http import errors as refusals
-from gunicorn.http import get_parser, wsgi
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from gunicorn.http import get_parser
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
 from app.gateway import raw, turned_away
-from app.gateway.client_socket import ClientSocket
 from app.gateway.context import EXTENSION, Gateway
 from app.gateway.door import Refusal, caller
 from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
-from app.gateway.wire import Nameless, Received
+from app.gateway.patient_loop import PatientLoop
+from app.gateway.wire import Received
 
 # A whole request has so long from its first byte, or from the connection's: 256 KB at 200 kbit/s, whoever sends it.
 REQUEST_SECONDS = 10.0
@@ -31,11 +29,9 @@ ANSWER_SECONDS = 22.0
 MAX_UNSENT_BYTES = 64 * 1024 * 1024
 # What is read at once: a request of ours in one piece.
 READ_BYTES = 64 * 1024
-# New connections taken per turn of the loop, so that a flood of them does not keep it from those it has.
-ACCEPTS_PER_TURN = 64
 
 
-class PatientWorker(ThreadWorker):  # type: ignore[misc]
+class PatientWorker(PatientLoop):
     """Reads requests in the poller, one loop for all connections, and hands whole ones to the threads.
 
     Stock gthread gives a thread to every connection whose first byte is there: one byte a second holds it for ever, and
@@ -45,72 +41,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """
 
     answer_seconds = ANSWER_SECONDS
-
-    @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
-        assert not cfg.is_ssl, "TLS ends at the proxy in front"
-
-    def init_process(self) -> None:
-        # with a thread; False: not watched meanwhile, for its next request was there before this one was answered
-        self.working: dict[TConn, bool] = {}
-        # every deadline is the same distance away, so each of these is in the order of its deadlines
-        self.incoming: dict[TConn, Incoming] = {}
-        self.lingering: dict[TConn, None] = {}
-        self.outgoing: dict[TConn, Any] = {}
-        wsgi.Response = Nameless
-        super().init_process()
-
-    # --- the loop
-
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """One turn; what was found for a connection that has ended or moved on in it by then is nobody's any more."""
-        try:
-            found = self.poller.select(timeout)
-        except InterruptedError:
-            return
-        for key, _ in found:
-            if self.poller.get_map().get(key.fd) is key:
-                key.data(key.fileobj)
-
-    # --- connections
-
-    def accept(self, listener: Any) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                client, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            self.nr_conns += 1
-            self._read_on(TConn(self.cfg, ClientSocket(client), address, listener.getsockname()), b"")
-            if self.nr_conns >= self.worker_connections:
-                self._make_room()
-
-    def _make_room(self) -> None:
-        """End the request that has been coming in longest, so that a newcomer is never refused for the slow."""
-        if self.keepalived_conns and not (self.incoming or self.lingering):
-            self.lingering[self.keepalived_conns.popleft()] = None
-        slowest = next((conn for conns in (self.incoming, self.lingering, self.outgoing) for conn in conns), None)
-        if slowest is not None:
-            turned_away.note("no_room")
-            self._end(slowest)
-
-    def _end(self, conn: TConn) -> None:
-        if conn.sock.is_over:
-            return
-        conn.sock.is_over = True
-        self.working.pop(conn, None)
-        self.incoming.pop(conn, None)
-        self.lingering.pop(conn, None)
-        if conn in self.outgoing:
-            del self.outgoing[conn]
-            conn.sock.drop()
-        self._forget(conn)
-        self.nr_conns -= 1
-        conn.close()
-
-    def _forget(self, conn: TConn) -> None:
-        with contextlib.suppress(OSError, KeyError, ValueError):  # it may not be there any more
-            self.poller.unregister(conn.sock)
 
     # --- reading, in the loop
 
@@ -166,17 +96,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 self._decide(conn, incoming)
             except (HeadTooLarge, BodyTooLarge) as error:
                 self._refuse(conn, error, incoming)
-
-    @contextlib.contextmanager
-    def _sparing(self, conn: TConn) -> Iterator[None]:
-        """In the loop a mistake of ours, or a log that cannot be written, costs a connection, and not the process."""
-        try:
-            yield
-        except Exception:
-            self.log.exception("a connection was given up")
-            with contextlib.suppress(ValueError):
-                self.keepalived_conns.remove(conn)
-            self._end(conn)
 
     def _decide(self, conn: TConn, incoming: Incoming) -> None:
         had_head = bool(incoming.line)
@@ -329,28 +248,3 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if not conn.sock.unsent:
             self._forget(conn)
             self.finish_request(conn, self.outgoing.pop(conn))
-
-    def _give_up(self, conn: TConn) -> None:
-        turned_away.note("slow_reader")
-        self._end(conn)
-
-    def murder_pending(self) -> None:
-        """End what is late: nothing was sent, or not all of it, or the client does not read, or does not hang up."""
-        now = time.monotonic()
-        for conn in [conn for conn in self.lingering if conn.timeout <= now]:
-            self._end(conn)
-        while self.incoming and (conn := next(iter(self.incoming))).timeout <= now:
-            incoming = self.incoming[conn]
-            if incoming.buffer:
-                with self._sparing(conn):
-                    self._refuse(conn, TimeoutError(), incoming)
-            else:
-                turned_away.note("silent")
-                self._end(conn)
-        for conn in [conn for conn in self.outgoing if conn.timeout <= now]:
-            self._give_up(conn)
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        super()._cap_keepalive(deadline)
-        for conn in self.incoming:
-            conn.timeout = min(conn.timeout, deadline)

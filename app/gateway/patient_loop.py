@@ -1,0 +1,135 @@
+"""The loop of the patient worker: who comes, and who goes when time or room is up; it reads and writes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from gunicorn.http import wsgi
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from app.gateway import turned_away
+from app.gateway.client_socket import ClientSocket
+from app.gateway.framing import Incoming
+from app.gateway.wire import Nameless
+
+# New connections taken per turn of the loop, so that a flood of them does not keep it from those it has.
+ACCEPTS_PER_TURN = 64
+
+
+class PatientLoop(ThreadWorker):  # type: ignore[misc]
+    """Keeps every connection by what it waits for; PatientWorker reads from one and writes to it."""
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        assert not cfg.is_ssl, "TLS ends at the proxy in front"
+
+    def init_process(self) -> None:
+        # with a thread; False: not watched meanwhile, for its next request was there before this one was answered
+        self.working: dict[TConn, bool] = {}
+        # every deadline is the same distance away, so each of these is in the order of its deadlines
+        self.incoming: dict[TConn, Incoming] = {}
+        self.lingering: dict[TConn, None] = {}
+        self.outgoing: dict[TConn, Any] = {}
+        wsgi.Response = Nameless
+        super().init_process()
+
+    def _read_on(self, conn: TConn, already: bytes) -> None:
+        """Watch a connection for its next request; `already` came with the one before."""
+        raise NotImplementedError
+
+    def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
+        """Answer what is no request of ours, and end its connection."""
+        raise NotImplementedError
+
+    # --- a turn
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """One turn; what was found for a connection that has ended or moved on in it by then is nobody's any more."""
+        try:
+            found = self.poller.select(timeout)
+        except InterruptedError:
+            return
+        for key, _ in found:
+            if self.poller.get_map().get(key.fd) is key:
+                key.data(key.fileobj)
+
+    @contextlib.contextmanager
+    def _sparing(self, conn: TConn) -> Iterator[None]:
+        """In the loop a mistake of ours, or a log that cannot be written, costs a connection, and not the process."""
+        try:
+            yield
+        except Exception:
+            self.log.exception("a connection was given up")
+            with contextlib.suppress(ValueError):
+                self.keepalived_conns.remove(conn)
+            self._end(conn)
+
+    # --- who comes and goes
+
+    def accept(self, listener: Any) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                client, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            self.nr_conns += 1
+            self._read_on(TConn(self.cfg, ClientSocket(client), address, listener.getsockname()), b"")
+            if self.nr_conns >= self.worker_connections:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """End the request that has been coming in longest, so that a newcomer is never refused for the slow."""
+        if self.keepalived_conns and not (self.incoming or self.lingering):
+            self.lingering[self.keepalived_conns.popleft()] = None
+        slowest = next((conn for conns in (self.incoming, self.lingering, self.outgoing) for conn in conns), None)
+        if slowest is not None:
+            turned_away.note("no_room")
+            self._end(slowest)
+
+    def _end(self, conn: TConn) -> None:
+        if conn.sock.is_over:
+            return
+        conn.sock.is_over = True
+        self.working.pop(conn, None)
+        self.incoming.pop(conn, None)
+        self.lingering.pop(conn, None)
+        if conn in self.outgoing:
+            del self.outgoing[conn]
+            conn.sock.drop()
+        self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _forget(self, conn: TConn) -> None:
+        with contextlib.suppress(OSError, KeyError, ValueError):  # it may not be there any more
+            self.poller.unregister(conn.sock)
+
+    def _give_up(self, conn: TConn) -> None:
+        turned_away.note("slow_reader")
+        self._end(conn)
+
+    # --- who is late
+
+    def murder_pending(self) -> None:
+        """End what is late: nothing was sent, or not all of it, or the client does not read, or does not hang up."""
+        now = time.monotonic()
+        for conn in [conn for conn in self.lingering if conn.timeout <= now]:
+            self._end(conn)
+        while self.incoming and (conn := next(iter(self.incoming))).timeout <= now:
+            incoming = self.incoming[conn]
+            if incoming.buffer:
+                with self._sparing(conn):
+                    self._refuse(conn, TimeoutError(), incoming)
+            else:
+                turned_away.note("silent")
+                self._end(conn)
+        for conn in [conn for conn in self.outgoing if conn.timeout <= now]:
+            self._give_up(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.incoming:
+            conn.timeout = min(conn.timeout, deadline)

@@ -49,7 +49,7 @@ class Timing:
     sweep_jobs: float = 10.0
     sweep_clock: float = 5.0
     sweep_reconcile: float = 0.5  # books are compared within a second of what happened to them
-    reconcile_sweep: float = 600.0  # every payment not at rest is looked at this often, whatever was lost
+    reconcile_sweep: float = 600.0  # every payment not at rest is compared this often, whatever was lost
     changes_every: float = 3_600.0  # the provider's lists are read this often, whatever its webhooks told
     changes_overlap: float = 172_800.0  # and this far back beyond what was read: a list shows some things late
     events_kept: float = 2_592_000.0  # Stripe lists events for 30 days; the first reading goes back as far

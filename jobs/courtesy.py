@@ -29,10 +29,10 @@ def cores() -> int:
 # While somebody is served, groups in all of the database at once: they leave him half of the cores. Those of the
 # database nobody here can ask; who runs it on more than its workers have drains less beside the API than could be.
 GROUPS_AT_ONCE = max(1, cores() // 2)
-# A place is free for as long as its last group rests, 20 ms and more: whoever waits looks again about as soon. Who has
-# found none in a third of a second goes without: workers are too many for their places, and none is to fail for it.
-PLACE_TRIES = 10
-PLACE_TRY_SECONDS = 0.04
+# A slot is free for as long as its last group rests, 20 ms and more: whoever waits tries again about as soon. Who has
+# found none in a third of a second goes without: workers are too many for their slots, and none is to fail for it.
+SLOT_TRIES = 10
+SLOT_TRY_SECONDS = 0.04
 # What lasted longer than this waited for somebody itself.
 REST_MOST = 0.2
 
@@ -43,23 +43,23 @@ class Courtesy:
     def __init__(self) -> None:
         self._served: int | None = None
         self._served_at = float("-inf")
-        self._looked_at = float("-inf")
+        self._sampled_at = float("-inf")
         # whether the last group here left something behind: one that takes all there is waits for nobody
         self.is_behind = False
         self._turn = threading.Lock()
 
-    def look(self, tx: Tx) -> None:
-        """See whether the API has served anybody since the last look."""
+    def sample(self, tx: Tx) -> None:
+        """See whether the API has served anybody since the last sample."""
         counted = tx.one("deliveries.served")
         assert counted is not None, "a count is always there"
-        self.looked(int(counted["served"]), time.monotonic())
+        self.sampled(int(counted["served"]), time.monotonic())
 
-    def looked(self, served: int, now: float) -> None:
-        """So many were served until `now`; the first look, or one after a long while, cannot tell when."""
-        is_recent = now - self._looked_at <= SERVING_SECONDS
+    def sampled(self, served: int, now: float) -> None:
+        """So many were served until `now`; the first sample, or one after a long while, cannot tell when."""
+        is_recent = now - self._sampled_at <= SERVING_SECONDS
         if self._served is not None and served != self._served and is_recent:
             self._served_at = now
-        self._served, self._looked_at = served, now
+        self._served, self._sampled_at = served, now
 
     def is_due(self, now: float) -> bool:
         """Whether somebody was served lately."""
@@ -70,21 +70,21 @@ class Courtesy:
         return min(took, REST_MOST) if self.is_due(now) else 0.0
 
     def tries(self, ending: threading.Event) -> Iterator[bool]:
-        """Tries at a place, with a wait between, outside of any transaction; True, the last, is to go without one."""
-        for _ in range(PLACE_TRIES):
+        """Tries at a slot, with a wait between, outside of any transaction; True, the last, is to go without one."""
+        for _ in range(SLOT_TRIES):
             yield False
-            if ending.wait(PLACE_TRY_SECONDS * random.uniform(0.5, 1)):
+            if ending.wait(SLOT_TRY_SECONDS * random.uniform(0.5, 1)):
                 break
         yield True
 
-    def take_place(self, tx: Tx) -> bool:
-        """With a backlog while somebody is served: take one of the places that all workers share, until COMMIT.
+    def take_slot(self, tx: Tx) -> bool:
+        """With a backlog while somebody is served: take one of the slots that all workers share, until COMMIT.
 
         False when all are taken: nobody waits for one with a transaction open. True as well where none is needed.
         """
         if not (self.is_behind and self.is_due(time.monotonic())):
             return True
-        found = tx.one("deliveries.take_place", places=GROUPS_AT_ONCE)
+        found = tx.one("deliveries.take_slot", slots=GROUPS_AT_ONCE)
         assert found is not None, "a try always answers"
         return bool(found["taken"])
 

@@ -1,6 +1,6 @@
 """How many provider calls one process has in flight: as many as the provider answers in time, within two bounds.
 
-It doubles while every place is used and answered promptly, then grows by one a round, and halves when answers are late
+It doubles while every slot is used and answered promptly, then grows by one a round, and halves when answers are late
 or stay out: what is sent and not answered costs a question later, so more in flight than the provider bears is slower.
 """
 
@@ -21,7 +21,7 @@ PROMPT, LATE = 1 / 8, 1 / 2
 
 
 class Flight:
-    """The places of one process's remote lane: taken and left on the event loop, answered from threads."""
+    """The slots of one process's remote lane: taken and left on the event loop, answered from threads."""
 
     def __init__(self, most: int, *, patience: float) -> None:
         """`patience`: seconds after which a call counts as unanswered."""
@@ -44,7 +44,7 @@ class Flight:
         return self._taken
 
     async def take(self) -> bool:
-        """Wait for a place and take it; False when the process is ending."""
+        """Wait for a slot and take it; False when the process is ending."""
         while not self._closed and self._taken >= self.limit:
             self._changed.clear()
             await self._changed.wait()
@@ -60,7 +60,7 @@ class Flight:
         self._taken, self._closed, self._changed = 0, False, asyncio.Event()
 
     def close(self) -> None:
-        """Nobody takes a place any more, and whoever waits for one goes."""
+        """Nobody takes a slot any more, and whoever waits for one goes."""
         self._closed = True
         self._changed.set()
 

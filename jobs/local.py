@@ -101,10 +101,10 @@ def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, p
 
 @contextmanager
 def _begin_in_turn(runtime: Runtime) -> Iterator[Tx]:
-    """The transaction of a group: with one of the places that all workers share, or without where none came free."""
+    """The transaction of a group: with one of the slots that all workers share, or without where none came free."""
     for is_last in runtime.courtesy.tries(runtime.draining):
         with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
-            if is_last or runtime.courtesy.take_place(tx):
+            if is_last or runtime.courtesy.take_slot(tx):
                 yield tx
                 return
 
@@ -113,7 +113,7 @@ def _first_group(tx: Tx, runtime: Runtime, key: DeliveryKey, job_id: int, turn: 
     own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
     if own is None:
         return Group()
-    runtime.courtesy.looked(int(own["served"]), time.monotonic())
+    runtime.courtesy.sampled(int(own["served"]), time.monotonic())
     seconds = _group_seconds(runtime)
     if own["paused"]:
         recheck = runtime.timing.pause_recheck

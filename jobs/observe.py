@@ -19,7 +19,7 @@ from jobs.run import Run
 
 # A payment observed by others this often while we fetched is busy enough to be left alone for a moment.
 FETCHES_PER_RUN = 5
-# Webhooks of these kinds are about a refund or a dispute, which the charge need not tell of: only a look at the payment
+# Webhooks of these kinds are about a refund or a dispute, which the charge need not tell of: only an observation of it
 # whole answers them.
 CHILD_EVENTS = ("charge.dispute.", "charge.refund", "refund.")
 
@@ -63,8 +63,8 @@ def open_fetch(
 ) -> Fetch | None:
     """Write the first question down; None when the run was deferred because the circuit is open.
 
-    `whole`: ask about refunds and disputes too, even where the charge tells of none. `told_at`, UTC: a look of somebody
-    else that began after this moment would do as well.
+    `whole`: ask about refunds and disputes too, even where the charge tells of none. `told_at`, UTC: an observation
+    by another that began after this moment would do as well.
     """
     provider, timing = run.runtime.provider, run.runtime.timing
     wait = circuits.admission_wait(tx, provider.name, provider.account, timing)
@@ -78,17 +78,17 @@ def open_fetch(
 
 
 def is_answered(run: Run, tx: Tx, subject: Subject, told_at: datetime) -> bool:
-    """Whether a look that began after `told_at` was applied, or will be; this run has then ended, done or waiting."""
+    """Whether one begun after `told_at` was applied, or will be; then this run has ended, done or waiting."""
     ids = {"merchant_id": subject.merchant_id, "payment_id": subject.payment_id}
     tx.one("payments.lock", **ids)
-    look = tx.one("payments.seen_since", **ids, moment=told_at, lease=run.runtime.timing.lease)
-    assert look is not None, f"payment {subject.payment_id} was just found"
-    if look["seen"]:
+    found = tx.one("payments.seen_since", **ids, moment=told_at, lease=run.runtime.timing.lease)
+    assert found is not None, f"payment {subject.payment_id} was just found"
+    if found["seen"]:
         run.done(tx)
-    elif look["being_seen"]:
-        # whoever looks ends this delivery too; the wait is for the case that it cannot
+    elif found["being_seen"]:
+        # whoever observes it ends this delivery too; the wait is for the case that it cannot
         run.defer(tx, run.runtime.timing.not_there_yet, "being_fetched")
-    return bool(look["seen"] or look["being_seen"])
+    return bool(found["seen"] or found["being_seen"])
 
 
 def _open(run: Run, tx: Tx, subject: Subject, question: Question, before: Before, *, whole: bool) -> Fetch:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 
-# Jobs get their numbers before they are committed: so many back, one may still come that the last look did not see.
+# Jobs get their numbers before they are committed: so many back, one may still come that the last scan did not see.
 SLACK = 2_000
-# How often it is looked where the queue begins now; and the share of the time that looking from the very first number
-# may take, which finds what came later than the slack allows for: a large transaction's jobs.
-LOOK_SECONDS = 1.0
-FULL_LOOKS = 0.02
+# How often to scan for where the queue begins now; and the share of the time that full scans may take, from the very
+# first number on, which find what came later than the slack allows for: a large transaction's jobs.
+SCAN_SECONDS = 1.0
+FULL_SCANS = 0.02
 
 
 class OldestJob:
@@ -21,7 +21,7 @@ class OldestJob:
     def __init__(self) -> None:
         self._oldest = 0
         self._newest = 0
-        self._look_at = self._full_look_at = float("-inf")
+        self._scan_at = self._full_scan_at = float("-inf")
 
     @property
     def number(self) -> int:
@@ -32,16 +32,16 @@ class OldestJob:
         """This one was there."""
         self._newest = max(self._newest, number)
 
-    def look_since(self) -> int | None:
-        """From which number on to look for the first job that is there; None while the last look is good enough."""
+    def scan_since(self) -> int | None:
+        """From which number on to scan for the first job that is there; None while the last scan is good enough."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._scan_at:
             return None
-        self._look_at = now + LOOK_SECONDS
-        return 0 if now >= self._full_look_at else self.number
+        self._scan_at = now + SCAN_SECONDS
+        return 0 if now >= self._full_scan_at else self.number
 
-    def looked(self, since: int, found: int | None, seconds: float) -> None:
-        """What a look found: a job's number, or that nothing waits."""
+    def scanned(self, since: int, found: int | None, seconds: float) -> None:
+        """What a scan found: a job's number, or that nothing waits."""
         if since == 0:
-            self._full_look_at = time.monotonic() + max(LOOK_SECONDS, seconds / FULL_LOOKS)
+            self._full_scan_at = time.monotonic() + max(SCAN_SECONDS, seconds / FULL_SCANS)
         self._oldest = found if found is not None else max(self._oldest, self._newest)

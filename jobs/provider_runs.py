@@ -13,7 +13,7 @@ from jobs.reconcile import PAYMENTS_PER_BATCH
 from jobs.runtime import Runtime
 from jobs.sweep_pass import sweep_pass
 
-# A night is walked by key. A page is looked at in one statement and locks nothing: a tenth of a second of reading. Of
+# A night is walked by key. A page is read in one statement and locks nothing: a tenth of a second of reading. Of
 # those that are amiss so many are locked and compared in its transaction, and the page ends there.
 PAYMENTS_PER_PAGE = 1_000
 AMISS_PER_PAGE = PAYMENTS_PER_BATCH
@@ -79,7 +79,7 @@ def compare_lines_once(runtime: Runtime) -> int:
     return sweep_pass(runtime, "lines", work)
 
 
-def look_at_payouts_once(runtime: Runtime) -> int:
+def ask_about_payouts_once(runtime: Runtime) -> int:
     """Payouts that were not itemised when they were read: they are asked about again, and flagged after some days."""
 
     def work(tx: Tx) -> int:
@@ -93,7 +93,7 @@ def look_at_payouts_once(runtime: Runtime) -> int:
 
 
 def compare_night_once(runtime: Runtime) -> int:
-    """Some pages of the night that is under way; returns how many payments were looked at."""
+    """Some pages of the night that is under way; returns how many payments were read."""
     compared = 0
     for _ in range(PAGES_PER_PASS):
         page = sweep_pass(runtime, "night", lambda tx: _compare_page(runtime, tx))
@@ -111,20 +111,20 @@ def _compare_page(runtime: Runtime, tx: Tx) -> int:
     at: dict[str, Any] = {"merchant_id": _FIRST, "payment_id": _FIRST} | night["position"]
     names = {"merchant_id": night["merchant_id"], "run_id": night["id"]}
     before = {"payments": 0, "opened": 0, "closed": 0} | night["found"]
-    looked, compared = reconciliation.compare_night(
+    page, compared = reconciliation.compare_night(
         tx, at, limit=PAYMENTS_PER_PAGE, most=AMISS_PER_PAGE, back=runtime.timing.night_back, timing=runtime.timing
     )
     found = {
-        "payments": before["payments"] + (looked["looked"] if looked else 0),
+        "payments": before["payments"] + (page["payments"] if page else 0),
         "opened": before["opened"] + compared.opened,
         "closed": before["closed"] + compared.closed,
     }
-    if looked is None or looked["is_last"]:
+    if page is None or page["is_last"]:
         tx.run("reconciliation_runs.finish", **names, found=found)
         return 0
-    position = {"merchant_id": str(looked["merchant_id"]), "payment_id": str(looked["payment_id"])}
+    position = {"merchant_id": str(page["merchant_id"]), "payment_id": str(page["payment_id"])}
     tx.run("reconciliation_runs.move", **names, position=position, found=found)
-    return max(1, int(looked["looked"]))
+    return max(1, int(page["payments"]))
 
 
 def compare_ledger_once(runtime: Runtime) -> int:
@@ -152,6 +152,6 @@ def _compare_ledger_page(tx: Tx) -> int:
     if following is None:
         tx.run("reconciliation_runs.finish", **names, found=found)
     else:
-        place = {name: str(value) for name, value in vars(following).items()}
-        tx.run("reconciliation_runs.move", **names, position=place, found=found)
+        position = {name: str(value) for name, value in vars(following).items()}
+        tx.run("reconciliation_runs.move", **names, position=position, found=found)
     return 1

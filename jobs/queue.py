@@ -76,7 +76,7 @@ class FencedJobManager(manager.JobManager):
 
     Finished jobs are deleted, failed ones too: the delivery is the truth, and a delivery whose job is gone is found.
     Merchants take turns, so that nobody waits behind another's backlog; each queue is read by an index of its own.
-    A job of the remote lane is fetched only into a free place of this process's flight.
+    A job of the remote lane is fetched only into a free slot of this process's flight.
     """
 
     def __init__(self, connector: Any, flight: Flight, oldest: OldestJob) -> None:
@@ -104,7 +104,7 @@ class FencedJobManager(manager.JobManager):
         return job
 
     async def _fetch(self, queues: tuple[str, ...], worker_id: int) -> procrastinate_jobs.Job | None:
-        await self._look()
+        await self._scan()
         rows = await self.connector.execute_query_all_async(
             query=QUERIES["deliveries.fetch_job"],
             queues=list(queues),
@@ -121,14 +121,14 @@ class FencedJobManager(manager.JobManager):
         self._oldest.fetched(row["id"])
         return procrastinate_jobs.Job.from_row(row)
 
-    async def _look(self) -> None:
+    async def _scan(self) -> None:
         """See now and then where the queue begins."""
-        since = self._oldest.look_since()
+        since = self._oldest.scan_since()
         if since is None:
             return
         began = time.monotonic()
         rows = await self.connector.execute_query_all_async(query=QUERIES["deliveries.oldest_job"], since=since)
-        self._oldest.looked(since, rows[0]["id"] if rows else None, time.monotonic() - began)
+        self._oldest.scanned(since, rows[0]["id"] if rows else None, time.monotonic() - began)
 
     async def finish_job(
         self, job: procrastinate_jobs.Job, status: procrastinate_jobs.Status, delete_job: bool

@@ -33,8 +33,8 @@ def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
 
     def compare(tx: Tx) -> int:
         nonlocal since
-        runtime.courtesy.look(tx)
-        since = since or known.look(tx, "reconcile_due.first_due")
+        runtime.courtesy.sample(tx)
+        since = since or known.scan(tx, "reconcile_due.first_due")
         return reconciliation.compare_due(tx, limit=PAYMENTS_PER_BATCH, timing=runtime.timing, since=since).payments
 
     end = time.monotonic() + COMPARING_SECONDS
@@ -50,7 +50,7 @@ def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
 
 
 def arm_silent_once(runtime: Runtime) -> int:
-    """Payments not at rest that nobody will look at are due now: a lost wake-up delays, it loses nothing."""
+    """Payments not at rest that nobody will compare are due now: a lost wake-up delays, it loses nothing."""
 
     def page(tx: Tx, at: Sequence[str]) -> Swept:
         state, updated_at, payment_id = at

@@ -1,4 +1,4 @@
-"""What the clock does, in bounded passes: promote what is due, rescue what was dropped, look where it is silent.
+"""What the clock does, in bounded passes: promote what is due, rescue what was dropped, observe what is silent.
 
 Every pass takes its own try-lock, so that any number of workers may call it; none runs through the queue it minds.
 """
@@ -17,7 +17,7 @@ from app.model.states import State
 from app.services import deliveries, operations
 from jobs.decide import lose_track
 from jobs.first_due import FirstDue
-from jobs.provider_runs import compare_lines_once, look_at_payouts_once
+from jobs.provider_runs import ask_about_payouts_once, compare_lines_once
 from jobs.reconcile import arm_silent_once, compare_due_once, tell_unacknowledged_once
 from jobs.runtime import Runtime
 from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
@@ -32,7 +32,7 @@ PAGE_OF_DELIVERIES = 1_000
 # A thousand a second at the clock's pace: several times as fast as keys come, and each batch over in a moment.
 KEYS_PER_PASS = 5_000
 
-# What is looked at already is walked past again and again while its provider is away: for so long in one pass.
+# What is being observed already is walked past again and again while its provider is away: for so long in one pass.
 OBSERVING_SECONDS = 0.2
 # A backlog is promoted faster than it is run; what is paused meanwhile costs no more than this share of the clock.
 PROMOTING_SECONDS = 0.2
@@ -40,7 +40,7 @@ PROMOTING_SECONDS = 0.2
 WALKING_SECONDS = 0.2
 
 LANES = ("remote", "local")
-# Before every payment that is to be looked at, and before every delivery there can be.
+# Before every payment that is to be observed, and before every delivery there can be.
 NOBODY = "00000000-0000-0000-0000-000000000000"
 FIRST_OBSERVATION = {"observe_at": "-infinity", "merchant_id": NOBODY, "payment_id": NOBODY}
 FIRST_DELIVERY = {"merchant_id": NOBODY, "event_id": NOBODY, "handler": ""}
@@ -109,7 +109,7 @@ def _walk_over_pending(runtime: Runtime, lane: str, known: FirstDue) -> int:
             begun, since = True, known.since() if is_first else None
         low = NOBODY if since is None else first_event_of(since)
         if is_first:
-            # the platform is the merchant before all others: its deliveries too are looked for from this event on
+            # the platform is the merchant before all others: its deliveries too are scanned from this event on
             at = [NOBODY, low, ""]
         began = time.monotonic()
         found = tx.one(
@@ -124,7 +124,7 @@ def _walk_over_pending(runtime: Runtime, lane: str, known: FirstDue) -> int:
             return Swept(int(found["rearmed"]), walked_to=[str(found[column]) for column in FIRST_DELIVERY])
         if is_first:
             seconds = time.monotonic() - began
-            known.looked(since, found["first_at"], seconds)
+            known.scanned(since, found["first_at"], seconds)
             known.tell(tx, seconds)
         return Swept(int(found["rearmed"]))
 
@@ -142,7 +142,7 @@ def expire_leases_once(runtime: Runtime, known: FirstDue | None = None) -> int:
     known = known or FirstDue()
 
     def work(tx: Tx) -> int:
-        since = known.look(tx, "operations.first_lease")
+        since = known.scan(tx, "operations.first_lease")
         expired = tx.all("operations.expired_leases", since=since, limit=LEASES_PER_PASS)
         for row in sorted(expired, key=_lock_order):
             ids = {"merchant_id": row["merchant_id"], "payment_id": row["payment_id"]}
@@ -160,20 +160,20 @@ def expire_leases_once(runtime: Runtime, known: FirstDue | None = None) -> int:
 
 
 def observe_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
-    """Payments the clock says to look at: one event each, unless somebody is already looking."""
+    """Payments the clock says to observe: one event each, unless an observation waits or runs already."""
     known = known or FirstDue()
     first = list(FIRST_OBSERVATION.values())
 
     def page(tx: Tx, at: Sequence[str]) -> Swept:
         if list(at) == first:
-            at = [known.look(tx, "payments.first_observation").isoformat(), NOBODY, NOBODY]
+            at = [known.scan(tx, "payments.first_observation").isoformat(), NOBODY, NOBODY]
         found = tx.one(
             "payments.due_observations", **dict(zip(FIRST_OBSERVATION, at, strict=True)), limit=OBSERVATIONS_PER_PAGE
         )
         assert found is not None, "the walk always answers"
         if found["seen"] == OBSERVATIONS_PER_PAGE:
-            return Swept(int(found["looked_at"]), walked_to=[str(found[column]) for column in FIRST_OBSERVATION])
-        return Swept(int(found["looked_at"]))
+            return Swept(int(found["emitted"]), walked_to=[str(found[column]) for column in FIRST_OBSERVATION])
+        return Swept(int(found["emitted"]))
 
     return sweep_pages(runtime, "observe", page, first=first, seconds=OBSERVING_SECONDS)
 
@@ -225,7 +225,7 @@ def sweep_once(runtime: Runtime) -> dict[str, int]:
         "compared": compare_due_once(runtime),
         "unacknowledged": tell_unacknowledged_once(runtime),
         "lines": compare_lines_once(runtime),
-        "payouts": look_at_payouts_once(runtime),
+        "payouts": ask_about_payouts_once(runtime),
         "pruned_keys": prune_keys_once(runtime),
         "promoted": promote_once(runtime),
     }

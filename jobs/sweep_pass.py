@@ -20,7 +20,7 @@ class Swept:
 
 
 def sweep_pass(runtime: Runtime, name: str, work: Callable[[Tx], int]) -> int:
-    """A pass that looks everywhere at once."""
+    """A pass over everything at once."""
     return sweep_walk(runtime, name, lambda tx: Swept(work(tx)))
 
 

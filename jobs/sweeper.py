@@ -55,7 +55,7 @@ def comparing_passes(runtime: Runtime) -> list[Pass]:
         (timing.reconcile_sweep, lambda: reconcile.arm_silent_once(runtime)),
         (timing.sweep_clock, lambda: reconcile.tell_unacknowledged_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.compare_lines_once(runtime)),
-        (timing.sweep_clock, lambda: provider_runs.look_at_payouts_once(runtime)),
+        (timing.sweep_clock, lambda: provider_runs.ask_about_payouts_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.request_runs_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.prove_again_once(runtime)),
         (timing.sweep_clock, lambda: provider_runs.compare_night_once(runtime)),

@@ -951,7 +951,7 @@ begin
   perform emit_payment_event('payment.observation_due', p, p.state);
 end $$;
 
-COMMENT ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) IS 'The clock says it is time to look at the provider again: the only event a sweep may make.';
+COMMENT ON FUNCTION postbox.emit_observation_due(p_merchant_id uuid, p_payment_id uuid) IS 'The clock says it is time to observe the payment again: the only event a sweep may make.';
 
 CREATE FUNCTION postbox.emit_payment_event(p_topic text, p postbox.payments, p_previous_state text) RETURNS void
     LANGUAGE sql
@@ -1300,7 +1300,7 @@ CREATE FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bi
     AS $$
 declare
   -- what is not routed to a merchant yet, webhooks above all: this share of the turns however many merchants wait, which keeps up
-  -- when one look at a payment answers several, and no more while one does, for whom nothing else brings on what it asked for
+  -- when one observation of a payment answers several, and no more while one does, for whom nothing else brings on what it asked for
   share constant float8 := 0.25;
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
   v_is_platforms constant boolean := random() < share;
@@ -3916,7 +3916,7 @@ CREATE FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[
   where p.merchant_id = n.merchant_id and p.id = n.id;
 $$;
 
-COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) IS 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
+COMMENT ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) IS 'When the clock has it observed again, by method in seconds, if nobody else set it.';
 
 CREATE FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER

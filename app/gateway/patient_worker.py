@@ -55,19 +55,19 @@ class PatientWorker(PatientLoop):
     def _begin(self, conn: TConn, already: bytes) -> None:
         """Wait for a whole request on a connection that is watched."""
         conn.timeout = time.monotonic() + (REQUEST_SECONDS if self.alive else STOP_KEEPALIVE_LINGER)
-        self.incoming.pop(conn, None)  # its place is behind all others
+        self.incoming.pop(conn, None)  # it is behind all others from now on
         incoming = self.incoming[conn] = Incoming(bytearray(already))
         if already:
             # not at once: a client may have sent a thousand requests in one piece
-            self.method_queue.defer(self._look_at, conn, incoming)
+            self.method_queue.defer(self._take_buffered, conn, incoming)
 
-    def _look_at(self, conn: TConn, incoming: Incoming) -> None:
+    def _take_buffered(self, conn: TConn, incoming: Incoming) -> None:
         if self.incoming.get(conn) is incoming:
             self._take(conn, incoming)
 
     def _on_readable(self, conn: TConn, client: Any) -> None:
         if conn in self.working:
-            # one at a time: it is looked at again when this one is answered
+            # one at a time: it is watched again when this one is answered
             self._forget(conn)
             self.working[conn] = False
             return

@@ -1,4 +1,4 @@
-"""How old the queue is, looked up once a second while somebody asks, on a thread of its own; nobody waits for it."""
+"""How old the queue is, asked once a second while somebody asks, on a thread of its own; nobody waits for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from app.errors import PostboxError
 from app.model.actor import Actor, ActorType, Role
 from app.services.health import oldest_runnable
 
-# Between two looks of a process: the limit is minutes, and a look costs what one request does.
-LOOK_SECONDS = 1.0
+# Between two polls of a process: the limit is minutes, and a poll costs what one request does.
+POLL_SECONDS = 1.0
 
 ACTOR = Actor(ActorType.API, "queue age", Role.API)
 
@@ -27,7 +27,7 @@ class QueueAge:
         self._thread: threading.Thread | None = None
 
     def seconds(self) -> float:
-        """What is known now; asks for a new look and does not wait for it."""
+        """What is known now; asks for another poll and does not wait for it."""
         if self._thread is None:
             # with the first request, so after the fork
             with self._lock:
@@ -37,8 +37,8 @@ class QueueAge:
         self._asked.set()
         return self._seconds
 
-    def look_once(self) -> None:
-        """Look now. A database that is away tells nothing, and whoever needs it hears of that by himself."""
+    def poll_once(self) -> None:
+        """Ask now. A database that is away tells nothing, and whoever needs it hears of that by himself."""
         try:
             self._seconds = self._database.open().transact(ACTOR, oldest_runnable)
         except PostboxError:
@@ -56,5 +56,5 @@ class QueueAge:
             self._asked.clear()
             if self._closed.is_set():
                 return
-            self.look_once()
-            self._closed.wait(LOOK_SECONDS)
+            self.poll_once()
+            self._closed.wait(POLL_SECONDS)

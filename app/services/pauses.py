@@ -7,7 +7,7 @@ from app.errors import Invalid, NotFound
 
 KINDS = ("provider", "handler", "merchant")
 # Released in the act, while the promoter waits, and well within the five seconds that a statement may take. The rest of
-# a large pause is looked at again within `pause_longest`.
+# a large pause is rechecked within `pause_longest`.
 RELEASED_AT_ONCE = 5_000
 
 

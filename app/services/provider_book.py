@@ -16,7 +16,7 @@ from app.model.provider_book import Balance, Line, Payout
 def store_lines(tx: Tx, provider: str, account: str, lines: Sequence[Line]) -> int:
     """Store what is new about these lines: under their payment's merchant, else under the platform, in suspense.
 
-    A payment that gets a line is looked at, because what made the line may not have reached it. Returns how many
+    A payment that gets a line is observed, because what made the line may not have reached it. Returns how many
     lines were new, changed or matched.
     """
     refs = [line.fact.ref for line in lines]
@@ -34,7 +34,7 @@ def store_lines(tx: Tx, provider: str, account: str, lines: Sequence[Line]) -> i
         changed = _store(tx, provider, account, line, *(owner or (PLATFORM_MERCHANT_ID, None)))
         stored += changed
         if changed and owner is not None:
-            tx.one("payments.look_now", merchant_id=owner[0], payment_id=owner[1])
+            tx.one("payments.observe_now", merchant_id=owner[0], payment_id=owner[1])
     return stored
 
 
@@ -68,7 +68,7 @@ def _store(tx: Tx, provider: str, account: str, line: Line, merchant_id: Any, pa
         "provider_transactions.upsert",
         merchant_id=merchant_id,
         payment_id=payment_id,
-        refund_id=None,  # the payment is looked at next: then the line finds what it is of
+        refund_id=None,  # the payment is observed next: then the line finds what it is of
         dispute_id=None,
         provider=provider,
         account=account,

@@ -18,7 +18,7 @@ _FIRST = UUID(int=0)
 
 @dataclass(frozen=True)
 class Compared:
-    """One look: at how many payments, and what it changed."""
+    """One comparison: of how many payments, and what it changed."""
 
     payments: int = 0
     opened: int = 0
@@ -55,9 +55,9 @@ def compare(tx: Tx, payments: Sequence[Row], *, timing: Timing, detected_by: str
 def compare_night(
     tx: Tx, at: Mapping[str, Any], *, limit: int, most: int, back: float, timing: Timing
 ) -> tuple[Row | None, Compared]:
-    """Look at the next page after `at`, and compare what is amiss in it: at most `most`, under their locks.
+    """Read the next page after `at`, and compare what is amiss in it: at most `most`, under their locks.
 
-    Returns the page (`looked`, where it ends, `is_last`), None where no payment is left, and what comparing changed.
+    Returns the page (`payments` read, where it ends, `is_last`), None where none is left, and what comparing changed.
     """
     page = tx.one("reconciliation_runs.night_page", **at, limit=limit, most=most, back=back, scale=timing.silence)
     if page is None:

@@ -16,7 +16,7 @@ DATABASE = "postbox"
 # it take on one of the runtime roles at a time.
 LOGIN = "postbox_app"
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 def create_database(cluster: Cluster) -> None:
@@ -52,7 +52,7 @@ class DatabaseKeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking, then stop the server."""
+        """Stop polling, then stop the server."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -60,7 +60,7 @@ class DatabaseKeeper:
 
     def _run(self) -> None:
         told = ""
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(POLL_SECONDS):
             if self._cluster.is_running():
                 continue
             try:

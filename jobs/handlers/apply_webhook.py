@@ -55,7 +55,7 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
     subject = subject_of(payment, webhook["payment_ref"])
     if webhook["type"].startswith(CHILD_EVENTS):
         return open_fetch(run, tx, subject, whole=True)
-    # one that an operator, or the end of a worker, made to run by itself looks itself, and again when it was overtaken
+    # one that an operator, or the end of a worker, made to run by itself observes by itself, and again when overtaken
     told_at = None if run.delivery["alone"] else webhook["received_at"]
     if told_at is not None and is_answered(run, tx, subject, told_at):
         return None
@@ -97,7 +97,7 @@ def _payment_of(tx: Tx, webhook: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _unrouted(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
-    """Perhaps its payment is not committed yet: look again for a while, then keep it as evidence of a stranger."""
+    """Perhaps its payment is not committed yet: come again for a while, then keep it as evidence of a stranger."""
     timing = run.runtime.timing
     if webhook["age"] < timing.unrouted_for:
         run.defer(tx, timing.not_there_yet, "payment_not_found")
@@ -132,7 +132,7 @@ def _ignored(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:
 
 
 def _look_at_settlements(tx: Tx, webhook: dict[str, Any]) -> None:
-    """The provider says money became available: look at the payments it can be about, by its own clock."""
+    """The provider says money became available: observe the payments it can be about, by its own clock."""
     for payment in tx.all(
         "provider_transactions.payments_available_by",
         provider=webhook["provider"],
@@ -140,7 +140,7 @@ def _look_at_settlements(tx: Tx, webhook: dict[str, Any]) -> None:
         moment=webhook["created_at_provider"],
         limit=SETTLEMENTS_PER_EVENT,
     ):
-        tx.one("payments.look_now", merchant_id=payment["merchant_id"], payment_id=payment["payment_id"])
+        tx.one("payments.observe_now", merchant_id=payment["merchant_id"], payment_id=payment["payment_id"])
 
 
 HANDLER = RemoteHandler("apply_webhook", handle, actor_type=ActorType.WEBHOOK)

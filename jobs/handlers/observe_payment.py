@@ -1,4 +1,4 @@
-"""payment.observation_due: the clock says to look at the provider again, whether or not a webhook came."""
+"""payment.observation_due: the clock says to observe the payment again, whether or not a webhook came."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def claim_observation(run: Run, tx: Tx) -> Fetch | None:
         "payments.find_by_id", merchant_id=run.delivery["merchant_id"], payment_id=run.delivery["payment_id"]
     )
     assert payment is not None and payment["provider_ref"], "only payments known to a provider are observed"
-    # nobody told us: so look at everything
+    # nobody told us: so ask about everything
     return open_fetch(run, tx, subject_of(payment, payment["provider_ref"]), whole=True)
 
 

@@ -22,7 +22,7 @@ as $$
   from named n
   where p.merchant_id = n.merchant_id and p.id = n.id;
 $$;
-comment on function watch_outcome is 'When the clock looks at the provider again, by method in seconds, if nobody else set it.';
+comment on function watch_outcome is 'When the clock has it observed again, by method in seconds, if nobody else set it.';
 
 create or replace function credit_merchant(p_merchant_id uuid, p_payment_id uuid) returns void
   language sql volatile

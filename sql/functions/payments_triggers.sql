@@ -221,4 +221,4 @@ begin
   select * into strict p from payments where merchant_id = p_merchant_id and id = p_payment_id;
   perform emit_payment_event('payment.observation_due', p, p.state);
 end $$;
-comment on function emit_observation_due is 'The clock says it is time to look at the provider again: the only event a sweep may make.';
+comment on function emit_observation_due is 'The clock says it is time to observe the payment again: the only event a sweep may make.';

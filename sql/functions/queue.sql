@@ -12,7 +12,7 @@ create or replace function fetch_in_turn(p_queues text[], p_after uuid, p_oldest
 as $$
 declare
   -- what is not routed to a merchant yet, webhooks above all: this share of the turns however many merchants wait, which keeps up
-  -- when one look at a payment answers several, and no more while one does, for whom nothing else brings on what it asked for
+  -- when one observation of a payment answers several, and no more while one does, for whom nothing else brings on what it asked for
   share constant float8 := 0.25;
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
   v_is_platforms constant boolean := random() < share;

@@ -151,11 +151,11 @@ select * from pick_siblings(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
 -- How many requests the API has served; what it says is whether there was one more.
 select last_value + is_called::integer as served from requests_served;
 
--- name: take_place
--- While somebody is served, groups of all workers share a few places, each taken until its COMMIT: whether one was free.
+-- name: take_slot
+-- While somebody is served, groups of all workers share a few slots, each taken until its COMMIT: whether one was free.
 select exists (
-  select from generate_series(1, %(places)s::integer) place
-  where pg_try_advisory_xact_lock(hashtextextended('postbox group ' || place, 0))
+  select from generate_series(1, %(slots)s::integer) slot
+  where pg_try_advisory_xact_lock(hashtextextended('postbox group ' || slot, 0))
 ) as taken;
 
 -- name: lock_one
@@ -264,8 +264,8 @@ where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status =
   and handler in ('submit_payment', 'run_operation', 'close_intent') and due_at > clock_timestamp();
 
 -- name: finish_answered
--- A look at a provider's object has answered every webhook about it that came before the look began: those that wait for it
--- and those that nobody has begun end here, with their jobs. One that is to run by itself is left to itself.
+-- An observation has answered every webhook about its object that came before it began: those that wait for it and those that
+-- nobody has begun end here, with their jobs. One that is to run by itself is left to itself.
 with answered as (
   select d.merchant_id, d.event_id, d.handler, d.job_id
   from webhooks w

@@ -16,7 +16,7 @@ join merchants m on m.id = p.merchant_id
 order by p.created_at desc, p.id desc;
 
 -- name: newest_payments
--- Payments in one of the other states, or in whatever state, newest first: one look at each merchant's newest, then the
+-- Payments in one of the other states, or in whatever state, newest first: one scan for each merchant's newest, then the
 -- page of those who have any on it. There is an index with the state and one without; where one is read the other's branch is not.
 with owners as (
   select m.id as merchant_id, m.name

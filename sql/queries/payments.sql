@@ -7,8 +7,8 @@ select *,
 from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s for no key update;
 
 -- name: seen_since
--- Whether a look that began after this moment was applied, or is under way in a process that lives. Ask under the payment's
--- lock: of several who ask at once, one finds that nobody looks.
+-- Whether an observation that began after this moment was applied, or is under way in a process that lives. Ask under the
+-- payment's lock: of several who ask at once, one finds none.
 select coalesce(p.looked_at >= %(moment)s, false) as seen,
        exists (
          select from provider_calls c
@@ -117,32 +117,32 @@ update payments set provider_ref = %(provider_ref)s, provider_rank = greatest(pr
 where merchant_id = %(merchant_id)s and id = %(payment_id)s and provider_ref is null;
 
 -- name: set_observation
--- When the clock looks at the provider again, if nobody else set it.
+-- When the clock has it observed again, if nobody else set it.
 select watch_outcome(array[%(merchant_id)s::uuid], array[%(payment_id)s::uuid], %(card)s, %(bank)s);
 
 -- name: first_observation
--- When the first look at the provider is due, from this date on or from the very first; now, if none is due before.
+-- When the first observation is due, from this date on or from the very first; now, if none is due before.
 select least(
   (select p.observe_at from payments p
    where p.observe_at >= coalesce(%(since)s::timestamptz, '-infinity') order by p.observe_at limit 1),
   statement_timestamp()) as due_at;
 
 -- name: due_observations
--- One page of the walk over payments the clock says to look at, and an event for each that nobody is looking at yet.
+-- One page of the walk over payments the clock says to observe, and an event for each that nobody is observing yet.
 with page as (
   select p.merchant_id, p.id, p.observe_at, p.provider_ref from payments p
   where p.observe_at <= statement_timestamp()
     and (p.observe_at, p.merchant_id, p.id) > (%(observe_at)s, %(merchant_id)s, %(payment_id)s)
   order by p.observe_at, p.merchant_id, p.id limit %(limit)s
 ),
-looked_at as (
+emitted as (
   select p.id, emit_observation_due(p.merchant_id, p.id) from page p
   where p.provider_ref is not null
     and (select count(*) from deliveries d
          where d.merchant_id = p.merchant_id and d.payment_id = p.id and d.handler = 'observe_payment'
            and (d.status = 'pending' or d.status = 'dead' and d.resolution is null)) = 0
 )
-select (select count(*) from page) as seen, (select count(*) from looked_at) as looked_at,
+select (select count(*) from page) as seen, (select count(*) from emitted) as emitted,
        last.observe_at, last.merchant_id, last.id as payment_id
 from (select 1) one
 left join lateral (select * from page order by observe_at desc, merchant_id desc, id desc limit 1) last on true;
@@ -256,7 +256,7 @@ select entry.* from (
 order by entry.at, entry.id
 limit %(limit)s;
 
--- name: look_now
+-- name: observe_now
 -- Make an observation due now, unless one is already on its way.
 select emit_observation_due(p.merchant_id, p.id)
 from payments p
@@ -275,5 +275,5 @@ select p.*, refund_takes_two(p.merchant_id, p.id, %(amount)s::bigint) as takes_t
 from payments p where p.id = %(payment_id)s for no key update;
 
 -- name: adopt
--- It was paid after all: two people saw the provider's evidence. The clock looks at the provider at once.
+-- It was paid after all: two people saw the provider's evidence. The clock has it observed at once.
 select merchant_id, id, state, version from adopt_payment(%(merchant_id)s, %(payment_id)s, %(amount)s);

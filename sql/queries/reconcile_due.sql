@@ -17,7 +17,7 @@ order by p.merchant_id, p.id
 for no key update skip locked;
 
 -- name: arm_silent
--- One page of the walk over the payments in a state that is no rest, and of those the ones that nobody is going to look at:
+-- One page of the walk over the payments in a state that is no rest, and of those the ones that nobody is going to compare:
 -- a wake-up that was lost is made good. All states are named for the partial index, whatever the plan knows of this one; the
 -- keys are taken in the order of locks.
 with page as (

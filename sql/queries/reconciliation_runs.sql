@@ -29,7 +29,7 @@ where a.provider = %(provider)s and a.account = %(account)s
 on conflict (merchant_id, provider, account, kind, subject) do nothing;
 
 -- name: ask_about_unread_payouts
--- One more look in this window of time at each payout that was not itemised when it was read last; none while one is under way.
+-- One more question in this window of time about each payout that was not itemised when it was read last; none while one is under way.
 insert into reconciliation_runs (merchant_id, kind, provider, account, subject, asked_by, position)
 select o.merchant_id, 'payout', o.provider, o.account, again.subject, 'clock', jsonb_build_object('ref', o.ref)
 from payouts o
@@ -70,8 +70,8 @@ where merchant_id = %(merchant_id)s and id = %(run_id)s and status = 'requested'
 select * from reconciliation_runs where kind = %(kind)s and status = 'requested' order by requested_at limit 1 for update skip locked;
 
 -- name: night_page
--- The next payments by key, looked at without a lock: how many of them changed lately, those about which a comparison would
--- change something, and where the page ends, which is no further than so many of those; no place at the end of the table.
+-- The next payments by key, read without a lock: how many of them changed lately, those about which a comparison would
+-- change something, and where the page ends, which is no further than so many of those; no row at the end of the table.
 with page as materialized (
   select p.merchant_id, p.id, p.updated_at > clock_timestamp() - make_interval(secs => %(back)s) as is_recent
   from payments p
@@ -84,7 +84,7 @@ found as materialized (
   cross join lateral reconcile_payments(w.merchant_ids, w.ids, %(scale)s) f
   group by f.merchant_id, f.payment_id
 ),
--- something is wrong, or was until now, or will be without anybody being going to look
+-- something is wrong, or was until now, or will be without anybody being going to compare it
 amiss as materialized (
   select g.merchant_id, g.id, row_number() over (order by g.merchant_id, g.id) as number
   from page g
@@ -101,7 +101,7 @@ page_end as (
   union all
   (select g.merchant_id, g.id from page g where (select count(*) from amiss) < %(most)s order by g.merchant_id desc, g.id desc limit 1)
 )
-select (select count(*) from page g where g.is_recent and (g.merchant_id, g.id) <= (e.merchant_id, e.id)) as looked,
+select (select count(*) from page g where g.is_recent and (g.merchant_id, g.id) <= (e.merchant_id, e.id)) as payments,
        (select coalesce(array_agg(a.merchant_id order by a.number), '{}') from amiss a where a.number <= %(most)s) as merchant_ids,
        (select coalesce(array_agg(a.id order by a.number), '{}') from amiss a where a.number <= %(most)s) as payment_ids,
        e.merchant_id, e.id as payment_id,

@@ -10,7 +10,7 @@ on conflict (name) do update set
 select walked_to from sweeps where name = %(name)s;
 
 -- name: first_due
--- From which date on a sweep looks, as far as somebody had to look for long.
+-- From which date on a sweep scans, as far as somebody had to scan for long.
 select first_due_at from sweeps where name = %(name)s;
 
 -- name: keep_first_due

@@ -104,7 +104,7 @@ def test_scenario_33_a_dispute_won_after_a_full_refund_leaves_it_refunded(shop: 
     assert (end["state"], end["amount_disputed"], shop.owed(payment)) == ("refunded", 0, 0)
 
 
-def look_now(shop: Shop) -> None:
+def observe_now(shop: Shop) -> None:
     """The clock's next look at every payment is due."""
     with factories.acting(shop.hand.connection, "worker"):
         shop.hand.connection.execute("update payments set observe_at = clock_timestamp()")
@@ -121,7 +121,7 @@ def test_refunds_in_parts_come_to_a_refunded_payment(shop: Shop) -> None:
         end = shop.quiet(payment)
     assert (end["state"], end["amount_refunded"]) == ("refunded", 1_000)
     shop.sandbox.advance(8 * DAY)
-    look_now(shop)
+    observe_now(shop)
     assert shop.books(payment) == {"stripe:available": -FEE, "provider_fees": FEE}
     with pytest.raises(IllegalTransition):
         shop.refund(payment, 1)
@@ -275,6 +275,6 @@ def test_an_open_dispute_is_asked_about_by_the_clock(shop: Shop) -> None:
     dispute = shop.dispute(payment)
     assert shop.after("charge.dispute.created", payment)["observe_at"] is not None
     shop.decide(dispute, "lose")
-    look_now(shop)
+    observe_now(shop)
     assert shop.hand.payment(payment["id"])["state"] == "charged_back"
     assert shop.child("disputes", payment)["state"] == "lost"

@@ -45,7 +45,7 @@ def shed(app, reason: str) -> float:
 def test_an_old_queue_refuses_writes_before_their_key_is_looked_at_and_nothing_else(app, api, edge, sql):
     payment = api.create()
     sql.execute(AGED)
-    edge.door.age.look_once()
+    edge.door.age.poll_once()
     before, tokens = shed(app, "queue_age"), sql.execute("select * from rate_limits").fetchall()
     refused = [api.post(LISTED, CARD), api.post(f"{LISTED}/{payment['id']}/cancel", {"reason": "requested"})]
     refused += [app.test_client().post(LISTED)]
@@ -63,18 +63,18 @@ def test_an_old_queue_refuses_writes_before_their_key_is_looked_at_and_nothing_e
 def test_writes_come_back_with_the_workers(api, edge, sql):
     api.create()
     sql.execute(AGED)
-    edge.door.age.look_once()
+    edge.door.age.poll_once()
     assert api.post(LISTED, CARD).status_code == 503
     sql.execute("update deliveries set status = 'done', job_id = null, done_at = clock_timestamp()")
-    # looked up again by itself, because writes ask
-    until(lambda: api.post(LISTED, CARD).status_code == 201, "the next look")
+    # asked again by itself, because writes want to know
+    until(lambda: api.post(LISTED, CARD).status_code == 201, "the next poll")
 
 
 def test_what_waits_on_purpose_makes_no_old_queue(api, edge, sql):
     api.create()
     sql.execute(AGED)
     sql.execute("update deliveries set job_id = null")
-    edge.door.age.look_once()
+    edge.door.age.poll_once()
     assert edge.door.age.seconds() == 0.0
 
 
@@ -84,7 +84,7 @@ def test_a_database_that_is_away_makes_no_old_queue(settings):
     age = QueueAge(Database("postgresql://nobody@127.0.0.1:1/none"))
     age._seconds = 1_000.0
     age._database._pool.timeout = 0.2
-    age.look_once()
+    age.poll_once()
     assert age.seconds() == 0.0
     age.close()
     age._database.close()
@@ -245,7 +245,7 @@ def test_the_age_is_read_in_one_step_per_lane_and_merchant(sql, api, edge):
         factories.payment(sql, "initiated")
     last = "(select event_id from deliveries order by merchant_id desc limit 1)"
     sql.execute(f"{AGED} where event_id = {last}")
-    edge.door.age.look_once()
+    edge.door.age.poll_once()
     assert 3_600 <= edge.door.age.seconds() < 3_700
     # no more merchants are looked at than asked for
     assert sql.execute("select oldest_runnable(1) as s").fetchone()["s"] < 3_600

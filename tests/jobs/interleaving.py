@@ -6,9 +6,9 @@ applied. With `answers`, a change that is our own operation also has its HTTP an
 move and is applied at any time after it, without a version. With `repeats`, webhooks are delivered again, and so
 fetched and applied again. What was outdated is fetched again on the spot and applied at any time after.
 
-With `shares`, a look that is applied has answered every webhook that was delivered before the look began, as the
-workers do it: those not fetched yet never are, and an outdated one that was told before a look that was applied is
-over. Without, every webhook looks for itself, as those do that are replayed.
+With `shares`, an observation that is applied has answered every webhook that was delivered before it began, as the
+workers do it: those not fetched yet never are, and an outdated one that was told before an observation that was applied
+is over. Without, every webhook observes for itself, as those do that are replayed.
 
 Webhooks of one payment are interchangeable: each leads to the same fetch of the same object (test_interleavings holds
 the real handler to that). So worlds that differ only in which webhook was which are one world, and a world that was
@@ -40,7 +40,7 @@ class Flight:
     """A snapshot on its way: how many changes it has seen, and the version it carries; -1 for an answer of ours.
 
     `told` is the webhook it is for, by the order of delivery, and `asked` how many were delivered when it began; 0
-    where nobody shares a look, and for our own operations, which answer no webhook.
+    where nobody shares an observation, and for our own operations, which answer no webhook.
     """
 
     seen: int
@@ -62,7 +62,7 @@ class World:
     unfetched: int = 0
     delivered: int = 0
     repeats: int = 0
-    looked: int = 0  # how many webhooks were delivered when the newest look that was applied began
+    observed: int = 0  # how many webhooks were delivered when the newest observation that was applied began
     seen: int = 0  # how many changes the newest snapshot that was applied had seen, where moves wait for it
     flights: tuple[Flight, ...] = ()
 
@@ -217,7 +217,7 @@ class Orders:
             outdated = self.payment.apply(flight.seen, None if flight.version == ANSWERED else flight.version)
         except Exception as error:
             raise Violation(self.history, self.path, f"{type(error).__name__}: {error}", self.expected) from error
-        if outdated and 0 < flight.told <= landed.looked:
+        if outdated and 0 < flight.told <= landed.observed:
             return landed
         if outdated:
             return self._fly(landed, self._fetch(landed, told=flight.told, answer=flight.answer))
@@ -228,9 +228,9 @@ class Orders:
         return self._answer(world, flight) if self.shares else world
 
     def _answer(self, world: World, flight: Flight) -> World:
-        """What was delivered before this look began is answered; the oldest were fetched first."""
-        looked = max(world.looked, flight.asked)
-        return replace(world, looked=looked, unfetched=min(world.unfetched, world.delivered - looked))
+        """What was delivered before this observation began is answered; the oldest were fetched first."""
+        observed = max(world.observed, flight.asked)
+        return replace(world, observed=observed, unfetched=min(world.unfetched, world.delivered - observed))
 
     def _key(self, world: World) -> tuple[object, ...]:
         """What the future hangs on: of a version only whether it still is the payment's."""

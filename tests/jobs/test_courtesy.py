@@ -18,10 +18,10 @@ from jobs import local
 from jobs import turn as turns
 from jobs.courtesy import (
     GROUPS_AT_ONCE,
-    PLACE_TRIES,
-    PLACE_TRY_SECONDS,
     REST_MOST,
     SERVING_SECONDS,
+    SLOT_TRIES,
+    SLOT_TRY_SECONDS,
     Courtesy,
     cores,
 )
@@ -36,8 +36,8 @@ ALWAYS = 1e12
 def served(at: float) -> Courtesy:
     """One that saw at this time that somebody was served."""
     courtesy = Courtesy()
-    courtesy.looked(7, at - 1)
-    courtesy.looked(8, at)
+    courtesy.sampled(7, at - 1)
+    courtesy.sampled(8, at)
     return courtesy
 
 
@@ -51,23 +51,23 @@ def behind() -> Courtesy:
 def test_nobody_is_served_until_the_count_has_grown_under_our_eyes() -> None:
     courtesy = Courtesy()
     assert not courtesy.is_due(0.0)
-    courtesy.looked(1_000, 1.0)
+    courtesy.sampled(1_000, 1.0)
     assert not courtesy.is_due(1.0), "which may have been yesterday"
-    courtesy.looked(1_000, 2.0)
+    courtesy.sampled(1_000, 2.0)
     assert not courtesy.is_due(2.0)
-    courtesy.looked(1_001, 3.0)
+    courtesy.sampled(1_001, 3.0)
     assert courtesy.is_due(3.0)
 
 
-def test_what_was_served_between_two_looks_far_apart_may_have_been_yesterday() -> None:
+def test_what_was_served_between_two_samples_far_apart_may_have_been_yesterday() -> None:
     courtesy = served(at=3.0)
-    courtesy.looked(9, 1_000.0)
+    courtesy.sampled(9, 1_000.0)
     assert not courtesy.is_due(1_000.0)
 
 
 def test_who_was_served_is_served_still_until_connections_must_have_told_of_more() -> None:
     courtesy = served(at=3.0)
-    courtesy.looked(8, 4.0)
+    courtesy.sampled(8, 4.0)
     assert courtesy.is_due(3.0 + SERVING_SECONDS - 0.1)
     assert not courtesy.is_due(3.0 + SERVING_SECONDS)
 
@@ -153,7 +153,7 @@ def test_a_group_that_finds_every_place_taken_waits_a_little_and_runs_without(
     [group] = [line for line in lines if line["event"] == "group"]
     waited = time.monotonic() - began - group["seconds"]
     assert group["deliveries"] == 1
-    assert waited >= PLACE_TRIES * PLACE_TRY_SECONDS / 2, "which is no work that a rest would follow"
+    assert waited >= SLOT_TRIES * SLOT_TRY_SECONDS / 2, "which is no work that a rest would follow"
 
 
 def test_a_place_is_taken_until_commit_and_nobody_queues_for_it_while_another_is_free(
@@ -162,14 +162,14 @@ def test_a_place_is_taken_until_commit_and_nobody_queues_for_it_while_another_is
     monkeypatch.setattr(courtesies, "GROUPS_AT_ONCE", 2)
     first, second, third = (database.connect() for _ in range(3))
     with first.transaction():
-        assert behind().take_place(Tx(first))
+        assert behind().take_slot(Tx(first))
         with second.transaction():
-            assert behind().take_place(Tx(second))
-            assert not behind().take_place(Tx(third))
-        assert behind().take_place(Tx(third))
+            assert behind().take_slot(Tx(second))
+            assert not behind().take_slot(Tx(third))
+        assert behind().take_slot(Tx(third))
 
 
-def test_a_worker_that_ends_waits_for_no_place() -> None:
+def test_a_worker_that_ends_waits_for_no_slot() -> None:
     ending = threading.Event()
     ending.set()
     assert list(behind().tries(ending)) == [False, True]
@@ -180,7 +180,7 @@ def test_a_container_counts_the_cores_it_may_run_on(monkeypatch: pytest.MonkeyPa
     assert cores() == 3
 
 
-def test_without_a_backlog_or_anybody_served_a_group_waits_for_no_place(hand: Hand, database: Clone) -> None:
+def test_without_a_backlog_or_anybody_served_a_group_waits_for_no_slot(hand: Hand, database: Clone) -> None:
     for courtesy in (served(at=ALWAYS), Courtesy()):
         factories.payment(hand.connection, "submitted")
         courtesy.is_behind = not courtesy.is_due(ALWAYS)
@@ -192,18 +192,18 @@ def test_without_a_backlog_or_anybody_served_a_group_waits_for_no_place(hand: Ha
 
 @contextmanager
 def taken(database: Clone) -> Iterator[None]:
-    """Every place that workers share is another's."""
+    """Every slot that workers share is another's."""
     with ExitStack() as held:
         for _ in range(GROUPS_AT_ONCE):
             conn = database.connect()
             held.enter_context(conn.transaction())
-            assert behind().take_place(Tx(conn))
+            assert behind().take_slot(Tx(conn))
         yield
 
 
 def test_a_group_is_full_when_one_of_its_merchants_had_all_that_one_may_have() -> None:
     def picked(*of_each: int, share: int) -> list[dict[str, Any]]:
-        return [{"merchant_id": place, "share": share} for place, count in enumerate(of_each) for _ in range(count)]
+        return [{"merchant_id": number, "share": share} for number, count in enumerate(of_each) for _ in range(count)]
 
     assert local._is_full(picked(125, 1, share=125)), "of a hundred thousand and of one"
     assert local._is_full(picked(84, 84, 82, share=84))

@@ -227,8 +227,8 @@ def test_a_worker_learns_where_the_queue_begins(database: Clone) -> None:
 def test_a_job_that_is_committed_late_is_fetched(
     database: Clone, late_by: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_begins, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(queue_begins, "FULL_LOOKS", float("inf"))
+    monkeypatch.setattr(queue_begins, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(queue_begins, "FULL_SCANS", float("inf"))
     conn, late, oldest = database.connect(admin=True), database.connect(admin=True, autocommit=False), OldestJob()
     waiting(late, REMOTE, 1, LOUD)
     waiting(conn, REMOTE, late_by, uuid4())

@@ -24,7 +24,7 @@ CLOCK = Actor(ActorType.RECONCILER, "clock", Role.WORKER)
 def test_what_was_compared_but_is_seen_by_an_old_snapshot_is_read_once(
     hand: Hand, database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(first_due, "FULL_LOOKS", 1e-9)
+    monkeypatch.setattr(first_due, "FULL_SCANS", 1e-9)
     hand.connection.execute(
         "insert into reconcile_due (merchant_id, payment_id, due_at)"
         " select uuidv7(), uuidv7(), now() - interval '1 minute' from generate_series(1, 3000)"
@@ -47,12 +47,12 @@ def read_by_a_pass(hand: Hand, database: Clone, known: FirstDue) -> int:
 
 
 @pytest.mark.parametrize(
-    ("late_by", "full_looks"), [("4 seconds", 1e-9), ("1 hour", float("inf"))], ids=["within the slack", "later"]
+    ("late_by", "full_scans"), [("4 seconds", 1e-9), ("1 hour", float("inf"))], ids=["within the slack", "later"]
 )
 def test_a_date_that_is_committed_late_is_kept(
-    hand: Hand, monkeypatch: pytest.MonkeyPatch, late_by: str, full_looks: float
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, late_by: str, full_scans: float
 ) -> None:
-    monkeypatch.setattr(first_due, "FULL_LOOKS", full_looks)
+    monkeypatch.setattr(first_due, "FULL_SCANS", full_scans)
     known = FirstDue()
     assert compare_due_once(hand.runtime, known) == 0
     factories.payment(hand.connection)
@@ -60,9 +60,9 @@ def test_a_date_that_is_committed_late_is_kept(
     assert compare_due_once(hand.runtime, known) == 1
 
 
-def test_a_look_that_was_cut_off_is_not_tried_again_by_the_next_pass() -> None:
+def test_a_scan_that_was_cut_off_is_not_tried_again_by_the_next_pass() -> None:
     known = FirstDue()
     assert known.since() is None
-    known.looked(None, FIRST, seconds=0.0)
-    assert known.since() is None, "it cost nothing, and looks as often as it may"
+    known.scanned(None, FIRST, seconds=0.0)
+    assert known.since() is None, "it cost nothing, and scans as often as it may"
     assert known.since() == FIRST - first_due.SLACK, "that one told nothing"

@@ -45,7 +45,7 @@ def events_of_the_platform_delivered(conn: Connection, database: Clone) -> None:
     events_delivered(conn, database, PLATFORM_MERCHANT_ID)
 
 
-def payments_looked_at(conn: Connection, database: Clone) -> None:
+def payments_observed(conn: Connection, database: Clone) -> None:
     """Each date an hour ago."""
     for _ in range(ROWS):
         factories.payment(conn, "submitted")
@@ -74,7 +74,7 @@ PASSES: dict[str, tuple[Callable[[Connection, Clone], None], str, Callable[[Runt
     "lost jobs": (events_delivered, "deliveries", sweep.find_lost_jobs_once),
     "lost jobs of the platform": (events_of_the_platform_delivered, "deliveries", sweep.find_lost_jobs_once),
     "observations": (
-        payments_looked_at,
+        payments_observed,
         "payments",
         lambda runtime, known: sweep.observe_due_once(runtime, known["local"]),
     ),
@@ -90,7 +90,7 @@ PASSES: dict[str, tuple[Callable[[Connection, Clone], None], str, Callable[[Runt
 def test_what_is_done_but_seen_by_an_old_snapshot_is_read_once(
     hand: Hand, database: Clone, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(first_due, "FULL_LOOKS", 1e-9)
+    monkeypatch.setattr(first_due, "FULL_SCANS", 1e-9)
     done, table, run = PASSES[what]
     done(hand.connection, database)
     known = {lane: FirstDue() for lane in sweep.LANES}
@@ -107,9 +107,9 @@ def read_by_a_pass(hand: Hand, database: Clone, table: str, run: Callable[[Runti
     return entries_read(hand.connection, table) - before
 
 
-def test_a_process_begins_where_one_that_looked_for_long_came_to(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_begins_where_one_that_scanned_for_long_came_to(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_due, "LONG_SECONDS", 0.0)
-    monkeypatch.setattr(first_due, "FULL_LOOK_WITHIN", 3_600.0)
+    monkeypatch.setattr(first_due, "FULL_SCAN_WITHIN", 3_600.0)
     for _ in range(2):
         sweep.observe_due_once(hand.runtime, FirstDue("observe"))
     later = FirstDue("observe")
@@ -117,11 +117,11 @@ def test_a_process_begins_where_one_that_looked_for_long_came_to(hand: Hand, mon
     assert later.since() is not None
 
 
-@pytest.mark.parametrize(("full_looks", "found"), [(1e-9, 0), (float("inf"), 1)], ids=["not yet due", "due"])
-def test_a_lost_job_of_an_old_event_is_found_by_a_look_at_everything(
-    hand: Hand, monkeypatch: pytest.MonkeyPatch, full_looks: float, found: int
+@pytest.mark.parametrize(("full_scans", "found"), [(1e-9, 0), (float("inf"), 1)], ids=["not yet due", "due"])
+def test_a_lost_job_of_an_old_event_is_found_by_a_full_scan(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, full_scans: float, found: int
 ) -> None:
-    monkeypatch.setattr(first_due, "FULL_LOOKS", full_looks)
+    monkeypatch.setattr(first_due, "FULL_SCANS", full_scans)
     known = {lane: FirstDue() for lane in sweep.LANES}
     assert sweep.find_lost_jobs_once(hand.runtime, known) == 0
     events_of_an_hour_ago(hand.connection, 1)

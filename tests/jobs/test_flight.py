@@ -16,7 +16,7 @@ ANSWER, SILENCE = Ok(None), Ambiguous("timeout")
 
 
 def fill(flight: Flight) -> None:
-    """Take every free place; with places the loop has nothing to wait for."""
+    """Take every free slot; with slots the loop has nothing to wait for."""
 
     async def take() -> None:
         while flight.taken < flight.limit:

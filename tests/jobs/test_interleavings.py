@@ -202,7 +202,7 @@ def test_without_the_version_an_old_fetch_finds_money_on_a_canceled_payment(conn
 
 
 class Careless(Orders):
-    """Takes an applied look for the answer to webhooks that came while it was under way as well."""
+    """Takes an applied observation for the answer to webhooks that came while it was under way as well."""
 
     def _answer(self, world: World, flight: Flight) -> World:
         return super()._answer(world, replace(flight, asked=world.delivered))

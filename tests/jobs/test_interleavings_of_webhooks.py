@@ -41,7 +41,7 @@ class Told:
         ref = self.before["provider_ref"]
         return factories.webhook(self.hand.connection, type=kind, object_id=ref, payment_ref=ref)
 
-    def looks(self) -> list[dict[str, Any]]:
+    def observations(self) -> list[dict[str, Any]]:
         return self.hand.calls()[self._known :]
 
     def claim(self) -> tuple[Run, Fetch | None]:
@@ -65,9 +65,9 @@ def test_every_webhook_of_a_payment_leads_to_the_same_fetch_and_nothing_else(tol
         told.webhook(lie)
         told.hand.quiet()
     # one fetch each, all the same, each applied as one observation
-    looks, after = told.looks(), told.hand.payment(told.id)
-    assert len(looks) == len(LIES)
-    assert len({(call["step"], call["method"], call["path"], str(call["request"])) for call in looks}) == 1
+    made, after = told.observations(), told.hand.payment(told.id)
+    assert len(made) == len(LIES)
+    assert len({(call["step"], call["method"], call["path"], str(call["request"])) for call in made}) == 1
     assert after["observed_version"] == told.before["observed_version"] + len(LIES)
     changed = {name for name in after if after[name] != told.before[name]}
     assert changed <= {"version", "observed_version", "looked_at", "updated_at", "observe_at"}
@@ -79,7 +79,7 @@ def test_one_look_answers_all_webhooks_that_came_before_it(told: Told) -> None:
         told.webhook(lie)
     assert told.hand.run_one("remote")
     assert not told.hand.open_deliveries()
-    assert len(told.looks()) == 1
+    assert len(told.observations()) == 1
     assert not told.hand.run_one("remote"), "their jobs went with them"
 
 
@@ -88,13 +88,13 @@ def test_a_webhook_that_comes_while_another_looks_waits_only_if_the_look_is_newe
     told.webhook(LIES[1])
     run, fetch = told.claim()
     assert told.hand.run_one("remote")
-    assert told.waits() == ["being_fetched"] and len(told.looks()) == 1
+    assert told.waits() == ["being_fetched"] and len(told.observations()) == 1
     told.webhook(LIES[2])
     finish_fetches(run, fetch)
-    # the second is answered with the first, the third may tell of what the look has not seen
+    # the second is answered with the first, the third may tell of what the first has not seen
     assert [row["status"] for row in told.hand.open_deliveries()] == ["pending"]
     told.hand.quiet()
-    assert len(told.looks()) == 2
+    assert len(told.observations()) == 2
 
 
 def test_what_was_overtaken_by_a_look_that_saw_as_much_is_not_asked_again(told: Told) -> None:
@@ -103,7 +103,7 @@ def test_what_was_overtaken_by_a_look_that_saw_as_much_is_not_asked_again(told: 
     told.webhook(LIES[1])
     told.hand.run_one("remote")
     finish_fetches(run, fetch)
-    assert run.ended == "done" and len(told.looks()) == 2
+    assert run.ended == "done" and len(told.observations()) == 2
     assert not told.hand.open_deliveries()
 
 
@@ -114,8 +114,8 @@ def test_a_webhook_that_waits_for_a_look_that_never_ends_looks_itself(told: Told
     told.hand.run_one("remote")
     assert told.waits() == ["being_fetched"]
     told.hand.quiet()
-    assert [call["finished_at"] is None for call in told.looks()].count(True) == 1
-    assert len(told.looks()) > 1
+    assert [call["finished_at"] is None for call in told.observations()].count(True) == 1
+    assert len(told.observations()) > 1
 
 
 def test_a_webhook_about_a_dispute_is_answered_by_no_look_at_the_charge_alone(told: Told) -> None:
@@ -124,7 +124,7 @@ def test_a_webhook_about_a_dispute_is_answered_by_no_look_at_the_charge_alone(to
     told.hand.run_one("remote")
     assert len(told.hand.open_deliveries()) == 1
     told.hand.quiet()
-    assert len(told.looks()) == 2
+    assert len(told.observations()) == 2
 
 
 def test_a_replayed_webhook_looks_itself_however_often_was_looked_since(told: Told) -> None:
@@ -134,7 +134,7 @@ def test_a_replayed_webhook_looks_itself_however_often_was_looked_since(told: To
         factories.act(told.hand.connection, "operator")
         told.hand.connection.execute("select replay_webhook(%(merchant_id)s, %(id)s)", webhook)
     told.hand.quiet()
-    assert len(told.looks()) == 2
+    assert len(told.observations()) == 2
 
 
 def test_a_replayed_webhook_that_was_overtaken_looks_again(told: Told) -> None:
@@ -148,4 +148,4 @@ def test_a_replayed_webhook_that_was_overtaken_looks_again(told: Told) -> None:
     told.webhook(LIES[1])
     told.hand.run_one("remote")
     finish_fetches(run, fetch)
-    assert run.ended == "done" and len(told.looks()) == 4
+    assert run.ended == "done" and len(told.observations()) == 4

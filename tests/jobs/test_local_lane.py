@@ -292,12 +292,12 @@ def delivery_of(hand: Hand, payment_id: UUID) -> dict[str, Any]:
     return row
 
 
-@pytest.mark.parametrize("place", [3, 6], ids=["in its half", "in the other half"])
+@pytest.mark.parametrize("index", [3, 6], ids=["in its half", "in the other half"])
 def test_a_carrier_whose_payment_another_holds_is_due_again_though_its_group_fails(
-    hand: Hand, kept: Books, groups: list[int], database: Clone, place: int
+    hand: Hand, kept: Books, groups: list[int], database: Clone, index: int
 ) -> None:
     carrier, sibling, *others = ids = carrier_and_siblings(hand, 7)
-    poison(hand, kept, ids[place])
+    poison(hand, kept, ids[index])
     other = database.connect(admin=True, autocommit=False)
     other.execute("select from payments where id = any(%s) for no key update", [[carrier, sibling]])
     assert hand.run_one("local")
@@ -309,7 +309,7 @@ def test_a_carrier_whose_payment_another_holds_is_due_again_though_its_group_fai
     assert not hand.connection.execute(f"{done} where d.status = 'done'".encode()).rowcount
     other.rollback()
     hand.until(lambda: outcomes(hand) == {"done": 7, "failed": 1})
-    assert lines(hand) == Counter({carrier, sibling, *others} - {ids[place]})
+    assert lines(hand) == Counter({carrier, sibling, *others} - {ids[index]})
 
 
 def test_a_carrier_that_another_looks_at_while_its_group_is_rerun_is_due_again(

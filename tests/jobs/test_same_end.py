@@ -92,7 +92,7 @@ def story(here: World) -> str:
 
 
 def payments(here: World) -> dict[str, Any]:
-    """Each payment's end, story and audit, without what only the clock decides: when it was looked at or missed."""
+    """Each payment's end, story and audit, without what only the clock decides: when it was observed or missed."""
     rows = here.all(
         """
         select p.reference, p.state, p.amount_captured, p.failure_code, p.next_action_type,

@@ -59,7 +59,7 @@ def test_the_walk_begins_anew_after_its_end(hand: Hand, monkeypatch: Any) -> Non
 
 
 def submitted(hand: Hand, count: int) -> list[dict[str, Any]]:
-    """Payments that the clock says to look at, the first made first."""
+    """Payments that the clock says to observe, the first made first."""
     made = payments(hand, count, "submitted")
     with factories.acting(hand.connection, "worker"):
         for payment in made:

@@ -32,12 +32,12 @@ PAYMENTS = int(os.environ.get("POSTBOX_CAMPAIGN", "300"))
 TIMES = max(1, PAYMENTS // 500)
 # Thousands of deliveries take a while to be worked off, which must not look like silence: their waits are longer.
 SCALE = 0.01 if PAYMENTS <= 1_000 else 0.05
-# Evidence to flag, and the end of a silence to flag, as agreed. From look to look, who compares waits for SCALE of what
+# Evidence to flag, and the end of a silence to flag, as agreed. Between two passes who compares waits for SCALE of what
 # production waits: the rest of it is put on top of what is measured.
 EVIDENCE_P95_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 COMPARING = (1 - SCALE) * Timing().sweep_reconcile
-LOOKING = COMPARING + (1 - SCALE) * Timing().sweep_clock
+ARMING = COMPARING + (1 - SCALE) * Timing().sweep_clock
 PATIENCE = 120 + PAYMENTS / 20
 FLAGGED = "select type, subject, first_seen_at, closed_at is null as is_open from discrepancies"
 
@@ -129,7 +129,7 @@ def test_every_damage_is_flagged_with_its_type_and_closes_when_it_is_repaired(pl
     tell(told)
     at_once = sorted(s for kind, seconds in told.items() if DAMAGES[kind].wait == 0 for s in seconds)
     p95 = at_once[math.ceil(len(at_once) * 0.95) - 1] + COMPARING
-    silence = max(s for kind, seconds in told.items() if DAMAGES[kind].wait for s in seconds) + LOOKING
+    silence = max(s for kind, seconds in told.items() if DAMAGES[kind].wait for s in seconds) + ARMING
     print(f"  evidence to flag p95 {p95:.2f} s, the end of a silence to flag at most {silence:.2f} s")
     assert (p95 < EVIDENCE_P95_SECONDS, silence < SILENCE_SECONDS) == (True, True)
     repaired(place, injected)

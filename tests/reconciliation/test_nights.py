@@ -1,4 +1,4 @@
-"""A night looks at every payment by key: it locks and compares what is amiss, and leaves the others alone."""
+"""A night reads every payment by key: it locks and compares what is amiss, and leaves the others alone."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ QUARTER = 90 * 86_400
 
 
 def night(conn: Connection, *, limit: int = 1_000, most: int = 40) -> tuple[int, int, Compared]:
-    """Page after page to the end: how many pages, how many payments were looked at, and what changed."""
-    pages, looked, changed, at, timing = 0, 0, Compared(), START, Timing()
+    """Page after page to the end: how many pages, how many payments were read, and what changed."""
+    pages, payments, changed, at, timing = 0, 0, Compared(), START, Timing()
     while True:
         with factories.acting(conn, "reconciler"):
             page, one = reconciliation.compare_night(Tx(conn), at, limit=limit, most=most, back=QUARTER, timing=timing)
         pages, changed = pages + 1, changed + one
         if page is None:
-            return pages, looked, changed
+            return pages, payments, changed
         assert one.payments <= most
-        looked += page["looked"]
+        payments += page["payments"]
         if page["is_last"]:
-            return pages, looked, changed
+            return pages, payments, changed
         at = {name: str(page[name]) for name in at}
 
 
@@ -49,7 +49,7 @@ def wrong(conn: Connection) -> Row:
 
 
 def forgotten(conn: Connection) -> None:
-    """Nobody is going to look at anything."""
+    """Nobody is going to compare anything."""
     conn.execute("delete from reconcile_due")
 
 
@@ -73,15 +73,15 @@ def test_who_will_have_been_silent_for_too_long_is_looked_at_then_though_that_wa
     forgotten(conn)
     assert night(conn) == (1, 1, Compared(1))
     assert (next_comparison(conn, p) or 0) > 500
-    assert night(conn) == (1, 1, Compared()), "somebody is going to look"
+    assert night(conn) == (1, 1, Compared()), "somebody is going to compare it"
 
 
 @pytest.mark.parametrize("limit, most", [(1, 40), (3, 2), (100, 1), (100, 3), (7, 7)])
 def test_however_its_pages_fall_each_payment_is_looked_at_once(conn: Connection, limit: int, most: int) -> None:
     payments = [wrong(conn) if number % 2 else met(conn) for number in range(7)]
     forgotten(conn)
-    _, looked, changed = night(conn, limit=limit, most=most)
-    assert (looked, changed) == (len(payments), Compared(3, opened=3))
+    _, count, changed = night(conn, limit=limit, most=most)
+    assert (count, changed) == (len(payments), Compared(3, opened=3))
 
 
 def test_what_changed_before_its_time_is_not_looked_at(conn: Connection) -> None:

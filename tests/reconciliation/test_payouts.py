@@ -9,7 +9,7 @@ import pytest
 from app.config import PLATFORM_MERCHANT_ID, Timing
 from app.db import Tx
 from app.services import provider_book
-from jobs.provider_runs import look_at_payouts_once
+from jobs.provider_runs import ask_about_payouts_once
 from tests import factories
 from tests.factories import Connection, Row
 from tests.fixtures.sandbox import Sandbox
@@ -96,11 +96,11 @@ def test_one_that_was_not_itemised_when_it_was_read_is_read_again_by_the_clock_a
     hand.until(lambda: sandbox.ledger()["summary"]["balance"]["available"].get("usd", 0) > 0)
     made = sandbox.control("POST", "payouts")
     payout(hand.connection, ref=made["id"], amount=made["amount"], destination="ba_sandbox")
-    assert look_at_payouts_once(hand.runtime) == 0, "it was read just now"
+    assert ask_about_payouts_once(hand.runtime) == 0, "it was read just now"
     hand.retime(payout_again=0.2)
     hand.until(lambda: rows(hand, "select from payouts where lines_read_at is not null and status = 'paid'"))
     asked = rows(hand, "select distinct asked_by, kind from reconciliation_runs")
     assert asked == [{"asked_by": "clock", "kind": "payout"}]
     assert rows(hand, "select type from discrepancies") == []
     hand.until(lambda: not hand.open_deliveries())
-    assert look_at_payouts_once(hand.runtime) == 0, "nothing is left to be read"
+    assert ask_about_payouts_once(hand.runtime) == 0, "nothing is left to be read"

@@ -60,13 +60,13 @@ def test_it_closes_by_itself_when_the_refund_is_over(conn: Connection) -> None:
 
 
 def test_a_banks_refund_may_take_longer_than_a_cards(conn: Connection) -> None:
-    looks = {}
+    due = {}
     for method in ("card", "us_bank_account"):
         p = met(conn, method=method)
         asked(conn, p, "pending")
         compare(conn, p)
-        looks[method] = next_comparison(conn, p) or 0
-    assert looks["card"] < looks["us_bank_account"]
+        due[method] = next_comparison(conn, p) or 0
+    assert due["card"] < due["us_bank_account"]
 
 
 def test_a_refund_whose_only_wake_up_is_lost_is_flagged_by_the_clock_and_closes_when_it_is_made(shop: Shop) -> None:

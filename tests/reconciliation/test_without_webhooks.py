@@ -52,11 +52,11 @@ def a_day_passes(here: World, happens: dict[int, Any]) -> None:
 
 
 def forgotten(here: World, p: dict[str, Any]) -> None:
-    """The wake-up of an open payment is lost: the worker finds that nobody is going to look at it."""
-    looks = "select from reconcile_due where payment_id = %s"
-    assert here.all(looks, p["id"])
+    """The wake-up of an open payment is lost: the worker finds that nobody is going to compare it."""
+    due = "select from reconcile_due where payment_id = %s"
+    assert here.all(due, p["id"])
     here.connection.execute("delete from reconcile_due where payment_id = %s", [p["id"]])
-    until(lambda: here.all(looks, p["id"]), here.tail, seconds=PATIENCE)
+    until(lambda: here.all(due, p["id"]), here.tail, seconds=PATIENCE)
 
 
 def test_scenario_21_a_day_without_webhooks_converges(here: World) -> None:

@@ -60,7 +60,6 @@ def leases_given_back(conn: Connection, database: Clone) -> None:
     conn.execute("alter table operations disable trigger user")
     old_snapshot(database)
     _versions(conn, "operations", "lease_expires_at")
-    conn.execute("update operations set lease_expires_at = clock_timestamp() + interval '1 hour'")
 
 
 def _versions(conn: Connection, table: str, column: str) -> None:

@@ -50,11 +50,11 @@ class Inbox:
     def store(self, events: Sequence[Event]) -> list[Row]:
         """All of them in one transaction, or none: a row for each, which `services.webhooks.is_new` reads."""
         # in one order everywhere: two processes that are told the same events at once never wait for each other
-        places = sorted(range(len(events)), key=lambda place: str(events[place]["provider_event_id"]))
+        order = sorted(range(len(events)), key=lambda index: str(events[index]["provider_event_id"]))
         # it writes for many requests, and each event names its own
         actor = Actor(ActorType.API, self.who, Role.API)
-        rows = webhooks.receive(self._database, actor, **self._account, events=[events[place] for place in places])
-        return [row for _, row in sorted(zip(places, rows, strict=True), key=lambda found: found[0])]
+        rows = webhooks.receive(self._database, actor, **self._account, events=[events[index] for index in order])
+        return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda found: found[0])]
 
     def _reject(self, refused: Sequence[Refused]) -> list[bool]:
         """All of them are one row, which names the first; False when nobody owns the account."""

@@ -26,7 +26,7 @@ from app.gateway.together import OF_NOBODY
 from app.gateway.webhooks import RECEIVED
 from app.services.webhooks import is_new
 
-# Ten times Stripe's usual event: a signature that turns out wrong is looked at a second time.
+# Ten times Stripe's usual event: a signature that turns out wrong is checked a second time.
 MOST_BYTES = 64 * 1024
 # Well below gunicorn's limits, which are the framework's way to refuse.
 MOST_HEAD_BYTES, MOST_FIELDS = 4_000, 40
@@ -51,8 +51,8 @@ _GOOD = {
 
 
 @dataclass(frozen=True)
-class Hook:
-    """A plain webhook, and what its answer says of it; `at` is when it was here, by the monotonic clock."""
+class PlainWebhook:
+    """One, and what its answer says of it; `at` is when it was here, by the monotonic clock."""
 
     at: float
     inbox: Inbox
@@ -64,7 +64,7 @@ class Hook:
     is_secure: bool
 
 
-def plain(edge: Gateway, incoming: Incoming) -> Hook | None:
+def plain(edge: Gateway, incoming: Incoming) -> PlainWebhook | None:
     """The webhook in a request that is whole, or None when it is none, or not plain."""
     if not incoming.line.startswith(b"POST /webhooks/") or len(incoming.head) > MOST_HEAD_BYTES:
         return None
@@ -83,7 +83,7 @@ def plain(edge: Gateway, incoming: Incoming) -> Hook | None:
         or (proxies and (proxies > 1 or proto not in (b"http", b"https")))
     ):
         return None
-    return Hook(
+    return PlainWebhook(
         time.monotonic(),
         inbox,
         found["path"].decode(),
@@ -95,30 +95,32 @@ def plain(edge: Gateway, incoming: Incoming) -> Hook | None:
     )
 
 
-def answer(app: Flask, edge: Gateway, hooks: Sequence[Hook]) -> list[bytes | None]:
+def answer(app: Flask, edge: Gateway, webhooks: Sequence[PlainWebhook]) -> list[bytes | None]:
     """Store what is believed, and the answer to each, once it is committed; None: the framework is to be asked."""
     edge.database.open()
     answers: dict[int, bytes | None] = {}
-    for inbox in {hook.inbox for hook in hooks}:
-        events = {place: event for place, hook in enumerate(hooks) if hook.inbox is inbox and (event := _read(hook))}
+    for inbox in {webhook.inbox for webhook in webhooks}:
+        own = ((index, webhook) for index, webhook in enumerate(webhooks) if webhook.inbox is inbox)
+        events = {index: event for index, webhook in own if (event := _read(webhook))}
         found = _store(inbox, list(events.values())) if events else None
         if isinstance(found, int):
             edge.waker.wake()
         date = formatdate(usegmt=True)
-        for place in events:
+        for index in events:
             if found is not None:
-                answers[place] = _told(app, hooks[place], found, date)
-    return [answers.get(place) for place in range(len(hooks))]
+                answers[index] = _told(app, webhooks[index], found, date)
+    return [answers.get(index) for index in range(len(webhooks))]
 
 
-def come_back(app: Flask, hook: Hook) -> bytes:
+def come_back(app: Flask, webhook: PlainWebhook) -> bytes:
     """The answer to one that waited too long for those before it."""
-    return _told(app, hook, DatabaseDown(), "")
+    return _told(app, webhook, DatabaseDown(), "")
 
 
-def _read(hook: Hook) -> Event | None:
+def _read(webhook: PlainWebhook) -> Event | None:
+    ids = {"request_id": webhook.request_id, "trace_id": webhook.trace.id}
     try:
-        return hook.inbox.read(hook.body, hook.headers, request_id=hook.request_id, trace_id=hook.trace.id)
+        return webhook.inbox.read(webhook.body, webhook.headers, **ids)
     except WebhookRefused:
         return None
 
@@ -134,19 +136,19 @@ def _store(inbox: Inbox, events: Sequence[Event]) -> PostboxError | int | None:
         return None
 
 
-def _told(app: Flask, hook: Hook, found: PostboxError | int, date: str) -> bytes:
+def _told(app: Flask, webhook: PlainWebhook, found: PostboxError | int, date: str) -> bytes:
     """The answer, counted and told of as each request is."""
-    route, seconds = raw.template(app, "POST", hook.path), time.monotonic() - hook.at
-    secure = {"Strict-Transport-Security": security_headers.TRANSPORT} if hook.is_secure else {}
+    route, seconds = raw.template(app, "POST", webhook.path), time.monotonic() - webhook.at
+    secure = {"Strict-Transport-Security": security_headers.TRANSPORT} if webhook.is_secure else {}
     metrics.observe("POST", route, seconds)
     if isinstance(found, PostboxError):
         problem = known(found)
-        request_log.tell("POST", route, problem.status, seconds, hook.request_id, hook.trace.id)
+        request_log.tell("POST", route, problem.status, seconds, webhook.request_id, webhook.trace.id)
         refusal = Refusal(found, {**problem.headers, **secure})
-        ids = {"given_id": hook.request_id, "given_trace": hook.trace.header}
-        return raw.refusal(app, refusal, "POST", hook.path, **ids, keep=True)
+        ids = {"given_id": webhook.request_id, "given_trace": webhook.trace.header}
+        return raw.refusal(app, refusal, "POST", webhook.path, **ids, keep=True)
     metrics.count("POST", route, 200)
-    request_log.tell("POST", route, 200, seconds, hook.request_id, hook.trace.id)
-    own = {"Date": date, request_id.HEADER: hook.request_id, trace.HEADER: hook.trace.header}
+    request_log.tell("POST", route, 200, seconds, webhook.request_id, webhook.trace.id)
+    own = {"Date": date, request_id.HEADER: webhook.request_id, trace.HEADER: webhook.trace.header}
     lines = [f"{name}: {value}" for name, value in {**_GOOD, **own, **secure}.items()]
     return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode() + RECEIVED

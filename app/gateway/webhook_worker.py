@@ -6,13 +6,14 @@ import contextlib
 import time
 from collections import deque
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from gunicorn.workers.gthread import TConn
 
 from app.gateway import plain_webhooks
 from app.gateway.framing import Incoming
 from app.gateway.patient_worker import PatientWorker
-from app.gateway.plain_webhooks import Hook
+from app.gateway.plain_webhooks import PlainWebhook
 from app.gateway.together import MOST, PATIENCE_SECONDS
 from app.gateway.wire import Received
 
@@ -23,8 +24,13 @@ MOST_BATCHES = 2
 KEPT: Future[bool] = Future()
 KEPT.set_result(True)
 
-# A connection, the request on it, and the webhook that this is.
-Held = tuple[TConn, Incoming, Hook]
+
+class WebhookRequest(NamedTuple):
+    """A plain webhook, on its connection."""
+
+    conn: TConn
+    incoming: Incoming
+    webhook: PlainWebhook
 
 
 class WebhookWorker(PatientWorker):
@@ -37,24 +43,24 @@ class WebhookWorker(PatientWorker):
     patience_seconds = PATIENCE_SECONDS
 
     def init_process(self) -> None:
-        self.held: deque[Held] = deque()
+        self.waiting: deque[WebhookRequest] = deque()
         self.batches = 0
         super().init_process()
 
     def _let_in(self, conn: TConn, incoming: Incoming) -> None:
         self._begin_work(conn)
-        hook = plain_webhooks.plain(self.edge, incoming) if self._is_usual else None
-        if hook is None:
+        webhook = plain_webhooks.plain(self.edge, incoming) if self._is_usual else None
+        if webhook is None:
             self._hand_over(conn, incoming)
         else:
-            self.held.append((conn, incoming, hook))
+            self.waiting.append(WebhookRequest(conn, incoming, webhook))
 
     @property
     def _is_usual(self) -> bool:
         """Connections are kept alive, and nobody wants gunicorn's own word of each request."""
         return (
             self.alive
-            and self.nr + len(self.held) + MOST_BATCHES * MOST < self.max_requests
+            and self.nr + len(self.waiting) + MOST_BATCHES * MOST < self.max_requests
             and len(self.keepalived_conns) < self.max_keepalived
             and self.cfg.keepalive > 0
             and not (self.cfg.accesslog or self.cfg.statsd_host)
@@ -64,41 +70,42 @@ class WebhookWorker(PatientWorker):
         super().wait_for_and_dispatch_events(timeout)
         if not self.alive:
             # who is served last is told that his connection ends, which the framework does
-            while self.held:
-                self._hand_over(*self.held.popleft()[:2])
+            while self.waiting:
+                request = self.waiting.popleft()
+                self._hand_over(request.conn, request.incoming)
         # after all that came at once
-        while self.held and self.batches < MOST_BATCHES:
-            some = [self.held.popleft() for _ in range(min(MOST, len(self.held)))]
+        while self.waiting and self.batches < MOST_BATCHES:
+            some = [self.waiting.popleft() for _ in range(min(MOST, len(self.waiting)))]
             self.batches += 1
             self.tpool.submit(self._answer, some)
 
-    def _answer(self, some: list[Held]) -> None:
+    def _answer(self, some: list[WebhookRequest]) -> None:
         """In a thread; `_answered` goes on in the loop, whatever happens here."""
         answers: list[bytes | None] = [None] * len(some)
         try:
-            answers = plain_webhooks.answer(self.wsgi, self.edge, [hook for _, _, hook in some])
+            answers = plain_webhooks.answer(self.wsgi, self.edge, [request.webhook for request in some])
         except Exception:
             self.log.exception("webhooks were not answered together")
         finally:
             self.method_queue.defer(self._answered, some, answers)
 
-    def _answered(self, some: list[Held], answers: list[bytes | None]) -> None:
+    def _answered(self, some: list[WebhookRequest], answers: list[bytes | None]) -> None:
         self.batches -= 1
-        for held, answer in zip(some, answers, strict=True):
-            with self._sparing(held[0]):
-                if answer is None and not self._is_late(held):
-                    self._hand_over(*held[:2])
+        for request, answer in zip(some, answers, strict=True):
+            with self._sparing(request.conn):
+                if answer is None and not self._is_late(request):
+                    self._hand_over(request.conn, request.incoming)
                 else:
-                    self._finish(held, answer)
+                    self._finish(request, answer)
 
-    def _is_late(self, held: Held) -> bool:
-        return held[2].at + self.patience_seconds <= time.monotonic()
+    def _is_late(self, request: WebhookRequest) -> bool:
+        return request.webhook.at + self.patience_seconds <= time.monotonic()
 
-    def _finish(self, held: Held, answer: bytes | None) -> None:
+    def _finish(self, request: WebhookRequest, answer: bytes | None) -> None:
         """Write the answer; one that waited too long for those before it is told to come back."""
-        conn, incoming, hook = held
+        conn, incoming, webhook = request
         self.nr += 1
-        conn.sock.sendall(answer or plain_webhooks.come_back(self.wsgi, hook))
+        conn.sock.sendall(answer or plain_webhooks.come_back(self.wsgi, webhook))
         with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
             conn.sock.send_on()
         conn.parser.unreader = Received(bytes(incoming.buffer[incoming.size :]))
@@ -107,7 +114,7 @@ class WebhookWorker(PatientWorker):
     def murder_pending(self) -> None:
         """And tell those to come back that waited too long for the ones before them."""
         super().murder_pending()
-        while self.held and self._is_late(self.held[0]):
-            held = self.held.popleft()
-            with self._sparing(held[0]):
-                self._finish(held, None)
+        while self.waiting and self._is_late(self.waiting[0]):
+            request = self.waiting.popleft()
+            with self._sparing(request.conn):
+                self._finish(request, None)

@@ -98,22 +98,22 @@ def _act_for_owner(tx: Tx, provider: str, account: str) -> UUID:
     return owner
 
 
-def replay(tx: Tx, hook: Row, *, by: str, reason: str) -> None:
-    """Have it handled again, dead letter or done. `hook`: a row of operator_pages. Raises IllegalTransition."""
-    if hook["status"] == "dead":
-        letter = {name: hook[name] for name in ("merchant_id", "event_id", "handler")}
+def replay(tx: Tx, webhook: Row, *, by: str, reason: str) -> None:
+    """Have it handled again, dead letter or done. `webhook`: a row of operator_pages. Raises IllegalTransition."""
+    if webhook["status"] == "dead":
+        letter = {name: webhook[name] for name in ("merchant_id", "event_id", "handler")}
         replayed = dead_letters.replay(tx, letter, by=by, reason=reason)
     else:
-        row = tx.one("webhooks.replay", merchant_id=hook["merchant_id"], webhook_id=hook["id"])
+        row = tx.one("webhooks.replay", merchant_id=webhook["merchant_id"], webhook_id=webhook["id"])
         replayed = bool(row and row["replayed"])
     if not replayed:
         raise IllegalTransition("This webhook waits to be handled anyway, or was discarded.")
 
 
-def prospect(hook: Row) -> str:
+def prospect(webhook: Row) -> str:
     """What a replay of this row of operator_pages would do, going by how its delivery stands now."""
-    if hook["status"] is None:
+    if webhook["status"] is None:
         return "nothing: no handler is subscribed to it"
-    if hook["status"] == "pending":
+    if webhook["status"] == "pending":
         return "nothing: it waits to be handled anyway"
-    return "fetches the object and applies what it says" + (", as a dead letter" if hook["status"] == "dead" else "")
+    return "fetches the object and applies what it says" + (", as a dead letter" if webhook["status"] == "dead" else "")

@@ -51,14 +51,14 @@ def settled(conn: Connection, *, reference: str | None = "invoice 17") -> Story:
     confirm = factories.finish_call(conn, confirm)
     p = factories.advance(conn, p, "submitted")
     p = factories.advance(conn, p, "confirmed")
-    hook = factories.webhook(
+    webhook = factories.webhook(
         conn, payment_ref=p["provider_ref"], payment_id=p["id"], payment_merchant_id=p["merchant_id"]
     )
     charge = money_line(conn, p)
     p = factories.advance(conn, p, "settled")
-    names = {"payment_id": p["id"], "merchant_id": p["merchant_id"], "operation_id": op["id"], "webhook_id": hook["id"]}
-    names |= {"create_id": create["id"], "confirm_id": confirm["id"], "txn": charge}
-    names |= {"pi": p["provider_ref"], "ch": p["latest_charge_ref"], "evt": hook["provider_event_id"]}
+    names = {"payment_id": p["id"], "merchant_id": p["merchant_id"], "operation_id": op["id"]}
+    names |= {"webhook_id": webhook["id"], "create_id": create["id"], "confirm_id": confirm["id"], "txn": charge}
+    names |= {"pi": p["provider_ref"], "ch": p["latest_charge_ref"], "evt": webhook["provider_event_id"]}
     book(conn, p)
     finish_deliveries(conn)
     with factories.acting(conn, "api", merchant_id=str(p["merchant_id"])):

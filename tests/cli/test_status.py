@@ -52,10 +52,10 @@ def test_what_needs_a_person_is_said_and_exits_with_3(postbox: Postbox, database
 def test_the_last_webhook_and_the_last_settlement_are_told(postbox: Postbox, database: Clone) -> None:
     assert set(postbox("status", "--json").json["lately"].values()) == {None}
     conn = database.connect(admin=True)
-    hook = factories.webhook(conn)
+    webhook = factories.webhook(conn)
     settled = factories.payment(conn, "settled")
     lately = postbox("status", "--json").json["lately"]
-    assert datetime.fromisoformat(lately["last_webhook_at"]) == hook["received_at"]
+    assert datetime.fromisoformat(lately["last_webhook_at"]) == webhook["received_at"]
     assert datetime.fromisoformat(lately["last_settled_at"]) == settled["settled_at"]
     page = postbox("status").out
     assert "last webhook: never" not in page

@@ -56,13 +56,13 @@ def test_a_dry_run_changes_nothing_and_a_replay_has_it_handled_again(
 
 def test_a_dead_letter_is_replayed_as_one(postbox: Postbox, conn: Connection) -> None:
     p = factories.payment(conn, "confirmed")
-    hook = factories.webhook(conn, payment_ref=p["provider_ref"])
+    webhook = factories.webhook(conn, payment_ref=p["provider_ref"])
     with factories.acting(conn, "worker"):
         conn.execute(
             "update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = 'failures',"
             " failures = 3, job_id = null where handler = 'apply_webhook'"
         )
-    assert postbox("webhooks", "replay", hook["id"], "--reason", "fixed").code == 0
+    assert postbox("webhooks", "replay", webhook["id"], "--reason", "fixed").code == 0
     assert status_of(conn) == ["pending"]
     assert conn.execute("select resolution, resolved_by from deliveries where resolution is not null").fetchall() == [
         {"resolution": "replayed", "resolved_by": "ann"}

@@ -1,6 +1,6 @@
 """The gateway's gunicorn worker with less patience, so that no test waits for production's; and one with a mistake."""
 
-from app.gateway.webhook_worker import Held, WebhookWorker
+from app.gateway.webhook_worker import WebhookRequest, WebhookWorker
 
 
 class HurriedWorker(WebhookWorker):
@@ -9,6 +9,6 @@ class HurriedWorker(WebhookWorker):
 
 
 class ClumsyWorker(WebhookWorker):
-    def _finish(self, held: Held, answer: bytes | None) -> None:
-        assert held[2].request_id != "clumsy"
-        super()._finish(held, answer)
+    def _finish(self, request: WebhookRequest, answer: bytes | None) -> None:
+        assert request.webhook.request_id != "clumsy"
+        super()._finish(request, answer)

@@ -15,7 +15,7 @@ from app.config import SANDBOX_API_KEY, Settings
 from app.gateway import create_app
 from app.gateway.context import EXTENSION, Gateway
 from app.gateway.framing import Incoming
-from app.gateway.plain_webhooks import MOST_BYTES, Hook, answer, plain
+from app.gateway.plain_webhooks import MOST_BYTES, PlainWebhook, answer, plain
 from app.gateway.webhooks import RECEIVED
 from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET
 from tests.gateway.test_server import server, serving  # noqa: F401 (a fixture)
@@ -39,7 +39,7 @@ def wired(body: bytes, *more: str, line: str = f"POST {PATH} HTTP/1.1", **how: o
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def hook(edge: Gateway, sent: bytes) -> Hook | None:
+def read(edge: Gateway, sent: bytes) -> PlainWebhook | None:
     incoming = Incoming(bytearray(sent))
     assert incoming.is_whole()
     return plain(edge, incoming)
@@ -111,7 +111,7 @@ def test_plain_webhooks_are_answered_told_of_and_stored_as_by_the_framework_and_
     ids=str,
 )  # fmt: skip
 def test_a_head_that_needs_judging_is_not_plain(judge, more):
-    assert hook(judge, wired(event(1))) is not None
+    assert read(judge, wired(event(1))) is not None
     incoming = Incoming(bytearray(wired(event(1), *more)))
     incoming.is_whole()
     assert plain(judge, incoming) is None
@@ -126,22 +126,22 @@ def test_a_head_that_needs_judging_is_not_plain(judge, more):
     ],
 )  # fmt: skip
 def test_nor_is_another_request(judge, line):
-    assert hook(judge, wired(event(1), line=line)) is None
+    assert read(judge, wired(event(1), line=line)) is None
 
 
 def test_nor_is_one_without_a_length_or_a_host_or_that_is_large(judge):
     sent = wired(event(1))
-    assert hook(judge, sent.replace(b"Host: 127.0.0.1\r\n", b"")) is None
-    assert hook(judge, sent.replace(b"Host: 127.0.0.1\r\n", b"Host: a/b\r\n")) is None
-    assert hook(judge, sent.replace(b"Content-Length", b"X-Length")) is None
-    assert hook(judge, sent.replace(b"Content-Length: ", b"Content-Length: 00000000000000")) is None
-    assert hook(judge, wired(b" " * MOST_BYTES)) is not None
-    assert hook(judge, wired(b" " * (MOST_BYTES + 1))) is None
+    assert read(judge, sent.replace(b"Host: 127.0.0.1\r\n", b"")) is None
+    assert read(judge, sent.replace(b"Host: 127.0.0.1\r\n", b"Host: a/b\r\n")) is None
+    assert read(judge, sent.replace(b"Content-Length", b"X-Length")) is None
+    assert read(judge, sent.replace(b"Content-Length: ", b"Content-Length: 00000000000000")) is None
+    assert read(judge, wired(b" " * MOST_BYTES)) is not None
+    assert read(judge, wired(b" " * (MOST_BYTES + 1))) is None
 
 
 def test_what_is_not_believed_is_left_to_the_framework_and_holds_up_nobody(app, edge, sql):
     sent = [wired(event(1)), wired(event(2), secret="whsec_other"), wired(b"{}"), wired(event(3), age=360)]
-    told = answer(app, edge, [hook(edge, one) for one in sent])
+    told = answer(app, edge, [read(edge, one) for one in sent])
     assert [one and split(one)[0] for one in told] == [b"HTTP/1.1 200 OK", None, None, None]
     assert sql.execute("select provider_event_id as id from webhooks").fetchall() == [{"id": "evt_1"}]
     assert sql.execute("select from webhook_rejections").fetchall() == []
@@ -149,17 +149,17 @@ def test_what_is_not_believed_is_left_to_the_framework_and_holds_up_nobody(app, 
 
 def test_what_cannot_be_stored_together_is_left_to_the_framework(app, edge, sql):
     sql.execute("alter table webhooks add constraint no_two check (provider_event_id <> 'evt_2')")
-    hooks = [hook(edge, wired(event(n))) for n in (1, 2)]
-    assert answer(app, edge, hooks) == [None, None]
+    webhooks = [read(edge, wired(event(n))) for n in (1, 2)]
+    assert answer(app, edge, webhooks) == [None, None]
     assert sql.execute("select from webhooks").fetchall() == []
-    assert answer(app, edge, hooks[:1]) != [None]
+    assert answer(app, edge, webhooks[:1]) != [None]
 
 
 def test_when_the_database_is_busy_all_are_told_to_come_back_at_once(app, edge, sql, database):
     edge.database.timeouts = replace(edge.database.timeouts, lock=50)
     blocker = database.connect(admin=True, autocommit=False)
     blocker.execute("lock table webhooks")
-    told = answer(app, edge, [hook(edge, wired(event(n))) for n in (1, 2)])
+    told = answer(app, edge, [read(edge, wired(event(n))) for n in (1, 2)])
     blocker.rollback()
     assert [split(one)[0] for one in told] == [b"HTTP/1.1 503 Service Unavailable"] * 2
     assert {split(one)[1]["Retry-After"] for one in told} == {"1"}
@@ -171,7 +171,7 @@ def test_without_a_database_it_is_the_problem_that_the_framework_answers(setting
     edge: Gateway = app.extensions[EXTENSION]
     edge.database.close()
     monkeypatch.setattr(edge.database, "open", lambda: None)  # as a pool that never gets a connection
-    [told] = answer(app, edge, [hook(edge, wired(event(1)))])
+    [told] = answer(app, edge, [read(edge, wired(event(1)))])
     raw = event(1)
     framed = app.test_client().post(PATH, data=raw, headers=signed(raw))
     status, headers, body = split(told)
@@ -186,15 +186,15 @@ def test_behind_a_proxy_it_says_to_come_by_tls_where_the_proxy_was_asked_so(sett
     trusting = create_app(replace(settings, trusted_proxies=1))
     edge: Gateway = trusting.extensions[EXTENSION]
     with edge.database:
-        [told] = answer(trusting, edge, [hook(edge, wired(event(1), f"X-Forwarded-Proto: {proto}"))])
+        [told] = answer(trusting, edge, [read(edge, wired(event(1), f"X-Forwarded-Proto: {proto}"))])
         framed = trusting.test_client().post(
             PATH, data=event(1), headers=signed(event(1)) | {"X-Forwarded-Proto": proto}
         )
     assert ("Strict-Transport-Security" in split(told)[1], "Strict-Transport-Security" in framed.headers) == (
         secure,
     ) * 2
-    assert hook(edge, wired(event(1), "X-Forwarded-Proto: https, http")) is None
-    assert hook(edge, wired(event(1))) is None
+    assert read(edge, wired(event(1), "X-Forwarded-Proto: https, http")) is None
+    assert read(edge, wired(event(1))) is None
     edge.door.close()
 
 

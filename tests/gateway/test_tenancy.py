@@ -72,8 +72,8 @@ def test_a_webhook_is_stored_for_the_owner_of_its_account(app, sql, login):
         "payment_id": str(uuid.uuid4()), "merchant_id": str(api.merchant_id)
     }  # fmt: skip
     assert send(app, claims).status_code == 200
-    hook = sql.execute("select merchant_id, payment_merchant_id from webhooks").fetchone()
-    assert (hook["merchant_id"], hook["payment_merchant_id"]) == (uuid.UUID(int=0), api.merchant_id)
+    webhook = sql.execute("select merchant_id, payment_merchant_id from webhooks").fetchone()
+    assert (webhook["merchant_id"], webhook["payment_merchant_id"]) == (uuid.UUID(int=0), api.merchant_id)
 
     sql.execute("alter table provider_accounts disable trigger all")
     sql.execute("update provider_accounts set merchant_id = %s where account = 'default'", [api.merchant_id])
@@ -90,9 +90,9 @@ def test_a_timeline_tells_of_webhooks_to_a_shared_account_and_of_no_other_paymen
         p = factories.payment(sql, "confirmed", merchant_id=api.merchant_id)
         factories.webhook(sql, payment_ref=p["provider_ref"], provider_event_id=f"evt_{p['id'].hex}")
         told = api.get(f"/v1/payments/pay_{p['id'].hex}/timeline").get_json()["data"]
-        hooks = [row for row in told if "webhook" in row.values()]
-        assert len(hooks) == 1
-        assert f"evt_{p['id'].hex}" in json.dumps(hooks)
+        webhooks = [row for row in told if "webhook" in row.values()]
+        assert len(webhooks) == 1
+        assert f"evt_{p['id'].hex}" in json.dumps(webhooks)
 
 
 def test_metrics_count_what_no_merchant_may_see(app, sql, login):

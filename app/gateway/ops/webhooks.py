@@ -53,6 +53,6 @@ def find(tx: Tx, person: Person, query_data: dict[str, Any]) -> Shown:
 @blueprint.input(Reasoned)
 def replay(tx: Tx, person: Person, webhook_id: str, json_data: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Have a stored provider event handled again: the object is fetched, and what it says is applied."""
-    hook = operator_pages.webhook(tx, uuid_of(webhook_id))
-    webhooks.replay(tx, hook, by=person.name, reason=json_data["reason"])
-    return show(answers.ReplayedWebhook, hook), 200
+    webhook = operator_pages.webhook(tx, uuid_of(webhook_id))
+    webhooks.replay(tx, webhook, by=person.name, reason=json_data["reason"])
+    return show(answers.ReplayedWebhook, webhook), 200

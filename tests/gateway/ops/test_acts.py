@@ -41,15 +41,15 @@ def test_a_dead_letter_is_replayed_under_the_persons_name(desk, sql):
 def test_a_webhook_is_handled_again_dead_or_done(app, desk, sql):
     ann = desk("operator")
     assert send(app, EVENT).status_code == 200
-    hook = ann.get("/ops/v1/webhooks").get_json()["data"][0]
-    path = f"/ops/v1/webhooks/{hook['id']}/replay"
+    webhook = ann.get("/ops/v1/webhooks").get_json()["data"][0]
+    path = f"/ops/v1/webhooks/{webhook['id']}/replay"
     assert ann.post(path, REASON).get_json()["code"] == "state_conflict"
     for end in ("done_at = clock_timestamp(), status = 'done'",
                 "dead_at = clock_timestamp(), status = 'dead', dead_reason = 'failures'"):  # fmt: skip
         with factories.acting(sql, "worker"):
             sql.execute(f"update deliveries set {end}, job_id = null where handler = 'apply_webhook'")
         assert ann.post(path, REASON).status_code == 200
-        assert ann.get(f"/ops/v1/webhooks/{hook['id']}").get_json()["status"] == "pending"
+        assert ann.get(f"/ops/v1/webhooks/{webhook['id']}").get_json()["status"] == "pending"
     assert audited(sql, "webhook.replayed") == audited(sql, "dead_letter.replayed") == [by(ann)]
 
 

@@ -173,9 +173,9 @@ def test_dead_letters_are_listed_and_shown_with_what_a_replay_would_do(desk, sql
 def test_webhooks_merchants_keys_people_and_figures_are_shown(app, desk, api, sql):
     ann = desk("viewer")
     assert send(app, EVENT).status_code == 200
-    (hook,) = ann.get("/ops/v1/webhooks", provider_event_id=EVENT["id"]).get_json()["data"]
-    assert ann.get(f"/ops/v1/webhooks/{hook['id']}").get_json() == hook
-    assert (hook["status"], hook["type"]) == ("pending", EVENT["type"])
+    (webhook,) = ann.get("/ops/v1/webhooks", provider_event_id=EVENT["id"]).get_json()["data"]
+    assert ann.get(f"/ops/v1/webhooks/{webhook['id']}").get_json() == webhook
+    assert (webhook["status"], webhook["type"]) == ("pending", EVENT["type"])
     merchants = ann.get("/ops/v1/merchants").get_json()["data"]
     assert [row["merchant_id"] for row in merchants] == [str(api.merchant_id)]
     (key,) = ann.get("/ops/v1/keys", merchant=str(api.merchant_id)).get_json()["data"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -19,6 +20,17 @@ _KNOWN: tuple[Processor, ...] = (
 )
 
 
+class LossyLogger(structlog.WriteLogger):
+    """A line that cannot be written is lost, as one of logging's is: what it tells of was done, and is answered so."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
 def configure(form: str = "", stream: TextIO | None = None) -> None:
     """Give every line of this process one form: `json`, `text`, or, when it is empty, text on a terminal only.
 
@@ -30,7 +42,7 @@ def configure(form: str = "", stream: TextIO | None = None) -> None:
         processors=[*_KNOWN, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         # a line is one write, so that those of several processes do not mix on their way through one pipe
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: LossyLogger(stream),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)

@@ -58,7 +58,7 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _sparing(self, conn: TConn) -> Iterator[None]:
-        """In the loop a mistake of ours, or a log that cannot be written, costs a connection, and not the process."""
+        """In the loop a mistake of ours costs a connection, and not the process."""
         try:
             yield
         except Exception:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 
 import structlog
 from gunicorn.http import errors as refusals
@@ -72,6 +71,4 @@ def tell(kind: str) -> None:
             return
         _silent_until[kind] = time.monotonic() + LINE_SECONDS
         count = _untold.pop(kind)
-    # where a full disk takes no line, the counter has it, and the loop goes on
-    with suppress(OSError):
-        log.warning("turned away", kind=kind, count=count)
+    log.warning("turned away", kind=kind, count=count)

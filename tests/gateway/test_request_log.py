@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import pytest
-import structlog
 
 from app.gateway import turned_away
 from app.gateway.counters import TURNED_AWAY
@@ -65,15 +63,3 @@ def test_the_next_line_says_how_many_there_were_since(lines):
     turned_away._silent_until.clear()  # a second later
     turned_away.tell("now_and_then")
     assert [line["count"] for line in lines] == [1, 3]
-
-
-def test_a_line_that_cannot_be_written_ends_nothing(monkeypatch):
-    """What is turned away is told of by the loop, and an exception there would be the end of the process."""
-    before = TURNED_AWAY.labels("on_a_full_disk")._value.get()
-    with open("/dev/full", "wb", buffering=0) as full:
-        writer = structlog.PrintLogger(io.TextIOWrapper(full, write_through=True))
-        monkeypatch.setattr(turned_away, "log", structlog.wrap_logger(writer))
-        with pytest.raises(OSError, match="No space left"):
-            turned_away.log.warning("a line")
-        turned_away.note("on_a_full_disk")
-    assert TURNED_AWAY.labels("on_a_full_disk")._value.get() == before + 1

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 import requests
@@ -60,7 +61,7 @@ class Server:
 
 
 @contextmanager
-def serving(database, tmp_path: Path, **settings: str) -> Iterator[Server]:
+def serving(database, tmp_path: Path, *, log: IO[bytes] | None = None, **settings: str) -> Iterator[Server]:
     """gunicorn on a free port, two processes unless `settings` say otherwise; ended with the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -72,8 +73,8 @@ def serving(database, tmp_path: Path, **settings: str) -> Iterator[Server]:
     } | {name: value.replace("{port}", str(port)) for name, value in settings.items()}  # fmt: skip
     env.pop("PROMETHEUS_MULTIPROC_DIR", None)
     command = [sys.executable, "-m", "gunicorn", "app.gateway:create_app()", "--config", "app/gateway/gunicorn_conf.py"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    with (tmp_path / "log").open("wb") as own:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log or own, stderr=log or own)
     server = Server(process, port, tmp_path)
     try:
         until(lambda: process.poll() is not None or server.answers("/healthz"), "gunicorn")
@@ -155,3 +156,15 @@ def test_sigterm_answers_what_is_running_and_leaves_nothing_behind(server, heade
         assert sent.result().status_code == 201
     assert server.process.wait(timeout=25) == 0
     assert sorted(path.name for path in server.home.iterdir()) == ["log"]
+
+
+def test_a_log_that_cannot_be_written_changes_no_answer_and_ends_no_process(database, tmp_path, headers, sql):
+    raw = json.dumps(EVENT).encode()
+    with open("/dev/full", "wb") as full, serving(database, tmp_path, log=full, WEB_CONCURRENCY="1") as mute:
+        [worker] = mute.workers()
+        told = [requests.post(f"{mute.url}/v1/payments", json=CARD, headers=headers, timeout=10)]
+        for way in ({}, {"TE": "trailers"}):  # without the framework, and with it
+            told.append(requests.post(mute.url + PATH, raw, headers=signed(raw) | way, timeout=10))
+        told.append(requests.post(mute.url + PATH, b" " * 300_000, timeout=10))
+        assert [answer.status_code for answer in told] == [201, 200, 200, 413]
+        assert mute.workers() == [worker]

@@ -28,6 +28,7 @@ from app.services.checks import INVARIANTS, Violation, violations
 from app.services.reconciliation import compare_due
 from cli.dev.postgres import Cluster, ensure_cluster
 from cli.dev.postgres_process import is_alive
+from tests.bench import disk
 from tests.fixtures.cluster import LOGIN
 from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET, Clone, clone, migrated
 
@@ -100,8 +101,16 @@ class Arena:
         os.sync()
         for path in self.cluster.data_dir.rglob("*"):
             if path.is_file():
-                _forget(path)
+                disk.forget(path)
         self.cluster.start()
+
+    def files_of(self, database: Clone) -> list[Path]:
+        """Where the pages of its tables and indexes are; empty ones are left out."""
+        query = "select oid from pg_database where datname = current_database()"
+        row = database.connect(admin=True).execute(query).fetchone()
+        assert row is not None
+        directory = self.cluster.data_dir / "base" / str(row["oid"])
+        return [path for path in directory.iterdir() if path.name[0].isdigit() and path.stat().st_size]
 
     def _restart(self, settings: Mapping[str, str]) -> None:
         self.cluster.stop()
@@ -185,17 +194,6 @@ def arena(*, keep: bool = False, time_scale: float = 1.0) -> Iterator[Arena]:
         if not keep:
             cluster.remove()
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _forget(path: Path) -> None:
-    """Drop what the system keeps of a file that is on the disk; where it cannot be asked to, it keeps what it likes."""
-    if not hasattr(os, "posix_fadvise"):
-        return
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(file)
 
 
 def _remove_left_behind() -> None:

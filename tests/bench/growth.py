@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tests.bench import limits
+from tests.bench import disk, limits
 from tests.bench.arena import Arena
 from tests.bench.history import MERCHANTS, grown, lived
 from tests.bench.measure import Series, percentiles, ratio
@@ -18,6 +18,8 @@ from tests.fixtures.database import Clone
 SIZES = (10_000, 100_000, 1_000_000)
 # Of so many from everywhere hardly two share a page of a table, even among ten thousand.
 APART = 50
+# What so many pages take from the disk is told beside what traces take that read them.
+PAGES = 1_000
 
 
 def measure(
@@ -34,6 +36,7 @@ def measure(
     by_size = {size: series_of(f"{size:,} payments") for size in sizes}
     from_disk = {size: Series(f"trace from the disk, {size:,} payments", "per second") for size in sizes}
     again = {size: Series(f"trace again, {size:,} payments", "per second") for size in sizes}
+    pages = {size: Series(f"a page from the disk by itself, {size:,} payments", "per second") for size in sizes}
     with ExitStack() as made:
         originals = made.enter_context(lived(arena, least))
         databases = {size: made.enter_context(grown(arena, originals, size, progress)) for size in sizes}
@@ -48,8 +51,10 @@ def measure(
                 progress(f"repeat {repeat} of {repeats}: {size:,} payments, {told(series)}")
         for repeat in range(1, repeats + 1):
             for size, database in databases.items():
-                trace_alike(arena, database, from_disk[size], again[size])
+                trace_alike(arena, database, APART * size // least, from_disk[size], again[size])
+                read_pages(arena, database, pages[size])
                 found = f"{from_disk[size].rates[-1]:,.0f}/s from the disk, {again[size].rates[-1]:,.0f}/s again"
+                found += f"; {pages[size].rates[-1]:,.0f} pages/s by themselves"
                 progress(f"repeat {repeat} of {repeats}: {size:,} payments, trace {found}")
         for size, database in databases.items():
             began = time.monotonic()
@@ -61,11 +66,13 @@ def measure(
     grown_by = {
         f"growth_{what}": limits.by_buffers(what, {size: series[what] for size, series in by_size.items()})
         for what in WHAT
-    } | {"growth_trace": " ".join(limits.by_buffers(what, by) for what, by in traces.items())}
+    }
+    told_of_traces = [limits.by_buffers(what, by) for what, by in traces.items()]
+    grown_by["growth_trace"] = " ".join([*told_of_traces, limits.by_pages(from_disk, pages)])
     return {
         "payments": sizes[-1],
         "variants": [by_size[size][what].summary() for what in WHAT for size in sizes]
-        + [by[size].summary() for by in (from_disk, again) for size in sizes],
+        + [by[size].summary() for by in (from_disk, again, pages) for size in sizes],
         "ratios": {f"growth_{what}": ratio(large[what], small[what]) for what in ("accept", "deliver")}
         | {"growth_trace": ratio(from_disk[sizes[-1]], from_disk[least])}
         | {"growth_trace_again": ratio(again[sizes[-1]], again[least])}
@@ -83,13 +90,14 @@ def measure(
     }
 
 
-def trace_alike(arena: Arena, database: Clone, from_disk: Series, again: Series) -> None:
-    """Payments of which nothing is in memory, as after a start, and then the same ones for a second time.
+def trace_alike(arena: Arena, database: Clone, before: int, from_disk: Series, again: Series) -> None:
+    """Payments of which nothing is in memory, and then the same ones for a second time.
 
-    Few of them, so that they are as far apart in a small database as in a large one.
+    Few of them, so that they are as far apart in a small database as in a large one; and so many were traced before,
+    the same share of each, that of every index what leads to its leaves is in memory.
     """
-    found = references_of(database.connect(admin=True), 2 * APART)
-    warm_up, asked = found[: len(found) // 2], found[len(found) // 2 :]
+    found = references_of(database.connect(admin=True), before + APART)
+    asked, warm_up = found[:APART], found[APART:]
     database.close()
     arena.forget()
     with tracing(database, warm_up) as pool:
@@ -97,3 +105,12 @@ def trace_alike(arena: Arena, database: Clone, from_disk: Series, again: Series)
             trace_these(arena, pool, asked, series)
     first, second = (series.samples["buffers_read"][-1] for series in (from_disk, again))
     assert first > second, f"of one {first:g} buffers were read at first, and {second:g} when it was asked for again"
+
+
+def read_pages(arena: Arena, database: Clone, series: Series) -> None:
+    """Pages from anywhere in the files of a database, read as PostgreSQL reads one, and without it."""
+    files = arena.files_of(database)
+    database.close()
+    arena.checkpoint()
+    seconds = disk.read_some(files, PAGES)
+    series.add(len(seconds) / sum(seconds), seconds)

@@ -78,6 +78,18 @@ def by_buffers(what: str, by_size: Mapping[int, Series]) -> str:
     return f"{what}: {'; '.join(told)}. Turns of the smallest lie between {min(rates):,.0f} and {max(rates):,.0f}/s."
 
 
+def by_pages(traces: Mapping[int, Series], pages: Mapping[int, Series]) -> str:
+    """What a page takes without PostgreSQL at each size, and what traces were with pages as dear in both."""
+    least, most = min(traces), max(traces)
+    near, far = (1000 / pages[size].median for size in (least, most))
+    small, large = (1000 / traces[size].median for size in (least, most))
+    alike = small / (large - _of(traces[most], "buffers_read") * (far - near))
+    return (
+        f"One page of its files, at random and read without PostgreSQL, takes {near:.3f} ms from the disk among"
+        f" {least:,} and {far:.3f} ms among {most:,}. With {near:.3f} ms in both, the ratio would be {alike:.2f}."
+    )
+
+
 def by_percentiles(what: str, one: Series) -> str:
     """How the latencies lie, where one figure of them was promised."""
     found = percentiles(one.latencies)

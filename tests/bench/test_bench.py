@@ -23,6 +23,7 @@ from tests.bench.deliver import rate_of
 from tests.bench.flame import icicle
 from tests.bench.http import drive
 from tests.bench.latest import merged
+from tests.bench.limits import by_pages
 from tests.bench.machine import TOLD
 from tests.bench.measure import Series, held, percentiles, ratio
 from tests.bench.page import page
@@ -245,6 +246,14 @@ def test_a_rate_that_was_not_held_is_none() -> None:
     assert held(10, [0.0, 0.1, 0.2]) == pytest.approx(10)
     with pytest.raises(AssertionError, match=r"the last of 2 was 1\.9 s behind"):
         held(10, [0.0, 2.0])
+
+
+def test_what_pages_would_take_that_were_as_near_is_told_of_a_large_database() -> None:
+    small = Series("among ten", "per second", rates=[200.0], samples={"buffers_read": [20.0]})
+    large = Series("among a hundred", "per second", rates=[125.0], samples={"buffers_read": [25.0]})
+    near, far = (Series("a page", "per second", rates=[rate]) for rate in (10_000.0, 5_000.0))
+    # 8 ms, of which 25 pages took 0.1 ms more than near ones, against 5 ms
+    assert "the ratio would be 0.91" in by_pages({10: small, 100: large}, {10: near, 100: far})
 
 
 def test_percentiles_are_measured_values() -> None:

@@ -147,6 +147,12 @@ def ensure_cluster(root: Path, *, settings: Mapping[str, str] = MappingProxyType
     return cluster
 
 
+def remove_cluster(root: Path) -> None:
+    """Stop the server under root, if one runs, and delete everything it had. Nothing is started for it."""
+    home = find_home(root.absolute())
+    Cluster(home.data_dir, Path(), 0, home.socket_dir(), home).remove()
+
+
 def _start(cluster: Cluster) -> None:
     if _adopt(cluster):
         return

@@ -26,7 +26,7 @@ from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
 from app.services.checks import INVARIANTS, Violation, violations
 from app.services.reconciliation import compare_due
-from cli.dev.postgres import Cluster, ensure_cluster
+from cli.dev.postgres import Cluster, ensure_cluster, remove_cluster
 from cli.dev.postgres_process import is_alive
 from tests.bench import disk
 from tests.fixtures.cluster import LOGIN
@@ -197,10 +197,10 @@ def arena(*, keep: bool = False, time_scale: float = 1.0) -> Iterator[Arena]:
 
 
 def _remove_left_behind() -> None:
-    """Remove what a run that was killed, or told to keep it, has left."""
+    """Remove what a run that was killed, or told to keep it, has left; on a full disk too."""
     for directory in HOME.glob("bench-*"):
         if not is_alive(int(directory.name.removeprefix("bench-"))):
-            ensure_cluster(directory, settings=SETTINGS).remove()
+            remove_cluster(directory)
             shutil.rmtree(directory, ignore_errors=True)
 
 

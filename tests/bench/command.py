@@ -37,7 +37,7 @@ from tests.bench import (
 from tests.bench.arena import Arena, arena
 from tests.bench.latest import merged
 from tests.bench.page import page
-from tests.bench.promised import assert_told
+from tests.bench.promised import PROMISED, assert_told
 from tests.bench.readme import write as write_readme
 
 RESULTS = ROOT / "bench-results"
@@ -61,8 +61,8 @@ BENCHES: dict[str, tuple[Measure, int]] = {
     "shapes": (shapes.measure, 1_500),
 }
 
-# What the README tells without growth, which takes its own half hour.
-FOR_README = ("accept", "webhook", "deliver", "peers", "e2e")
+# What the README tells, which takes an hour.
+FOR_README = tuple(name for name in BENCHES if any(name in one.by for one in PROMISED))
 
 # What a table shows of a variant, and to how many places.
 COLUMNS = {
@@ -89,22 +89,22 @@ def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> list[int]
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)), metavar="|".join(BENCHES))
 @click.option(
-    "--payments", type=click.IntRange(min=10), help="Payments of one repeat; each benchmark has its own default."
+    "--payments",
+    type=click.IntRange(min=10),
+    help="Payments of one repeat; each benchmark has its own default, and with fewer it is a try.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option(
     "--json", "to", type=click.Path(dir_okay=False, path_type=Path), help="Default: bench-results/<time>.json."
 )
-@click.option(
-    "--time-scale", default=1.0, show_default=True, help="Multiplies every wait; other than 1 only tries it out."
-)
+@click.option("--time-scale", default=1.0, show_default=True, help="Multiplies every wait; other than 1 is a try.")
 @click.option("--sizes", callback=_sizes, help="growth: how many payments, as in 10000,1000000.")
 @click.option(
     "--snapshot-age",
     type=click.FloatRange(min=0),
     default=snapshot.SNAPSHOT_AGE,
     show_default=True,
-    help="snapshot: how old it is at least, in seconds.",
+    help="snapshot: how old it is at least, in seconds; younger is a try.",
 )
 @click.option("--profile", is_flag=True, help="accept: where the web processes spend their time, by py-spy.")
 @click.option(
@@ -125,7 +125,10 @@ def bench(
     snapshot_age: float,
     profile: bool,
 ) -> None:
-    """Measure on this machine, on a durable PostgreSQL of its own; what is compared runs in turns within one run."""
+    """Measure on this machine, on a durable PostgreSQL of its own; what is compared runs in turns within one run.
+
+    A try has its JSON and its page, and changes neither latest.json nor the README.
+    """
     asked = {
         "growth": {"sizes": sizes},
         "snapshot": {"snapshot_age": snapshot_age},
@@ -134,14 +137,21 @@ def bench(
     names = names or (FOR_README if readme else ())
     if not names:
         raise click.UsageError(f"Name what to measure: {' '.join(BENCHES)}.")
+    least = [few for few in (payments, max(sizes, default=None)) if few is not None]
+    is_try = time_scale != 1 or snapshot_age < snapshot.SNAPSHOT_AGE
+    is_try = is_try or any(few < BENCHES[name][1] for few in least for name in names)
+    if is_try and readme:
+        raise click.UsageError("The README tells no figures of a try: usual sizes, ages and waits.")
     # PostgreSQL outlives us unless we end in order
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, lambda *_: sys.exit("stopped"))
     to = to or RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     with console.status("starting PostgreSQL") as status, arena(keep=keep, time_scale=time_scale) as here:
         found: dict[str, Any] = {
             "command": " ".join(["bin/bench", *sys.argv[1:]]),
             "machine": _describe(here),
             "time_scale": time_scale,
+            "is_try": is_try,
             "results": {},
             "failed": {},
         }
@@ -164,14 +174,19 @@ def bench(
                 # what the others found and will find is not lost by it
                 found["failed"][name] = f"{type(error).__name__}: {error}"
                 console.print_exception()
-                continue
-            found["results"][name] = result | {"seconds": round(time.monotonic() - began)}
-            _show(name, result)
+            else:
+                found["results"][name] = result | {"seconds": round(time.monotonic() - began)}
+                _show(name, result)
+            # some begin the server anew: what was measured is durable when it ends, too
+            assert _describe(here)["settings"] == found["machine"]["settings"], f"{name} leaves the server as it was"
             found["machine"]["load_after"] = round(os.getloadavg()[0], 1)
             latest = _write(to, found)
         if keep:
             console.print(f"kept until the next run: {here.cluster.url()} and {here.directory}", highlight=False)
-    if readme and found["results"]:
+    if readme:
+        missing = [one.key for one in PROMISED if one.key not in latest["runs"]]
+        if missing:
+            raise SystemExit(f"README.md stays as it is, because nothing has measured {', '.join(missing)}")
         write_readme(latest)
         console.print("[dim]README.md and docs/bench.svg[/]", highlight=False)
     if found["failed"]:
@@ -187,8 +202,11 @@ def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
     newest = to.parent / "latest.json"
     latest = merged(json.loads(newest.read_text()) if newest.exists() else {}, found)
     told = f"{to} and its page {to.with_suffix('.html').name}"
-    if found["time_scale"] == 1:
-        newest.write_text(json.dumps(latest) + "\n")
+    if not found["is_try"]:
+        # whole or not at all, whoever reads or kills
+        written = newest.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(latest) + "\n")
+        written.replace(newest)
         told += f", and {newest.name}"
     console.print(f"[dim]{told}[/]", highlight=False)
     return latest

@@ -101,7 +101,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             "e2e_vs_stock": ratio(ours.confirmed, stock.confirmed), "e2e_vs_pgbench": ratio(ours.confirmed, sql),
             "e2e_vs_synchronous": ratio(ours.confirmed, before.burst),
             "e2e_vs_synchronous_slow": ratio(ours_slow, before.slow),
-            "worker_mb": (worker_mb := max(ours.confirmed.samples["peak_mb of worker"])),
+            "worker_mb": (worker_mb := max(megabytes for one in (*ours.series, ours_slow)
+                                           for megabytes in one.samples["peak_mb of worker"])),
         },
         "limits": {"worker_mb": limits.by_imports(limits.WORKER, worker_mb)},
         "violations": violations,

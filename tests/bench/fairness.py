@@ -23,8 +23,6 @@ from tests.fixtures.database import Clone, Connection
 
 # The other merchant's deliveries in one turn, and how many come in a second.
 NEXT, PER_SECOND = 30, 10.0
-# What is promised of each.
-LONGEST_SECONDS = 2.0
 DRAIN_SECONDS = 600.0
 # The API's turns: a fraction of what it can do, so that an answer waits for nobody but the drain.
 POSTS, POSTS_PER_SECOND, CLIENTS = 250, 50.0, 16
@@ -102,8 +100,6 @@ def _deliver_next(arena: Arena, database: Clone, waits: Series) -> None:
 def _pace(database: Clone, waits: Series) -> None:
     found = pace(database, count=NEXT, rate=PER_SECOND, wake_every=Timing().wake_every)
     waits.paced(PER_SECOND, found.sent_at, found.waited)
-    longest = max(found.waited)
-    assert longest < LONGEST_SECONDS, f"a delivery waited {longest:.1f} s behind another merchant's"
 
 
 def _post_some(arena: Arena, database: Clone, web: Web, answers: dict[str, Series], served: Series) -> None:

@@ -84,9 +84,10 @@ def measure(
         "note": f"accept is the SQL of one POST by pgbench, deliver two workers on {DELIVERED:,} deliveries, trace by"
         f" reference, of payments that nobody traced before: of a small database that is in memory as it comes, of a"
         f" large one on the disk, so that the ratio is told of both from the disk, of both asked for again, and as it"
-        f" comes. Each database keeps what its turns leave behind, a warm-up turn's too. Every size has the same"
-        f" {MERCHANTS} merchants at most, and copies have the times of their originals, minutes ago: nothing is old"
-        f" enough that retention would take it.",
+        f" comes. Before those from the disk the server begins anew, the system is asked to forget its files, and"
+        f" {APART} of every {least:,} are traced. Each database keeps what its turns leave behind, a warm-up turn's"
+        f" too. Every size has the same {MERCHANTS} merchants at most, and copies have the times of their originals,"
+        f" minutes ago: nothing is old enough that retention would take it.",
     }
 
 

@@ -13,6 +13,8 @@ from tests.fixtures.database import Clone
 
 # The originals: of so many merchants so many payments, and never more than every fifth of what is asked for.
 MERCHANTS, EACH, SHARE = 20, 5, 5
+# What a payment and its evidence take of the disk, and what a turn leaves behind.
+BYTES_OF_ONE = 45_000
 
 
 @contextmanager
@@ -28,6 +30,7 @@ def lived(arena: Arena, payments: int) -> Iterator[Clone]:
 @contextmanager
 def grown(arena: Arena, originals: Clone, payments: int, progress: Callable[[str], None]) -> Iterator[Clone]:
     """`payments` of them, to the next whole number of copies."""
+    arena.cluster.home.require_free_space(payments * BYTES_OF_ONE)
     began = time.monotonic()
     times = -(-payments // _count(originals))
     with multiplied(arena, originals, f"grown_{payments}", times, progress) as database:

@@ -15,14 +15,16 @@ RUN = ("command", "commit", "at")
 def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """`known` with what `found` measured in the place of the same benchmarks' older results.
 
-    A ratio is there because a result is that has it; of several that measured it the worst counts.
+    A ratio is there because a result is that has it; of several that measured it the worst counts. A benchmark that
+    failed has no figure: what it measured before is of other code, and of a run that went well.
     """
     of = {
         "command": found["command"], "commit": found["machine"]["commit"], "at": found["machine"]["at"],
-        "machine": machine.told(found["machine"]),
+        "where": machine.where(found["machine"]), "when": machine.when(found["machine"]),
     }  # fmt: skip
-    # what an earlier release left does not say by which command it was made, so it is told no more
-    results = {name: result for name, result in known.get("results", {}).items() if "command" in result}
+    # what an earlier release left does not say where and when it was measured, so it is told no more
+    results = {name: result for name, result in known.get("results", {}).items() if "where" in result}
+    results = {name: result for name, result in results.items() if name not in found["failed"]}
     # and of what was not promised the newest owner keeps it
     taken = {key for result in found["results"].values() for key in result["ratios"]} - BY_KEY.keys()
     results = {name: _without(result, taken) for name, result in results.items()}

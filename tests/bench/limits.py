@@ -29,8 +29,8 @@ def by_cpu(of: Series, to: Series, aim: float, unit: str) -> str:
     none = f"nothing is left for our processes, and {-left:.2f} ms would have to go elsewhere too"
     return (
         f"one {unit} costs {processes:.2f} ms of CPU in our processes, {server:.2f} ms in PostgreSQL and"
-        f" {driving:.2f} ms in what drives the load. {CORES} cores give {most:,.0f}/s at most;"
-        f" {of.median:,.0f}/s were measured."
+        f" {driving:.2f} ms in what drives the load, a warm-up counted in. At that, {CORES} cores give {most:,.0f}/s;"
+        f" {of.median:,.0f}/s were measured after the warm-up."
         f" The other side ({to.name}) costs {_of(to, 'server_cpu_ms'):.2f} ms in PostgreSQL and"
         f" {_of(to, 'worker_cpu_ms') + _driving(to):.2f} ms around it, and does {to.median:,.0f}/s."
         f" At {aim:g} times that, {ours if left > 0 else none}."
@@ -83,10 +83,12 @@ def by_pages(traces: Mapping[int, Series], pages: Mapping[int, Series]) -> str:
     least, most = min(traces), max(traces)
     near, far = (1000 / pages[size].median for size in (least, most))
     small, large = (1000 / traces[size].median for size in (least, most))
-    alike = small / (large - _of(traces[most], "buffers_read") * (far - near))
+    # what was waited for pages is the most that nearer ones spare
+    spared = min(_of(traces[most], "buffers_read") * (far - near), _of(traces[most], "read_ms"))
     return (
         f"One page of its files, at random and read without PostgreSQL, takes {near:.3f} ms from the disk among"
-        f" {least:,} and {far:.3f} ms among {most:,}. With {near:.3f} ms in both, the ratio would be {alike:.2f}."
+        f" {least:,} and {far:.3f} ms among {most:,}. With {near:.3f} ms in both, a trace would take {small:.1f} ms"
+        f" among {least:,} and {large - spared:.1f} ms among {most:,}, which is {small / (large - spared):.2f}."
     )
 
 

@@ -41,15 +41,23 @@ def describe(conn: Connection) -> dict[str, Any]:
 
 
 def told(machine: dict[str, Any]) -> str:
-    """One paragraph for people."""
-    durable = ", ".join(f"{name} {machine['settings'][name]}" for name in (*DURABLE, *SET))
+    """One paragraph for people: where it was measured, and when."""
+    return f"{where(machine)}; {when(machine)}"
+
+
+def where(machine: dict[str, Any]) -> str:
+    """The machine, the versions and the settings, which several runs have in common."""
+    settings = ", ".join(f"{name} {machine['settings'][name]}" for name in (*DURABLE, *SET))
     return (
-        f"{machine['cores']} cores ({machine['cpu']}) shared by everything, {machine['memory_gb']} GB, "
-        f"load {machine['load_before']} before; "
-        f"PostgreSQL {machine['postgresql']} (embedded: {durable}), Python {machine['python']}, "
-        f"Procrastinate {machine['procrastinate']}, psycopg {machine['psycopg']}; "
-        f"commit {machine['commit']}, {machine['at']}"
+        f"{machine['cores']} cores ({machine['cpu']}) shared by everything, {machine['memory_gb']} GB; "
+        f"PostgreSQL {machine['postgresql']} (embedded: {settings}), Python {machine['python']}, "
+        f"Procrastinate {machine['procrastinate']}, psycopg {machine['psycopg']}"
     )
+
+
+def when(machine: dict[str, Any]) -> str:
+    """The commit, the time, and how much else the machine did when the run began."""
+    return f"commit {machine['commit']}, {machine['at']}, load {machine['load_before']} before"
 
 
 def _cpu() -> str:

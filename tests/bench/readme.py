@@ -17,6 +17,24 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PLOTTED = ("peers", "deliver")
 # Whose figures stand beside the ratios.
 TOLD = ("accept", "webhook", "e2e")
+# Ratios that nobody promised, and that whoever chooses wants to know.
+ALSO = {
+    "deliver_one_by_one_vs_best_peer": "deliveries/s against the best peer, by a handler that is run one by one",
+    "webhook_vs_pgbench_grouped": "webhooks/s against pgbench with as many in a transaction as the gateway takes",
+    "e2e_vs_stock": "payments/s from POST to confirmed against stock Procrastinate's workers",
+    "e2e_vs_synchronous": "the same against one request that does everything",
+    "e2e_vs_synchronous_slow": "the same where each call of the provider takes 0.3 s",
+    "growth_trace_again": "trace among a million payments against ten thousand, both from memory",
+    "growth_trace_as_it_comes": "the same as it comes, where only the small database is in memory",
+    "backlog_accept": "accept while a million deliveries are pending, against 50,000",
+    "backlog_deliver": "deliver there",
+    "backlog_trace": "trace there",
+    "snapshot_accept": "accept beside a snapshot that has been open for an hour, against none",
+    "snapshot_deliver": "deliver there",
+    "snapshot_trace": "trace there",
+    "api_p99_first_beside_a_drain_ms": "the API's p99 in the first second beside a drain, ms",
+    "single_start_p95_ms": "commit of a single event to the start of its handler, idle, p95, ms",
+}
 WIDTH, LABEL, BAR = 860, 430, 24
 
 
@@ -32,21 +50,29 @@ def write(latest: dict[str, Any], readme: Path = README, plot_to: Path = PLOT) -
 
 def section(latest: dict[str, Any]) -> str:
     """A row for each promise and the run it comes from, and on which machine that was; what has no run says so."""
-    results = latest["results"]
-    commands = dict.fromkeys((result["command"], result["machine"]) for result in results.values())
+    results, runs = latest["results"], latest["runs"]
     return "\n".join(
         [
-            *(f"`{command}` on {told}.\n" for command, told in commands),
-            *(f"`postbox check` of {', '.join(names)}: {how}." for how, names in _checked(results).items()),
-            "",
+            *_measured(results),
             "| what | at least | aim | measured | by |",
             "|---|---|---|---|---|",
-            *(_row(one, latest["runs"].get(one.key)) for one in PROMISED),
+            *(_row(one, runs.get(one.key)) for one in PROMISED),
             "",
+            *_also(runs),
             *_others(results),
             "![Deliveries per second](docs/bench.svg)",
+            "",
+            *(f"`postbox check` of {', '.join(names)}: {how}." for how, names in _checked(results).items()),
         ]
     )
+
+
+def _measured(results: dict[str, Any]) -> list[str]:
+    """Every machine, and what ran on it when."""
+    ran: dict[str, dict[str, None]] = {}
+    for result in results.values():
+        ran.setdefault(result["where"], {})[f"- `{result['command']}`: {result['when']}"] = None
+    return [line for where, runs in ran.items() for line in (f"On {where}:", "", *runs, "")]
 
 
 def _row(one: Promise, run: dict[str, Any] | None) -> str:
@@ -55,8 +81,18 @@ def _row(one: Promise, run: dict[str, Any] | None) -> str:
     if run is None:
         return f"{head} | {one.verdict(None)} | |"
     value = f"{run['value']:g}" if one.verdict(run["value"]) != "missed" else f"**{run['value']:g}**, missed"
-    among = f" among {run['payments']:,}" if one.payments else ""
-    return f"{head} | {value} | `{run['bench']}`{among} at {run['commit']} |"
+    return f"{head} | {value} | {_by(run)} |"
+
+
+def _by(run: dict[str, Any]) -> str:
+    """Which benchmark of how many payments at which commit."""
+    return f"`{run['bench']}` of {run['payments']:,} at {run['commit']}"
+
+
+def _also(runs: dict[str, Any]) -> list[str]:
+    """Ratios without a promise, of which something was measured."""
+    rows = [f"| {what} | {runs[key]['value']:g} | {_by(runs[key])} |" for key, what in ALSO.items() if key in runs]
+    return ["| and nobody promised | measured | by |", "|---|---|---|", *rows, ""] if rows else []
 
 
 def _checked(results: dict[str, Any]) -> dict[str, list[str]]:
@@ -70,18 +106,23 @@ def _checked(results: dict[str, Any]) -> dict[str, list[str]]:
 def _others(results: dict[str, Any]) -> list[str]:
     """What users feel, in the figures themselves."""
     rows = [
-        f"| {row['name']} | {row['median']:,.0f} | {row['lowest']:,.0f} to {row['highest']:,.0f} |"
+        f"| `{name}` {row['name']} | {row['median']:,.0f} | {row['lowest']:,.0f} to {row['highest']:,.0f}"
+        f" ({len(row['repeats'])}) | {_waited(row)} |"
         for name in TOLD
         for row in results.get(name, {}).get("variants", [])
-        if "offered" not in row["unit"]
     ]
-    return ["| a second | median | lowest to highest |", "|---|---|---|", *rows, ""] if rows else []
+    head = ["| | a second, median | lowest to highest (repeats) | p50 / p95 / p99, ms |", "|---|---|---|---|"]
+    return [*head, *rows, ""] if rows else []
+
+
+def _waited(row: dict[str, Any]) -> str:
+    return " / ".join(f"{row[key]:,.0f}" for key in ("p50_ms", "p95_ms", "p99_ms")) if "p50_ms" in row else ""
 
 
 def plot(latest: dict[str, Any]) -> str:
     """Deliveries per second of every queue: medians as bars, lowest to highest as a line across their ends."""
     rows = [
-        row
+        row | {"name": f"{name}, {row['name']}"}
         for name in PLOTTED
         for row in latest["results"].get(name, {}).get("variants", [])
         if row["unit"] == "deliveries/s"

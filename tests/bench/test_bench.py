@@ -15,10 +15,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
 from app.config import ROOT
 from tests.bench.arena import HOME
-from tests.bench.command import BENCHES
+from tests.bench.command import BENCHES, bench
 from tests.bench.deliver import rate_of
 from tests.bench.flame import icicle
 from tests.bench.http import drive
@@ -134,7 +135,8 @@ def latest() -> dict[str, Any]:
 
 def _run(results: dict[str, Any], commit: str = "abc1234") -> dict[str, Any]:
     described = {"commit": commit, "at": "today"} | dict.fromkeys(DESCRIBED, "some")
-    return {"command": "bin/bench", "machine": described | {"settings": dict.fromkeys(TOLD, "on")}, "results": results}
+    described |= {"settings": dict.fromkeys(TOLD, "on")}
+    return {"command": "bin/bench", "machine": described, "results": results, "failed": {}}
 
 
 def test_the_readme_tells_every_promise_and_which_is_missed(latest: dict[str, Any]) -> None:
@@ -164,6 +166,17 @@ def test_each_ratio_says_which_run_it_comes_from_and_of_two_the_worse_counts() -
     assert merged(newer, _run({"accept": accept | {"ratios": {}}}))["runs"]["web_mb"]["commit"] == "newer"
 
 
+def test_a_benchmark_that_failed_has_no_figures_of_before() -> None:
+    known = merged({}, _run({"accept": {"payments": 10, "ratios": {"accept_vs_pgbench": 0.6}}}))
+    assert merged(known, _run({}) | {"failed": {"accept": "TimeoutError: no answer"}})["ratios"] == {}
+
+
+@pytest.mark.parametrize("few", ["--payments=10", "--time-scale=0.1", "--snapshot-age=1", "--sizes=10,20"])
+def test_a_try_is_no_figure_of_the_readme(few: str) -> None:
+    refused = CliRunner().invoke(bench, ["growth", few, "--readme"])
+    assert refused.exit_code == 2 and "The README tells no figures of a try" in refused.output
+
+
 def test_a_ratio_has_one_owner() -> None:
     with pytest.raises(AssertionError, match="trace_p95_ms is measured by"):
         merged({}, _run({"trace": {"payments": 10**6, "ratios": {"trace_p95_ms": 1.0}}}))
@@ -190,7 +203,7 @@ def test_the_table_stands_between_its_marks_and_the_plot_beside_it(latest: dict[
     write(latest, readme, plot)
     assert readme.read_text() == f"before\n{BEGIN}\n{section(latest)}\n{END}\nafter\n"
     drawn = [text.text for text in ElementTree.parse(plot).iter("{http://www.w3.org/2000/svg}text")]
-    assert drawn == ["ours", "400", "stock & co", "400"]
+    assert drawn == ["peers, ours", "400", "peers, stock & co", "400"]
 
 
 def test_where_an_aim_is_out_of_reach_the_page_says_what_the_limit_is(latest: dict[str, Any]) -> None:
@@ -250,10 +263,11 @@ def test_a_rate_that_was_not_held_is_none() -> None:
 
 def test_what_pages_would_take_that_were_as_near_is_told_of_a_large_database() -> None:
     small = Series("among ten", "per second", rates=[200.0], samples={"buffers_read": [20.0]})
-    large = Series("among a hundred", "per second", rates=[125.0], samples={"buffers_read": [25.0]})
-    near, far = (Series("a page", "per second", rates=[rate]) for rate in (10_000.0, 5_000.0))
+    large = Series("among a hundred", "per second", rates=[125.0], samples={"buffers_read": [25.0], "read_ms": [4.0]})
+    near, far, farther = (Series("a page", "per second", rates=[rate]) for rate in (10_000.0, 5_000.0, 100.0))
     # 8 ms, of which 25 pages took 0.1 ms more than near ones, against 5 ms
-    assert "the ratio would be 0.91" in by_pages({10: small, 100: large}, {10: near, 100: far})
+    assert "which is 0.91" in by_pages({10: small, 100: large}, {10: near, 100: far})
+    assert "which is 1.25" in by_pages({10: small, 100: large}, {10: near, 100: farther}), "4 ms were waited for pages"
 
 
 def test_percentiles_are_measured_values() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from cli.dev import postgres, postgres_home
 from cli.dev.database import DATABASE, LOGIN, create_database
-from cli.dev.postgres import Cluster, ClusterError, ensure_cluster
+from cli.dev.postgres import Cluster, ClusterError, ensure_cluster, remove_cluster
 from cli.dev.postgres_failure import explain
 from cli.dev.postgres_home import may_enter
 from tests.dev.waiting import eventually
@@ -67,7 +67,8 @@ def test_a_commit_is_durable_unless_a_test_says_otherwise(open_root: Path) -> No
             assert ask(cluster, f"show {setting}") == "on"
         assert ask(cluster, "show max_connections") == "200"
     finally:
-        cluster.remove()
+        remove_cluster(open_root / "durable")
+    assert not cluster.is_running() and not cluster.data_dir.exists(), "what is removed is not there"
 
 
 def test_asking_again_adopts_the_running_server(cluster: Cluster) -> None:

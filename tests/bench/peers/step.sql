@@ -67,11 +67,17 @@ end $$;
 
 grant execute on function bench_step, bench_deliver, bench_group to postbox_worker;
 
--- The local lane knows this handler as it knows its own.
-do $$
+-- The local lane knows this handler as it knows its own: many by one statement, as watch_outcome is, or a statement for
+-- each, as those that post to the ledger are.
+create function bench_know(p_many_at_once boolean) returns void
+  language plpgsql volatile
+as $$
+declare
+  known constant text := pg_get_functiondef('run_local_batch'::regproc);
+  alone constant text := '(''watch_outcome'')';
 begin
   execute replace(
-    replace(pg_get_functiondef('run_local_batch'::regproc), '(''watch_outcome'')', '(''watch_outcome'', ''bench_step'')'),
+    case when p_many_at_once then replace(known, alone, '(''watch_outcome'', ''bench_step'')') else known end,
     'case p_handler', 'case p_handler when ''bench_step'' then
       perform bench_step(p_merchant_ids[n : n + step - 1], p_payment_ids[n : n + step - 1]);');
 end $$;

@@ -93,23 +93,24 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
 def _drain(arena: Arena, database: Clone, name: str, series: Series, payments: int) -> None:
     conn = database.connect(admin=True)
     conn.execute("select bench_know(%s)", [name != ONE_BY_ONE])
-    environments.adopt(arena, database, name)
-    if name in (ONE, SET):
+    queue = OURS if name == ONE_BY_ONE else name
+    environments.adopt(arena, database, queue)
+    if queue in (ONE, SET):
         before = used(arena.cluster, {})
-        _by_pgbench(arena, database, name, payments)
+        _by_pgbench(arena, database, queue, payments)
     else:
-        with _working(arena, database, name) as processes:
+        with _working(arena, database, queue) as processes:
             before = used(arena.cluster, processes)
-            deadline = time.monotonic() + (PATIENCE_SECONDS if name in (OURS, ONE_BY_ONE) else LONGEST_SECONDS)
+            deadline = time.monotonic() + (PATIENCE_SECONDS if queue == OURS else LONGEST_SECONDS)
             while _is_pending(conn) and time.monotonic() < deadline:
                 time.sleep(0.05)
             cost = used(arena.cluster, processes).since(before)
-    if name in (ONE, SET):
+    if queue in (ONE, SET):
         cost = used(arena.cluster, {}).since(before)
     left, following = _pending(conn)
     done = payments - left
     assert following == done, "every step enqueues the next delivery"
-    if name in environments.ENQUEUE:
+    if queue in environments.ENQUEUE:
         conn.execute(LEFT_TO_ANOTHER)
     series.add(rate_of(conn, HANDLER))
     series.spent(cost, done)

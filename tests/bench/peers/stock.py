@@ -10,7 +10,11 @@ from psycopg_pool import AsyncConnectionPool
 CONNECTIONS = 10
 OPTIONS = "-c search_path=procrastinate,postbox -c role=postbox_worker"
 
-app = App(connector=PsycopgConnector(conninfo=os.environ["DATABASE_URL"], kwargs={"options": OPTIONS}))
+# Its pool has four connections unless told: a job at once would wait for another's to be fetched or finished.
+queue = PsycopgConnector(
+    conninfo=os.environ["DATABASE_URL"], min_size=CONNECTIONS, max_size=CONNECTIONS, kwargs={"options": OPTIONS}
+)
+app = App(connector=queue)
 pool = AsyncConnectionPool(
     os.environ["DATABASE_URL"],
     min_size=CONNECTIONS,

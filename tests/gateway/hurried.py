@@ -1,6 +1,14 @@
-"""The gateway's gunicorn worker with less patience, so that no test waits for production's; and one with a mistake."""
+"""The gateway's gunicorn worker with less patience, so that no test waits for production's; and others for one test."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from app.db.pool import Timeouts
 from app.gateway.webhook_worker import WebhookRequest, WebhookWorker
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class HurriedWorker(WebhookWorker):
@@ -9,6 +17,32 @@ class HurriedWorker(WebhookWorker):
 
 
 class ClumsyWorker(WebhookWorker):
+    """One with a mistake of ours, and with an application that breaks off in an answer."""
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.wsgi.wsgi_app = breaking_off(self.wsgi.wsgi_app)
+
     def _finish(self, request: WebhookRequest, answer: bytes | None) -> None:
         assert request.webhook.request_id != "clumsy"
         super()._finish(request, answer)
+
+
+def breaking_off(app: App) -> App:
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        return half(start) if environ["QUERY_STRING"] == "clumsy" else app(environ, start)
+
+    def half(start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [("Content-Length", "8")])
+        yield b"half"
+        raise RuntimeError
+
+    return answer
+
+
+class LockedWorker(WebhookWorker):
+    """Its statements wait for a lock for as long as a test holds it."""
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.edge.database.timeouts = Timeouts(statement=120_000, lock=100_000)

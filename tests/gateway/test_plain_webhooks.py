@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -202,11 +203,54 @@ def test_a_mistake_costs_a_connection_and_no_process(database, tmp_path):
     clumsy = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-class tests.gateway.hurried.ClumsyWorker"}
     with serving(database, tmp_path, WEB_CONCURRENCY="1", **clumsy) as one:
         [worker] = one.workers()
-        with socket.create_connection(("127.0.0.1", one.port), timeout=20) as client:
-            client.sendall(wired(event(1), "X-Request-Id: clumsy"))
-            assert client.recv(65_536) == b""
+        ended(one.port, wired(event(1), "X-Request-Id: clumsy"))
         assert split(ask(one.port, wired(event(1)))[0])[0] == b"HTTP/1.1 200 OK"
         assert one.workers() == [worker]
+
+
+def test_a_connection_that_gunicorn_closed_itself_is_counted_no_more(database, tmp_path):
+    """It does so where the application breaks off in an answer. Were they counted, nobody would find room at last."""
+    room = 8
+    clumsy = {
+        "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{{port}} --worker-class tests.gateway.hurried.ClumsyWorker"
+        f" --worker-connections {room}"
+    }
+    with serving(database, tmp_path, WEB_CONCURRENCY="1", **clumsy) as one:
+        for _ in range(room):
+            ended(one.port, b"GET /healthz?clumsy HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert "Error handling request" in (tmp_path / "log").read_text()
+        assert one.answers("/healthz")
+
+
+def ended(port: int, sent: bytes) -> None:
+    """A connection ends with what was sent over it, and no answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(sent)
+        assert client.recv(65_536) == b""
+
+
+def test_a_process_that_ends_has_answered_every_webhook_that_it_holds(database, sql, tmp_path):
+    """Two groups wait for a lock and one webhook for them; their client hears that its connection ends."""
+    locked = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-class tests.gateway.hurried.LockedWorker"}
+    blocker = database.connect(admin=True, autocommit=False)
+    blocker.execute("lock table webhooks")
+    with serving(database, tmp_path, WEB_CONCURRENCY="1", **locked) as one, ExitStack() as connected:
+        clients = [connected.enter_context(socket.create_connection(("127.0.0.1", one.port), 20)) for _ in range(3)]
+        for number, client in enumerate(clients[:2], 1):
+            client.sendall(wired(event(number)))
+            until_waiting(sql, number)
+        clients[2].sendall(wired(event(3)))
+        assert one.answers("/healthz"), "so the third was read before it"
+        one.process.terminate()
+        until_waiting(sql, 3)
+        blocker.rollback()
+        told = [split(heard(client, 1)[0]) for client in clients]
+        assert [(status, headers["Connection"]) for status, headers, _ in told] == [
+            *[(b"HTTP/1.1 200 OK", "keep-alive")] * 2,
+            (b"HTTP/1.1 200 OK", "close"),
+        ]
+    stored = sql.execute("select provider_event_id as id from webhooks order by id").fetchall()
+    assert [row["id"] for row in stored] == ["evt_1", "evt_2", "evt_3"]
 
 
 def test_one_that_waits_too_long_for_those_before_it_is_told_to_come_back(database, sql, tmp_path):

@@ -152,6 +152,20 @@ def test_who_gives_way_on_its_table_as_an_autovacuum_does_is_waited_for(database
     )
 
 
+def test_an_index_that_has_become_valid_while_its_table_was_waited_for_is_left_alone(database: Clone) -> None:
+    admin, told = database.connect(admin=True), list[str]()
+    waits = (
+        "select from pg_stat_activity where datname = current_database() and application_name = 'postbox migrate'"
+        " and wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor(1) as other:
+        with being_built(database, BY_CURRENCY):
+            migrating = other.submit(migrate, database.admin_url, report=told.append)
+            until(lambda: migrating.done() or admin.execute(waits).rowcount, "the migrator waits for who builds it")
+        assert migrating.result() == []
+    assert (is_valid(database, "postbox.by_currency"), told) == (True, [])
+
+
 def test_an_index_that_somebody_is_building_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrently, "YIELD_TIMEOUT_MS", 100)
     monkeypatch.setattr(concurrently, "LOCK_TIMEOUT_MS", 500)

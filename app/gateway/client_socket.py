@@ -39,6 +39,17 @@ class ClientSocket(socket.socket):
         with contextlib.suppress(BlockingIOError):
             del self.unsent[: self.send(self.unsent, socket.MSG_DONTWAIT)]
 
+    def close(self) -> None:
+        """End the connection; its number is given back once it is over, for the loop knows it by that.
+
+        gunicorn closes it in a thread where an answer breaks off, and the next client would be given the number.
+        """
+        if self.is_over:
+            super().close()
+        else:
+            with contextlib.suppress(OSError):
+                self.shutdown(socket.SHUT_RDWR)
+
     def drop(self) -> None:
         """Let the kernel forget what it has taken as well: closing is a reset, and no memory waits for a client."""
         self.unsent.clear()

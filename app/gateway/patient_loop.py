@@ -113,6 +113,12 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
 
     # --- who is late
 
+    def murder_keepalived(self, force: bool = False) -> None:
+        """End those that began no other request in time."""
+        now = time.monotonic()
+        while self.keepalived_conns and (force or self.keepalived_conns[0].timeout <= now):
+            self._end(self.keepalived_conns.popleft())
+
     def murder_pending(self) -> None:
         """End what is late: nothing was sent, or not all of it, or the client does not read, or does not hang up."""
         now = time.monotonic()

@@ -163,8 +163,10 @@ def test_a_log_that_cannot_be_written_changes_no_answer_and_ends_no_process(data
     with open("/dev/full", "wb") as full, serving(database, tmp_path, log=full, WEB_CONCURRENCY="1") as mute:
         [worker] = mute.workers()
         told = [requests.post(f"{mute.url}/v1/payments", json=CARD, headers=headers, timeout=10)]
-        for way in ({}, {"TE": "trailers"}):  # without the framework, and with it
-            told.append(requests.post(mute.url + PATH, raw, headers=signed(raw) | way, timeout=10))
+        # without the framework, with it, and with it because the signature is not ours
+        for way in (signed(raw), signed(raw) | {"TE": "trailers"}, signed(raw, secret="whsec_other")):
+            told.append(requests.post(mute.url + PATH, raw, headers=way, timeout=10))
         told.append(requests.post(mute.url + PATH, b" " * 300_000, timeout=10))
-        assert [answer.status_code for answer in told] == [201, 200, 200, 413]
+        assert [answer.status_code for answer in told] == [201, 200, 200, 400, 413]
+        assert sql.execute("select count from webhook_rejections").fetchall() == [{"count": 1}]
         assert mute.workers() == [worker]

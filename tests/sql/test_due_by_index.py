@@ -113,11 +113,25 @@ def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counte
     assert sum("Index Cond" in line and "(id = " in line for line in plan) == 2, "\n".join(plan)
 
 
+def entered(plan: list[str], tables: str) -> list[tuple[str, str]]:
+    """The indexes by which these tables are read, and how each is entered; no index where one is read as a whole."""
+    return [
+        (scan[0].partition(" using ")[2].split(" on ")[0], after.partition("Index Cond: ")[2])
+        for line, after in itertools.pairwise([*plan, ""])
+        if (scan := re.search(rf"(?:Seq|Index).* on (?:{tables}) ", line))
+    ]
+
+
 def test_a_delivery_whose_job_is_lost_is_found_by_its_key_and_not_among_what_waits(conn: Connection) -> None:
     first = {"event_id": NOBODY, "handler": "", "lane": "local", "since": NOBODY}
     plan = plan_of(conn, "deliveries.lost_jobs", PARAMS | first)
-    used = [line.partition(" using ")[2].split(" on deliveries ")[0] for line in plan if " on deliveries d" in line]
-    assert sorted(filter(None, used)) == ["deliveries_pkey", *["deliveries_runnable"] * 2], "\n".join(plan)
+    expected = [
+        ("deliveries_pkey", r"\(\(merchant_id = .* AND \(event_id = .* AND \(handler = "),
+        ("deliveries_runnable", r".* AND \(merchant_id = .* AND \(ROW\(event_id, handler\) > "),
+        ("deliveries_runnable", r".* AND \(merchant_id > .* AND \(event_id >= "),
+    ]
+    for (index, how), (its, pattern) in zip(sorted(entered(plan, "deliveries")), expected, strict=True):
+        assert index == its and re.match(pattern, how), "\n".join(plan)
 
 
 ONE_ROW = r"\(\(merchant_id = .* AND \(id = "
@@ -157,11 +171,7 @@ def test_a_page_of_operators_begins_where_its_index_is_entered(
     conn: Connection, query: str, params: dict[str, object], expected: dict[str, str]
 ) -> None:
     plan = plan_of(conn, query, PAGE | params)
-    found = [
-        (scan[0].partition(" using ")[2].split(" on ")[0], after.partition("Index Cond: ")[2])
-        for line, after in itertools.pairwise([*plan, ""])
-        if (scan := re.search(r"(?:Seq|Index).* on (?:payments|webhooks|deliveries|discrepancies) ", line))
-    ]
+    found = entered(plan, "payments|webhooks|deliveries|discrepancies")
     assert found and all(re.match(expected.get(index, "(?!)"), how) for index, how in found), "\n".join(plan)
 
 

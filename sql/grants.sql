@@ -8,6 +8,7 @@ grant usage on schema procrastinate to postbox_worker, postbox_operator;
 grant execute on function acting_type, acting_role, assert_actor_allowed, acting_merchant, current_epoch
   to postbox_api, postbox_worker, postbox_operator;
 grant execute on function record_act to postbox_worker, postbox_operator;
+grant execute on function keep_answer to postbox_api, postbox_operator;
 grant execute on function ledger_account_name to postbox_worker, postbox_operator;
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads

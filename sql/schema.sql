@@ -1366,6 +1366,15 @@ CREATE FUNCTION postbox.is_group() RETURNS boolean
 
 COMMENT ON FUNCTION postbox.is_group() IS 'Whether this statement changes the payments of a group, each for an event of its own.';
 
+CREATE FUNCTION postbox.keep_answer(p_merchant_id uuid, p_key text, p_status integer, p_body bytea) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  update idempotency_keys set status = p_status, body = p_body where merchant_id = p_merchant_id and key = p_key;
+end $$;
+
+COMMENT ON FUNCTION postbox.keep_answer(p_merchant_id uuid, p_key text, p_status integer, p_body bytea) IS 'Stores what answers an Idempotency-Key, in the transaction that claimed it.';
+
 CREATE FUNCTION postbox.ledger_account_kind(p_code text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $_$
@@ -7380,6 +7389,10 @@ REVOKE ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids u
 GRANT ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.is_group() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.keep_answer(p_merchant_id uuid, p_key text, p_status integer, p_body bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.keep_answer(p_merchant_id uuid, p_key text, p_status integer, p_body bytea) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.keep_answer(p_merchant_id uuid, p_key text, p_status integer, p_body bytea) TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.ledger_account_kind(p_code text) FROM PUBLIC;
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from app import errors
 from app.db.errors import RERUN, domain_error
 from app.db.inspection import InspectedConnection, Inspection
+from app.db.piece import AFTER_BEGIN, BEGIN, COMMIT, actor_params, adapted, begin_params, joined, send
 from app.db.queries import QUERIES
 from app.model.actor import Actor, Role
 
@@ -46,65 +46,58 @@ class Timeouts:
     idle: int = 10_000
 
 
+@dataclass(frozen=True)
+class Opening:
+    """A named query in the round trip that begins a transaction, and what a lock means that it waited for in vain."""
+
+    query: str
+    params: Mapping[str, object]
+    busy: type[errors.PostboxError] = errors.Busy
+
+
 class Tx:
     """An open transaction: runs named queries, and nothing else. Services take one and never commit."""
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
-        self.last: list[tuple[str, dict[str, object]]] = []
+        self.opened: list[Row] = []
+        self.last: list[str] = []
+        self.last_params: dict[str, object] = {}
 
     def run(self, query: str, /, **params: object) -> int:
         """Run a named query for its effect; returns the number of rows touched."""
-        return self.connection.execute(QUERIES[query], _adapted(params)).rowcount
+        return self.connection.execute(QUERIES[query], adapted(params)).rowcount
 
     def one(self, query: str, /, **params: object) -> Row | None:
         """The first row of a named query, or None."""
-        return self.connection.execute(QUERIES[query], _adapted(params)).fetchone()
+        return self.connection.execute(QUERIES[query], adapted(params)).fetchone()
 
     def all(self, query: str, /, **params: object) -> list[Row]:
         """Every row of a named query."""
-        return self.connection.execute(QUERIES[query], _adapted(params)).fetchall()
+        return self.connection.execute(QUERIES[query], adapted(params)).fetchall()
 
     def each(self, queries: Sequence[str], /, **params: object) -> list[list[Row]]:
         """Every row of each of these named queries, given the same parameters, in one round trip."""
         with self.connection.pipeline():
-            asked = [self.connection.execute(QUERIES[query], _adapted(params)) for query in queries]
+            asked = [self.connection.execute(QUERIES[query], adapted(params)) for query in queries]
         return [answer.fetchall() for answer in asked]
 
     def run_last(self, query: str, /, **params: object) -> None:
         """Run a named query in the round trip of the COMMIT, after everything else; nobody hears how it ended."""
-        self.last.append((QUERIES[query], _adapted(params)))
+        self.last.append(query)
+        self.last_params = joined(self.last_params, params)
 
     def act_as(self, actor: Actor) -> None:
         """Change the actor for what follows; in a group every delivery has its own."""
-        self.run("transactions.act_as", **_actor_params(actor))
+        self.run("transactions.act_as", **actor_params(actor))
 
 
-def _adapted(params: Mapping[str, object]) -> dict[str, object]:
-    return {name: Jsonb(value) if isinstance(value, dict) else value for name, value in params.items()}
-
-
-def _actor_params(actor: Actor) -> dict[str, object]:
-    return {
-        "actor_type": actor.type.value,
-        "actor_id": actor.id,
-        "on_behalf_of": actor.on_behalf_of or "",
-        "reason": actor.reason or "",
-        "request_id": actor.request_id or "",
-        "correlation_id": actor.correlation_id or "",
-        "causation_id": actor.causation_id or "",
-    }
-
-
-def _begin_params(actor: Actor, merchant_id: str, limits: Timeouts) -> dict[str, object]:
-    return {
-        "role": actor.role.value,
-        "merchant_id": merchant_id,
-        "statement_timeout": f"{limits.statement}ms",
-        "lock_timeout": f"{limits.lock}ms",
-        "idle_timeout": f"{limits.idle}ms",
-        **_actor_params(actor),
-    }
+def _open(connection: psycopg.Connection[Row], about: Mapping[str, object], opening: Opening) -> list[Row]:
+    try:
+        sent = send(connection, BEGIN, opening.query, params=joined(about, opening.params))
+    except psycopg.errors.LockNotAvailable:
+        raise opening.busy() from None
+    return sent.set_result(AFTER_BEGIN).fetchall()
 
 
 class Database:
@@ -190,19 +183,27 @@ class Database:
             self._pool.putconn(connection)
 
     @contextmanager
-    def begin(self, actor: Actor, *, merchant_id: str | None = None, timeouts: Timeouts | None = None) -> Iterator[Tx]:
+    def begin(
+        self,
+        actor: Actor,
+        *,
+        merchant_id: str | None = None,
+        timeouts: Timeouts | None = None,
+        opening: Opening | None = None,
+    ) -> Iterator[Tx]:
         """One transaction, not rerun: for callers that own their retry (the local lane)."""
-        opened, tx = self._of(actor)._open_one(actor, merchant_id or "", timeouts or self.timeouts)
+        about = begin_params(actor, merchant_id or "", timeouts or self.timeouts)
+        opened, tx = self._of(actor)._open_one(about, opening)
         with opened:
             yield tx
 
-    def _open_one(self, actor: Actor, merchant_id: str, limits: Timeouts) -> tuple[ExitStack, Tx]:
+    def _open_one(self, about: dict[str, object], opening: Opening | None) -> tuple[ExitStack, Tx]:
         """A transaction that has begun, and what ends it; on another connection when this one broke unseen."""
         for is_second in (False, True):
             with ExitStack() as opened:
                 connection = opened.enter_context(self.connection())
                 try:
-                    tx = opened.enter_context(self._begin_on(connection, actor, merchant_id, limits))
+                    tx = opened.enter_context(self._begin_on(connection, about, opening))
                     return opened.pop_all(), tx
                 except psycopg.OperationalError:
                     if is_second or not connection.closed:
@@ -222,20 +223,18 @@ class Database:
 
     @contextmanager
     def _begin_on(
-        self, connection: psycopg.Connection[Row], actor: Actor, merchant_id: str, limits: Timeouts
+        self, connection: psycopg.Connection[Row], about: dict[str, object], opening: Opening | None
     ) -> Iterator[Tx]:
         tx = Tx(connection)
-        # bound here and sent in one piece: two statements in a pipeline cost this process more than parsing them costs
-        # the server
-        psycopg.ClientCursor(connection).execute(
-            QUERIES["transactions.begin_as"], _begin_params(actor, merchant_id, limits)
-        )
         try:
+            if opening is None:
+                send(connection, BEGIN, params=about)
+            else:
+                tx.opened = _open(connection, about, opening)
             yield tx
-            # what runs last and the COMMIT are one round trip
-            with connection.pipeline() if tx.last else nullcontext():
-                for query, params in tx.last:
-                    connection.execute(query, params)
+            if tx.last:
+                send(connection, *tx.last, COMMIT, params=tx.last_params)
+            else:
                 connection.commit()
         except BaseException:
             if not connection.closed:
@@ -248,19 +247,15 @@ class Database:
         Nothing is awaited between its locks and its commit, so rows that many want are held for microseconds. A
         connection that broke unseen is replaced, so it may run twice: for what does no harm then.
         """
-        about = _begin_params(actor, "", self.timeouts)
-        assert not about.keys() & params.keys(), "the query's parameters have names of their own"
-        whole = ";".join(QUERIES[name] for name in ("transactions.begin_as", query, "transactions.commit"))
-        pool, named = self._of(actor), about | _adapted(params)
-        return _rerun(lambda: pool._in_one_piece(whole, named))
+        pool, named = self._of(actor), joined(begin_params(actor, "", self.timeouts), params)
+        return _rerun(lambda: pool._in_one_piece(query, named))
 
-    def _in_one_piece(self, whole: str, params: dict[str, object]) -> list[Row]:
+    def _in_one_piece(self, query: str, params: dict[str, object]) -> list[Row]:
         for is_second in (False, True):
             try:
                 with self.connection() as connection:
                     try:
-                        # BEGIN and who acts come before it
-                        return psycopg.ClientCursor(connection).execute(whole, params).set_result(2).fetchall()
+                        return send(connection, BEGIN, query, COMMIT, params=params).set_result(AFTER_BEGIN).fetchall()
                     except BaseException:
                         if not connection.closed:
                             connection.rollback()
@@ -278,14 +273,16 @@ class Database:
         *,
         merchant_id: str | None = None,
         timeouts: Timeouts | None = None,
+        opening: Opening | None = None,
     ) -> T:
         """Run `work(tx)` in one transaction and commit it, rerunning the whole on 40001 and 40P01.
 
-        Raises domain errors only (app.db.errors); `work` must be free of effects outside the database.
+        `opening` goes with BEGIN, and work finds its rows in `tx.opened`. Raises domain errors only (app.db.errors);
+        `work` must be free of effects outside the database.
         """
 
         def once() -> T:
-            with self.begin(actor, merchant_id=merchant_id, timeouts=timeouts) as tx:
+            with self.begin(actor, merchant_id=merchant_id, timeouts=timeouts, opening=opening) as tx:
                 return work(tx)
 
         return _rerun(once)

@@ -25,7 +25,7 @@ from app.gateway.strict_json import parse
 from app.model.api_key import ApiKey
 from app.model.scope import Scope
 from app.services import idempotency
-from app.services.admission import admit
+from app.services.admission import admit, opening
 from app.services.authentication import Caller, authenticate, require
 
 Body = Mapping[str, Any]
@@ -95,7 +95,6 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
                     tx,
                     key,
                     pepper=edge.settings.key_pepper,
-                    address=client_address(),
                     idempotency_key=idempotency_key,
                     fingerprint=print_,
                 )
@@ -111,7 +110,8 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
 
             # One limit for both locks a request can meet: the key's and the payment's.
             limits = Timeouts(lock=max(1, round(edge.settings.timing.idempotency_lock * 1000)))
-            answer = edge.database.transact(actor(key.id), work, timeouts=limits)
+            asked = opening(key, address=client_address(), idempotency_key=idempotency_key, fingerprint=print_)
+            answer = edge.database.transact(actor(key.id), work, timeouts=limits, opening=asked)
             edge.waker.wake()
             return answer.response()
 

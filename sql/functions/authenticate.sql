@@ -41,3 +41,12 @@ comment on function admit_request is
   'A writing request''s caller, for whom the transaction acts from here on, and whether its Idempotency-Key is new; no row for'
   ' a key that may not be used now and from there.';
 grant execute on function admit_request to postbox_api;
+
+-- The update itself, bound anew for each answer, would be planned anew for each.
+create or replace function keep_answer(p_merchant_id uuid, p_key text, p_status integer, p_body bytea) returns void
+  language plpgsql volatile
+as $$
+begin
+  update idempotency_keys set status = p_status, body = p_body where merchant_id = p_merchant_id and key = p_key;
+end $$;
+comment on function keep_answer is 'Stores what answers an Idempotency-Key, in the transaction that claimed it.';

@@ -14,7 +14,7 @@ select fingerprint, status, body from idempotency_keys where merchant_id = %(mer
 
 -- name: keep
 -- The bytes that answer this request now and every time it is repeated.
-update idempotency_keys set status = %(status)s, body = %(body)s where merchant_id = %(merchant_id)s and key = %(key)s;
+select keep_answer(%(merchant_id)s, %(key)s, %(status)s, %(body)s);
 
 -- name: prune
 -- Forget keys past their time, a bounded number at a time.

@@ -43,12 +43,7 @@ class Incoming:
             return False
         if b"transfer-encoding" in self.headers:
             return self._chunks_ended()
-        told = self.headers.get(b"content-length", b"0")
-        # What is no number is refused by the parser; it needs no body for that.
-        length = int(told) if told.isdigit() and len(told) < 16 else 0
-        if length > MAX_BODY_BYTES:
-            raise BodyTooLarge
-        self.size = self._head_bytes + length
+        self.size = self._head_bytes + self._length()
         return len(self.buffer) >= self.size
 
     @property
@@ -85,6 +80,17 @@ class Incoming:
         self._head_bytes = self._chunk_at = end + len(END_OF_HEAD)
         return True
 
+    def _length(self) -> int:
+        """Of the body (RFC 9110, 8.6); what is no number is refused by the parser, which needs no body for that."""
+        told = self.headers.get(b"content-length", b"0")
+        if not told.isdigit():
+            return 0
+        digits = told.lstrip(b"0") or b"0"  # any number of zeros may come first
+        # more digits are more bytes; Python would not make a number of thousands of them
+        if len(digits) > len(str(MAX_BODY_BYTES)) or int(digits) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return int(digits)
+
     def _chunks_ended(self) -> bool:
         """Walk over chunks (RFC 9112, 7.1) as far as they are there; what is malformed needs no more bytes."""
         while True:
@@ -98,16 +104,21 @@ class Incoming:
             try:
                 size = int(bytes(self.buffer[self._chunk_at : end]).partition(b";")[0], 16)
             except ValueError:
-                return True
+                return self._is_malformed()
             if size == 0:
                 # the last one: trailers, if any, and an empty line
                 self.size = self.buffer.find(END_OF_HEAD, end) + len(END_OF_HEAD)
                 return self.size >= len(END_OF_HEAD)
             if size < 0:
-                return True
+                return self._is_malformed()
             if size > MAX_BODY_BYTES:
                 raise BodyTooLarge
             following = end + 2 + size + 2
             if len(self.buffer) < following:
                 return False
             self._chunk_at = following
+
+    def _is_malformed(self) -> bool:
+        """All that is there belongs to what the parser is to refuse."""
+        self.size = len(self.buffer)
+        return True

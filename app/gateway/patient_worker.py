@@ -128,7 +128,8 @@ class PatientWorker(PatientLoop):
 
     def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
         """Give it a thread, which asks the application."""
-        conn.parser.unreader = Received(bytes(incoming.buffer))
+        request, following = bytes(incoming.buffer[: incoming.size]), bytes(incoming.buffer[incoming.size :])
+        conn.parser.unreader = Received(request, following)
         self.enqueue_req(conn)
 
     # --- answering without a thread
@@ -197,6 +198,17 @@ class PatientWorker(PatientLoop):
             return False
         return kept
 
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        """Keep a connection only where the parser has read the request to the byte at which the loop saw it end.
+
+        Elsewhere what one of them takes for a body is a request to the other, of somebody else maybe.
+        """
+        try:
+            return bool(super()._keepalive_after(conn, keepalive)) and bool(conn.parser.unreader.is_used_up())
+        except (refusals.ParseException, OSError):
+            # in a body that the application did not ask for: the request has its answer, and gets no other
+            return False
+
     # --- after an answer, in the loop
 
     def finish_request(self, conn: TConn, fs: Any) -> None:
@@ -206,7 +218,7 @@ class PatientWorker(PatientLoop):
     def _finish_request(self, conn: TConn, fs: Any) -> None:
         is_watched = self.working.pop(conn, False)
         kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
-        following = conn.parser.unreader.take_buffered() if kept and not conn.sock.unsent else b""
+        following = conn.parser.unreader.following if kept and not conn.sock.unsent else b""
         if kept and not conn.sock.unsent and not following:
             self._keep(conn, is_watched)
             return

@@ -108,7 +108,7 @@ class WebhookWorker(PatientWorker):
         conn.sock.sendall(answer or plain_webhooks.come_back(self.wsgi, webhook))
         with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
             conn.sock.send_on()
-        conn.parser.unreader = Received(bytes(incoming.buffer[incoming.size :]))
+        conn.parser.unreader = Received(b"", bytes(incoming.buffer[incoming.size :]))
         self.finish_request(conn, KEPT)
 
     def murder_pending(self) -> None:

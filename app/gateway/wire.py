@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gunicorn.http import wsgi
+from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import Unreader
 
 from app.gateway import security_headers
 
 
 class Received(Unreader):  # type: ignore[misc]
-    """What was received of a request, and then its end: whatever the parser believes, no thread waits for a client."""
+    """One request as the loop saw it end, and then nothing: whatever the parser believes, no thread waits for a client.
 
-    def __init__(self, received: bytes) -> None:
+    What the client has sent after it is no business of the parser's, which may believe that the request ends elsewhere.
+    """
+
+    def __init__(self, request: bytes, following: bytes) -> None:
         super().__init__()
-        self.buf.write(received)
+        self.buf.write(request)
+        self.following = following
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        return b""
+        raise NoMoreData
+
+    def is_used_up(self) -> bool:
+        """Whether the parser has read all of the request."""
+        return not self.buf.getbuffer().nbytes
 
 
 # What most answers have in common, and is no news to whoever looks for what must not stand in a header.

@@ -13,7 +13,7 @@ from procrastinate import App, JobContext
 from app.config import load_settings, secret
 from app.services.deliveries import DeliveryKey
 from jobs.local import run_local
-from jobs.queue import LOCAL, REMOTE, DeafConnector, worker_conninfo
+from jobs.queue import LOCAL, REMOTE, DeafConnector, FencedJobManager, worker_conninfo
 from jobs.remote import run_remote
 from jobs.runtime import LOCAL_GROUPS, Runtime, open_runtime
 from jobs.turn import Turn
@@ -51,9 +51,11 @@ def make_app() -> App:
     @application.task(name="postbox.local", queue="local", pass_context=True)
     def local(context: JobContext, merchant_id: str, event_id: str, handler: str) -> None:
         assert context.job.id is not None, "a job that runs has an id"
+        jobs = context.app.job_manager
+        held = jobs.held(context.job.id) if isinstance(jobs, FencedJobManager) else None
         # with carrying off there are no groups, and one delivery waits for nobody
         with _local_slots if runtime().settings.carrying else nullcontext():
-            run_local(runtime(), DeliveryKey(merchant_id, event_id, handler), context.job.id, _turn)
+            run_local(runtime(), DeliveryKey(merchant_id, event_id, handler), context.job.id, _turn, held)
 
     # One periodic task keeps Procrastinate's side tasks alive, and a worker that is not ours converges by it.
     @application.periodic(cron=EVERY_FIVE_SECONDS)

@@ -77,12 +77,16 @@ class Courtesy:
                 break
         yield True
 
-    def take_slot(self, tx: Tx) -> bool:
-        """With a backlog while somebody is served: take one of the slots that all workers share, until COMMIT.
+    def needs_slot(self) -> bool:
+        """Whether somebody is served beside a backlog here."""
+        return self.is_behind and self.is_due(time.monotonic())
 
-        False when all are taken: nobody waits for one with a transaction open. True as well where none is needed.
+    def take_slot(self, tx: Tx) -> bool:
+        """Take one of the slots that all workers share, until COMMIT, where it needs one.
+
+        False when all are taken: nobody waits for one with a transaction open.
         """
-        if not (self.is_behind and self.is_due(time.monotonic())):
+        if not self.needs_slot():
             return True
         found = tx.one("deliveries.take_slot", slots=GROUPS_AT_ONCE)
         assert found is not None, "a try always answers"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,11 +19,13 @@ import structlog
 from app import errors
 from app.db import Tx
 from app.db.errors import RERUN, domain_error
-from app.db.pool import Timeouts
+from app.db.pool import Opening, Timeouts
+from app.db.queries import array
 from app.model.actor import Actor, ActorType, Role
 from app.services import deliveries
 from app.services.deliveries import DeliveryKey, describe
 from jobs.handlers import HANDLERS, LocalHandler
+from jobs.held import Held
 from jobs.remote import count_failure
 from jobs.run import PUTTING_OFF
 from jobs.runtime import Runtime
@@ -53,10 +55,11 @@ class Group:
     is_full: bool = False
 
 
-def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> int:
+def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held: Held | None = None) -> int:
     """Run the delivery of this job and as many siblings as fit its time; returns how many deliveries are done.
 
-    Nothing is raised for what a handler does. A delivery that could not be locked is left to whoever holds it.
+    Nothing is raised for what a handler does. A delivery that could not be locked is left to whoever holds it. Where
+    the job is `held` it ends with its delivery, and is told so.
     """
     if not isinstance(HANDLERS.get(key.handler), LocalHandler):
         timing = runtime.timing
@@ -67,7 +70,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
     picked: list[Row] = []
     try:
         with runtime.courtesy.turn() if runtime.settings.carrying else nullcontext():
-            return _run_and_rest(runtime, key, job_id, turn, picked)
+            return _run_and_rest(runtime, key, job_id, turn, picked, held)
     except Exception as error:
         if not picked and _is_conflict(error):
             # it waited for whoever has its delivery
@@ -81,11 +84,25 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn) -> in
         return done
 
 
-def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> int:
-    with _begin_in_turn(runtime) as tx:
-        began = time.monotonic()
-        group = _first_group(tx, runtime, key, job_id, turn, picked)
+def _run_and_rest(
+    runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row], held: Held | None
+) -> int:
+    size = turn.size(_group_seconds(runtime)) if runtime.settings.carrying else 0
+    start = {
+        "whose": key.merchant_id,
+        "event_id": key.event_id,
+        "handler": key.handler,
+        "job_id": job_id,
+        "after": turn.after,
+        "oldest": runtime.oldest.number,
+        "limit": size,
+        "handlers": array(_local_handlers()),
+    }
+    with _begin_in_turn(runtime, Opening("deliveries.start_group", start)) as (tx, found, began):
+        group = _first_group(tx, runtime, found, turn, picked, held)
     took = time.monotonic() - began
+    if held is not None and any(row["job_id"] == job_id for row in group.done):
+        held.ended = True
     # one that is not full has left nothing behind, and whoever comes next waits for no rest
     runtime.courtesy.is_behind = group.is_full
     rested = runtime.courtesy.rest(took, runtime.draining) if group.is_full else 0.0
@@ -100,45 +117,41 @@ def _run_and_rest(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, p
 
 
 @contextmanager
-def _begin_in_turn(runtime: Runtime) -> Iterator[Tx]:
-    """The transaction of a group: with one of the slots that all workers share, or without where none came free."""
-    for is_last in runtime.courtesy.tries(runtime.draining):
-        with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
-            if is_last or runtime.courtesy.take_slot(tx):
-                yield tx
+def _begin_in_turn(runtime: Runtime, start: Opening) -> Iterator[tuple[Tx, list[Row], float]]:
+    """The transaction of a group, what it starts with, and since when: with one of the slots that all workers share,
+    or without where none came free.
+    """
+    courtesy = runtime.courtesy
+    for is_last in courtesy.tries(runtime.draining):
+        at_once = is_last or not courtesy.needs_slot()
+        began, opening = time.monotonic(), start if at_once else None
+        with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime), opening=opening) as tx:
+            if at_once or courtesy.take_slot(tx):
+                yield tx, tx.opened if at_once else tx.all(start.query, **start.params), began
                 return
 
 
-def _first_group(tx: Tx, runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row]) -> Group:
-    own = tx.one("deliveries.lock_one", **key.params(), job_id=job_id)
-    if own is None:
+def _first_group(tx: Tx, runtime: Runtime, found: list[Row], turn: Turn, picked: list[Row], held: Held | None) -> Group:
+    if not found:
         return Group()
+    own, *siblings = found
     runtime.courtesy.sampled(int(own["served"]), time.monotonic())
     seconds = _group_seconds(runtime)
     if own["paused"]:
         recheck = runtime.timing.pause_recheck
-        deliveries.defer(tx, key, job_id, seconds=recheck, why="paused", timing=runtime.timing, capped=False)
-        return Group()
-    picked.append(own)
-    is_full = False
-    if runtime.settings.carrying and not own["alone"] and own["failures"] == 0:
-        size = turn.size(seconds)
-        siblings = tx.all(
-            "deliveries.pick_siblings",
-            after=turn.after,
-            oldest=runtime.oldest.number,
-            limit=size,
-            handlers=_local_handlers(),
+        deliveries.defer(
+            tx, _key(own), own["job_id"], seconds=recheck, why="paused", timing=runtime.timing, capped=False
         )
-        picked += [row for row in siblings if row["job_id"] != job_id][: size - 1]
-        turn.move(picked)
-        is_full = _is_full(siblings)
-    group = _run_group(tx, runtime, picked, turn, seconds)
-    group.is_full = is_full
+        return Group()
+    picked += [own, *siblings[: turn.size(seconds) - 1]]
+    turn.move(picked)
+    group = _run_group(tx, runtime, picked, turn, seconds, held)
+    group.is_full = _is_full(siblings)
     if own in group.left:
         # our own job ends with this task, so our delivery needs another
+        tx.act_as(_actor("local"))
         promote = runtime.timing.sweep_promote
-        deliveries.defer(tx, key, job_id, seconds=promote, why="payment_locked", timing=runtime.timing)
+        deliveries.defer(tx, _key(own), own["job_id"], seconds=promote, why="payment_locked", timing=runtime.timing)
     return group
 
 
@@ -169,23 +182,18 @@ def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> 
 
 def _run_half(runtime: Runtime, half: list[Row], turn: Turn) -> int:
     try:
-        with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime)) as tx:
-            again = tx.all(
-                "deliveries.lock_again",
-                merchant_ids=_array(row["merchant_id"] for row in half),
-                event_ids=_array(row["event_id"] for row in half),
-                handlers=_array(row["handler"] for row in half),
-                job_ids=[row["job_id"] for row in half],
-            )
-            return len(_run_group(tx, runtime, again, turn, _group_seconds(runtime)).done) if again else 0
+        again = Opening("deliveries.lock_again", _arrays(half))
+        with runtime.groups.begin(_actor("local"), timeouts=_timeouts(runtime), opening=again) as tx:
+            return len(_run_group(tx, runtime, tx.opened, turn, _group_seconds(runtime)).done) if tx.opened else 0
     except Exception as error:
         return _rerun(runtime, half, error, turn)
 
 
-def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn, seconds: float) -> Group:
-    """Lock, run, mark: what is not free or finds the time over is left to another group."""
-    locked = _lock_payments(tx, group)
-    free = [row for row in group if row["payment_id"] is None or (row["merchant_id"], row["payment_id"]) in locked]
+def _run_group(
+    tx: Tx, runtime: Runtime, group: list[Row], turn: Turn, seconds: float, held: Held | None = None
+) -> Group:
+    """Run, mark: what is not free or finds the time over is left to another group."""
+    free = [row for row in group if row["free"]]
     result, work, deadline = Group(), 0.0, time.monotonic() + GROUP_PATIENCE
     least = free[:GROUP_LEAST]
     for rows in _batches(free):
@@ -199,7 +207,7 @@ def _run_group(tx: Tx, runtime: Runtime, group: list[Row], turn: Turn, seconds: 
         turn.learn(len(result.done), work)
     done = {row["job_id"] for row in result.done}
     result.left = [row for row in group if row["job_id"] not in done]
-    _mark(tx, result.done)
+    _mark(tx, result.done, held)
     return result
 
 
@@ -232,9 +240,9 @@ def _run_batch(tx: Tx, runtime: Runtime, rows: list[Row], deadline: float) -> in
         "deliveries.run_batch",
         handler=handler.name,
         actor_type=handler.actor_type.value,
-        merchant_ids=_array(row["merchant_id"] for row in rows),
-        event_ids=_array(row["event_id"] for row in rows),
-        payment_ids=_array(row["payment_id"] for row in rows),
+        merchant_ids=array(row["merchant_id"] for row in rows),
+        event_ids=array(row["event_id"] for row in rows),
+        payment_ids=array(row["payment_id"] for row in rows),
         card=runtime.timing.outcome_due_card,
         bank=runtime.timing.outcome_due_bank,
     )
@@ -263,28 +271,16 @@ def _handler(row: Row) -> LocalHandler:
     return handler
 
 
-def _lock_payments(tx: Tx, group: list[Row]) -> set[tuple[object, object]]:
-    """All payments of the group in one ordered statement; what another holds is not waited for."""
-    wanted = [row for row in group if row["payment_id"] is not None]
-    if not wanted:
-        return set()
-    rows = tx.all(
-        "payments.lock_group",
-        merchant_ids=_array(row["merchant_id"] for row in wanted),
-        payment_ids=_array(row["payment_id"] for row in wanted),
-    )
-    return {(row["merchant_id"], row["id"]) for row in rows}
-
-
-def _mark(tx: Tx, done: list[Row]) -> None:
+def _mark(tx: Tx, done: list[Row], held: Held | None) -> None:
     if done:
-        tx.run(
-            "deliveries.finish_group",
-            merchant_ids=_array(row["merchant_id"] for row in done),
-            event_ids=_array(row["event_id"] for row in done),
-            handlers=_array(row["handler"] for row in done),
-            job_ids=[row["job_id"] for row in done],
-        )
+        own, worker_id = (held.job_id, held.worker_id) if held else (None, None)
+        tx.run_last("deliveries.finish_group", **_arrays(done), own=own, worker_id=worker_id)
+
+
+def _arrays(rows: list[Row]) -> dict[str, str]:
+    """Which deliveries these are, with their jobs."""
+    names = {"merchant_ids": "merchant_id", "event_ids": "event_id", "handlers": "handler", "job_ids": "job_id"}
+    return {name: array(row[column] for row in rows) for name, column in names.items()}
 
 
 def _defer_own(
@@ -303,17 +299,14 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _is_conflict(error: Exception) -> bool:
-    """Two transactions in each other's way: nobody's failure, in either lane."""
-    return isinstance(error, psycopg.Error) and (error.sqlstate in RERUN or error.sqlstate == LOCK_NOT_AVAILABLE)
+    """Two transactions in each other's way: nobody's failure, in either lane. `Busy` is how an opening says so."""
+    if isinstance(error, psycopg.Error):
+        return error.sqlstate in RERUN or error.sqlstate == LOCK_NOT_AVAILABLE
+    return type(error) is errors.Busy
 
 
 def _key(row: Row) -> DeliveryKey:
     return DeliveryKey(str(row["merchant_id"]), str(row["event_id"]), row["handler"])
-
-
-def _array(ids: Iterable[object]) -> str:
-    """An array as PostgreSQL reads it: the driver writes ids one by one, for more than twice as much."""
-    return "{" + ",".join("NULL" if one is None else str(one) for one in ids) + "}"
 
 
 def _actor(name: str, kind: ActorType = ActorType.WORKER, *, causation_id: str | None = None) -> Actor:

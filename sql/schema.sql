@@ -1343,8 +1343,10 @@ end $$;
 
 COMMENT ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) IS 'The next job of the first of these queues that has one: the oldest of the merchant whose turn it is after this one, or, every fourth time on average and when no merchant waits, of the platform. Jobs with smaller numbers than the oldest that waits are not looked for.';
 
-CREATE FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) RETURNS void
+CREATE FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[], p_own bigint DEFAULT NULL::bigint, p_worker_id bigint DEFAULT NULL::bigint) RETURNS void
     LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
     AS $$
 begin
   -- after the last payment's lock: balances are locked once per group, in their own order
@@ -1354,11 +1356,13 @@ begin
   update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
   from unnest(p_merchant_ids, p_event_ids, p_handlers) w (merchant_id, event_id, handler)
   where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
-  -- wake-ups that are no longer needed; a job that a worker has fetched, the carrier's above all, finds its delivery done
-  delete from procrastinate_jobs where id = any (p_job_ids) and status = 'todo';
+  -- wake-ups that are no longer needed, and the carrier's own from the hands of its worker; any other job that a worker has
+  -- fetched finds its delivery done
+  delete from procrastinate_jobs
+  where id = any (p_job_ids) and (status = 'todo' or id = p_own and status = 'doing' and worker_id = p_worker_id);
 end $$;
 
-COMMENT ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) IS 'Ends a group of local deliveries: what it posted is moved into the balances, every delivery is marked with its effect, and the jobs of those that were carried go. The transaction acts as the local lane from here on.';
+COMMENT ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[], p_own bigint, p_worker_id bigint) IS 'Ends a group of local deliveries: what it posted is moved into the balances, every delivery is marked with its effect, and the jobs of those that were carried go, with the carrier''s own where it is named with the worker that holds it. The transaction acts as the local lane from here on.';
 
 CREATE FUNCTION postbox.is_group() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -3658,6 +3662,51 @@ end $$;
 
 COMMENT ON FUNCTION postbox.signed_in_person() IS 'The operator whose session this transaction has entered, and who acts in it; PB002 otherwise. For definer functions.';
 
+CREATE FUNCTION postbox.start_group(p_merchant_id uuid, p_event_id uuid, p_handler text, p_job_id bigint, p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) RETURNS TABLE(merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text, share integer, free boolean, alone boolean, failures integer, paused boolean, served bigint)
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+declare
+  v_own record;
+begin
+  -- it waits for the lock: a group that found the job taken has locked the delivery all the same, and whoever left it then would
+  -- end the only job it has
+  select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
+    exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused,
+    (select last_value + is_called::integer from requests_served) as served into v_own
+  from deliveries d
+  where d.merchant_id = p_merchant_id and d.event_id = p_event_id and d.handler = p_handler
+    and d.status = 'pending' and d.job_id = p_job_id
+  for update of d;
+  if not found then
+    return;
+  end if;
+
+  return query
+  select g.merchant_id, g.event_id, g.handler, g.payment_id, g.job_id, g.topic, g.share, g.payment_id is null or p.id is not null,
+    v_own.alone, v_own.failures, v_own.paused, v_own.served
+  from (
+    select 0 as place, v_own.merchant_id as merchant_id, v_own.event_id as event_id, v_own.handler as handler,
+      v_own.payment_id as payment_id, v_own.job_id as job_id, v_own.topic as topic, null::integer as share
+    union all
+    select s.place, s.merchant_id, s.event_id, s.handler, s.payment_id, s.job_id, s.topic, s.share
+    from pick_siblings(p_after, p_oldest, p_most, p_handlers) with ordinality
+      as s (merchant_id, event_id, handler, payment_id, job_id, topic, share, place)
+    where p_most > 0 and not v_own.paused and not v_own.alone and v_own.failures = 0
+    -- the one lock order
+    order by merchant_id, payment_id
+  ) g
+  left join lateral (
+    select q.id from payments q where q.merchant_id = g.merchant_id and q.id = g.payment_id
+    for no key update skip locked
+  ) p on not v_own.paused
+  order by g.place;
+end $$;
+
+COMMENT ON FUNCTION postbox.start_group(p_merchant_id uuid, p_event_id uuid, p_handler text, p_job_id bigint, p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'What a group of local deliveries begins with, all of it locked: first the carrier''s own delivery, if it still names this job, then at most so many siblings, none where it runs alone or waits for an operator. `free`: whether its payment was to be had; what another holds is left to it. The last four columns are the carrier''s, and how many the API has served.';
+
 CREATE FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN (p_returned OR ((p_method <> 'card'::text) AND (p_lost > 0))) THEN 'returned'::text WHEN (p_lost > 0) THEN 'charged_back'::text WHEN (p_disputed > 0) THEN 'disputed'::text WHEN ((p_captured > 0) AND (p_refunded >= p_captured)) THEN 'refunded'::text WHEN (p_settled_at IS NOT NULL) THEN 'settled'::text ELSE 'confirmed'::text END;
@@ -3907,8 +3956,33 @@ $$;
 
 COMMENT ON FUNCTION postbox.tokens_in_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) IS 'What a bucket holds now, in millionths; nothing is taken, and a bucket that nobody asked yet is full.';
 
+CREATE FUNCTION postbox.waits_in(p_queues text[], p_oldest bigint) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'postbox', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    AS $$
+declare
+  v_queue text;
+begin
+  foreach v_queue in array p_queues loop
+    perform from procrastinate_jobs j
+    where j.queue_name = v_queue and j.status = 'todo' and j.id >= p_oldest
+    order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
+    if found then
+      return true;
+    end if;
+  end loop;
+  return false;
+end $$;
+
+COMMENT ON FUNCTION postbox.waits_in(p_queues text[], p_oldest bigint) IS 'Whether these queues have a job that waits, from this number on.';
+
 CREATE FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) RETURNS void
     LANGUAGE sql
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
     AS $$
   -- each by its key: whatever is known of the states, all payments that wait are never looked through for a few of them
   with named as materialized (
@@ -7385,8 +7459,8 @@ GRANT ALL ON FUNCTION postbox.facts_of_children(p_merchant_id uuid, p_payment_id
 REVOKE ALL ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.fetch_in_turn(p_queues text[], p_after uuid, p_oldest bigint, p_worker_id bigint) TO postbox_worker;
 
-REVOKE ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) TO postbox_worker;
+REVOKE ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[], p_own bigint, p_worker_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[], p_own bigint, p_worker_id bigint) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.is_group() FROM PUBLIC;
 
@@ -7638,6 +7712,9 @@ GRANT UPDATE(disabled_at) ON TABLE postbox.operators TO postbox_operator;
 
 REVOKE ALL ON FUNCTION postbox.signed_in_person() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.start_group(p_merchant_id uuid, p_event_id uuid, p_handler text, p_job_id bigint, p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.start_group(p_merchant_id uuid, p_event_id uuid, p_handler text, p_job_id bigint, p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) TO postbox_operator;
@@ -7671,6 +7748,9 @@ REVOKE ALL ON FUNCTION postbox.tenants_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.tokens_at(p_tokens_micro bigint, p_updated_at timestamp with time zone, p_at timestamp with time zone, p_rate bigint, p_burst bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.tokens_in_bucket(p_merchant_id uuid, p_scope text, p_id text, p_class text, p_rate bigint, p_burst bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.waits_in(p_queues text[], p_oldest bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.waits_in(p_queues text[], p_oldest bigint) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.watch_outcome(p_merchant_ids uuid[], p_payment_ids uuid[], p_card double precision, p_bank double precision) TO postbox_worker;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from app.config import SQL_DIR
@@ -26,3 +27,8 @@ def load_queries(folder: Path) -> dict[str, str]:
 
 
 QUERIES = load_queries(SQL_DIR / "queries")
+
+
+def array(ids: Iterable[object]) -> str:
+    """An array as PostgreSQL reads it: the driver writes ids one by one, for more than twice as much."""
+    return "{" + ",".join("NULL" if one is None else str(one) for one in ids) + "}"

@@ -57,6 +57,29 @@ comment on function fetch_in_turn is
   ' fourth time on average and when no merchant waits, of the platform. Jobs with'
   ' smaller numbers than the oldest that waits are not looked for.';
 
+create or replace function waits_in(p_queues text[], p_oldest bigint) returns boolean
+  language plpgsql volatile
+  set search_path = procrastinate, postbox, pg_temp
+  -- by the index that jobs are fetched by
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+as $$
+declare
+  v_queue text;
+begin
+  foreach v_queue in array p_queues loop
+    perform from procrastinate_jobs j
+    where j.queue_name = v_queue and j.status = 'todo' and j.id >= p_oldest
+    order by (j.args ->> 'merchant_id')::uuid, j.id limit 1;
+    if found then
+      return true;
+    end if;
+  end loop;
+  return false;
+end $$;
+comment on function waits_in is 'Whether these queues have a job that waits, from this number on.';
+
 create or replace function pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[])
   returns table (merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text, share integer)
   language plpgsql volatile
@@ -134,8 +157,66 @@ as $$
 $$;
 comment on function pick_in_turn is 'What pick_siblings picks, without the share.';
 
-create or replace function finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[]) returns void
+create or replace function start_group(
+  p_merchant_id uuid, p_event_id uuid, p_handler text, p_job_id bigint,
+  p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]
+) returns table (
+  merchant_id uuid, event_id uuid, handler text, payment_id uuid, job_id bigint, topic text, share integer, free boolean,
+  alone boolean, failures integer, paused boolean, served bigint)
   language plpgsql volatile
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  v_own record;
+begin
+  -- it waits for the lock: a group that found the job taken has locked the delivery all the same, and whoever left it then would
+  -- end the only job it has
+  select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
+    exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused,
+    (select last_value + is_called::integer from requests_served) as served into v_own
+  from deliveries d
+  where d.merchant_id = p_merchant_id and d.event_id = p_event_id and d.handler = p_handler
+    and d.status = 'pending' and d.job_id = p_job_id
+  for update of d;
+  if not found then
+    return;
+  end if;
+
+  return query
+  select g.merchant_id, g.event_id, g.handler, g.payment_id, g.job_id, g.topic, g.share, g.payment_id is null or p.id is not null,
+    v_own.alone, v_own.failures, v_own.paused, v_own.served
+  from (
+    select 0 as place, v_own.merchant_id as merchant_id, v_own.event_id as event_id, v_own.handler as handler,
+      v_own.payment_id as payment_id, v_own.job_id as job_id, v_own.topic as topic, null::integer as share
+    union all
+    select s.place, s.merchant_id, s.event_id, s.handler, s.payment_id, s.job_id, s.topic, s.share
+    from pick_siblings(p_after, p_oldest, p_most, p_handlers) with ordinality
+      as s (merchant_id, event_id, handler, payment_id, job_id, topic, share, place)
+    where p_most > 0 and not v_own.paused and not v_own.alone and v_own.failures = 0
+    -- the one lock order
+    order by merchant_id, payment_id
+  ) g
+  left join lateral (
+    select q.id from payments q where q.merchant_id = g.merchant_id and q.id = g.payment_id
+    for no key update skip locked
+  ) p on not v_own.paused
+  order by g.place;
+end $$;
+comment on function start_group is
+  'What a group of local deliveries begins with, all of it locked: first the carrier''s own delivery, if it still names this job,'
+  ' then at most so many siblings, none where it runs alone or waits for an operator. `free`: whether its payment was to be had;'
+  ' what another holds is left to it. The last four columns are the carrier''s, and how many the API has served.';
+
+drop function if exists finish_group(uuid[], uuid[], text[], bigint[]);
+create or replace function finish_group(
+  p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[],
+  p_own bigint default null, p_worker_id bigint default null
+) returns void
+  language plpgsql volatile
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
 as $$
 begin
   -- after the last payment's lock: balances are locked once per group, in their own order
@@ -145,9 +226,12 @@ begin
   update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
   from unnest(p_merchant_ids, p_event_ids, p_handlers) w (merchant_id, event_id, handler)
   where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
-  -- wake-ups that are no longer needed; a job that a worker has fetched, the carrier's above all, finds its delivery done
-  delete from procrastinate_jobs where id = any (p_job_ids) and status = 'todo';
+  -- wake-ups that are no longer needed, and the carrier's own from the hands of its worker; any other job that a worker has
+  -- fetched finds its delivery done
+  delete from procrastinate_jobs
+  where id = any (p_job_ids) and (status = 'todo' or id = p_own and status = 'doing' and worker_id = p_worker_id);
 end $$;
 comment on function finish_group is
   'Ends a group of local deliveries: what it posted is moved into the balances, every delivery is marked with its effect, and the'
-  ' jobs of those that were carried go. The transaction acts as the local lane from here on.';
+  ' jobs of those that were carried go, with the carrier''s own where it is named with the worker that holds it. The transaction'
+  ' acts as the local lane from here on.';

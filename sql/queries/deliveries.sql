@@ -136,16 +136,22 @@ from (select 1) one
 left join lateral (select * from due order by turn desc limit 1) last on true;
 
 -- name: fetch_job
--- The next job of these queues for this worker: merchants take turns, starting after the one served last.
-select * from fetch_in_turn(%(queues)s::text[], %(after)s, %(oldest)s, %(worker_id)s);
+-- The next job of these queues for this worker: merchants take turns, starting after the one served last; whether more wait there, and
+-- whether any wait in the others. One row, of nulls when there is no job.
+select job.id, job.queue_name, job.task_name, job.args, job.attempts,
+  job.id is not null and waits_in(%(queues)s::text[], %(oldest)s) as more, waits_in(%(others)s::text[], %(oldest)s) as others
+from (select) one
+left join fetch_in_turn(%(queues)s::text[], %(after)s, %(oldest)s, %(worker_id)s) job on true;
 
 -- name: oldest_job
 -- The first job that is not over, from this number on; what is gone before it nobody has to read past again.
 select id from procrastinate_jobs where id >= %(since)s and status in ('todo', 'doing') order by id limit 1;
 
--- name: pick_siblings
--- Runnable local deliveries, a few of each merchant in turn, starting after the merchant served last.
-select * from pick_siblings(%(after)s, %(oldest)s, %(limit)s, %(handlers)s);
+-- name: start_group
+-- What a group begins with: the carrier's own delivery, unless another has run it, and siblings, a few of each merchant in turn,
+-- starting after the merchant served last.
+select * from start_group(%(whose)s, %(event_id)s, %(handler)s, %(job_id)s, %(after)s, %(oldest)s, %(limit)s,
+  %(handlers)s::text[]);
 
 -- name: served
 -- How many requests the API has served; what it says is whether there was one more.
@@ -158,28 +164,25 @@ select exists (
   where pg_try_advisory_xact_lock(hashtextextended('postbox group ' || slot, 0))
 ) as taken;
 
--- name: lock_one
--- The carrier's own delivery, if it still names this job, and how many the API has served; another has run it otherwise. It
--- waits for the lock: a group that found the job taken has locked the delivery all the same, and whoever left it then would end
--- the only job it has.
-select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic, d.alone, d.failures,
-  exists (select from pauses_of(d.handler, d.merchant_id, null)) as paused,
-  (select last_value + is_called::integer from requests_served) as served
-from deliveries d
-where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
-  and d.status = 'pending' and d.job_id = %(job_id)s
-for update of d;
-
 -- name: lock_again
--- The same deliveries once more, for a rerun in halves; what changed meanwhile is left out.
-select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
-from deliveries d
-join unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[])
-  as w (merchant_id, event_id, handler, job_id)
-  on w.merchant_id = d.merchant_id and w.event_id = d.event_id and w.handler = d.handler and w.job_id = d.job_id
-where d.status = 'pending'
-order by d.merchant_id, d.event_id, d.handler
-for update of d skip locked;
+-- The same deliveries once more, for a rerun in halves, with what of their payments is free; what changed meanwhile is left out.
+with again as materialized (
+  select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
+  from deliveries d
+  join unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[])
+    as w (merchant_id, event_id, handler, job_id)
+    on w.merchant_id = d.merchant_id and w.event_id = d.event_id and w.handler = d.handler and w.job_id = d.job_id
+  where d.status = 'pending'
+  order by d.merchant_id, d.event_id, d.handler
+  for update of d skip locked
+)
+select a.*, a.payment_id is null or p.id is not null as free
+from (select * from again order by merchant_id, payment_id) a
+left join lateral (
+  select q.id from payments q where q.merchant_id = a.merchant_id and q.id = a.payment_id
+  for no key update skip locked
+) p on true
+order by a.merchant_id, a.event_id, a.handler;
 
 -- name: run_batch
 -- Run these deliveries of one handler, no two of them about the same payment.
@@ -187,8 +190,9 @@ select run_local_batch(%(handler)s, %(actor_type)s, %(merchant_ids)s::uuid[], %(
   %(card)s, %(bank)s);
 
 -- name: finish_group
--- The books of a group, the marks of its deliveries and the end of their wake-ups, in one round trip.
-select finish_group(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[]);
+-- The books of a group, the marks of its deliveries and the end of their wake-ups, the carrier's own as well where it is ours.
+select finish_group(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[], %(own)s,
+  %(worker_id)s);
 
 -- name: lost_jobs
 -- One page of pending deliveries by key, of the events from this one on, and of those the ones whose job is gone: they are made

@@ -161,13 +161,6 @@ where p.state = 'requires_action' and p.action_expires_at <= statement_timestamp
 order by p.action_expires_at
 limit %(limit)s;
 
--- name: lock_group
--- The payments of a group of deliveries, in the one lock order; what another holds is left to it.
-select merchant_id, id from payments
-where (merchant_id, id) in (select * from unnest(%(merchant_ids)s::uuid[], %(payment_ids)s::uuid[]))
-order by merchant_id, id
-for no key update skip locked;
-
 -- name: create
 -- A new payment if the provider takes this amount; always one row, which tells the limits where they are known.
 with taken as (

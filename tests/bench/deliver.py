@@ -9,6 +9,7 @@ from typing import Any
 
 from app.config import Timing
 from app.db import QUERIES
+from jobs.turn import NOBODY
 from tests.bench import limits, pgbench
 from tests.bench.arena import Arena, until
 from tests.bench.backlog import HANDLER, MERCHANTS, prepare, prepare_submitting
@@ -279,11 +280,14 @@ def script_of_one_delivery() -> str:
         "idle_timeout": "'10000ms'", "actor_type": "'worker'", "actor_id": "'local'",
     }  # fmt: skip
     handler = local | {"actor_id": literal(HANDLER), "causation_id": ":event_id"}
-    key = {"merchant_id": ":merchant_id", "event_id": ":event_id", "handler": literal(HANDLER)}
     one = {
         "merchant_ids": "array[:merchant_id]", "event_ids": "array[:event_id]",
-        "handlers": f"array[{literal(HANDLER)}]", "payment_ids": "array[:payment_id]",
-        "job_ids": "array[:job_id::bigint]",
+        "handlers": f"array[{literal(HANDLER)}]", "job_ids": "array[:job_id::bigint]", "own": "null",
+        "worker_id": "null",
+    }  # fmt: skip
+    alone = {
+        "whose": ":merchant_id", "event_id": ":event_id", "handler": literal(HANDLER), "job_id": ":job_id",
+        "after": literal(NOBODY), "oldest": "0", "limit": "0", "handlers": "'{}'",
     }  # fmt: skip
     payment = {
         "merchant_id": ":merchant_id",
@@ -300,8 +304,7 @@ def script_of_one_delivery() -> str:
             # an empty queue answers with a row of nulls
             "\\if :job_id > 0",
             acting("transactions.begin_as", local) + ";",
-            statement("deliveries.lock_one", **key, job_id=":job_id") + " \\gset",
-            statement("payments.lock_group", **one) + ";",
+            statement("deliveries.start_group", **alone) + " \\gset",
             acting("transactions.act_as", handler) + ";",
             statement("payments.set_observation", **payment) + ";",
             statement("deliveries.finish_group", **one) + ";",

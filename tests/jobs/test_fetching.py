@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,10 +26,14 @@ LOUD, QUIET = UUID(int=2), UUID(int=1)
 WORKER = Actor(ActorType.WORKER, "test", Role.WORKER)
 # Entries of an index that a statement may read for one job of its own.
 FEW = 20
-PICK = QUERIES["deliveries.pick_siblings"].encode()
+FETCH, PICK = "fetch", "pick siblings"
 STATEMENTS = {
-    "deliveries.fetch_job": {"queues": [CLOCK_QUEUE, REMOTE], "after": NOBODY, "worker_id": None},
-    "deliveries.pick_siblings": {"after": NOBODY, "limit": 100, "handlers": ["watch_outcome"]},
+    FETCH: QUERIES["deliveries.fetch_job"].encode(),
+    PICK: b"select * from pick_siblings(%(after)s, %(oldest)s, %(limit)s, %(handlers)s)",
+}
+PARAMS = {
+    FETCH: {"queues": [CLOCK_QUEUE, REMOTE], "others": [], "after": NOBODY, "worker_id": None},
+    PICK: {"after": NOBODY, "limit": 100, "handlers": ["watch_outcome"]},
 }
 
 
@@ -46,7 +52,7 @@ def waiting(conn: Connection, queue: str, count: int, merchant_id: UUID) -> int:
 def read_by(conn: Connection, statement: str, **params: Any) -> int:
     """How many entries of all indexes of the queue and of deliveries this statement read, the dead ones too."""
     before = entries_read(conn, "procrastinate_jobs", "deliveries")
-    conn.execute(QUERIES[statement].encode(), {**STATEMENTS[statement], **params})
+    conn.execute(STATEMENTS[statement], {**PARAMS[statement], **params})
     return entries_read(conn, "procrastinate_jobs", "deliveries") - before
 
 
@@ -67,14 +73,20 @@ def old_snapshot(database: Clone) -> None:
     conn.execute("select count(*) from procrastinate_jobs")
 
 
+@contextlib.asynccontextmanager
+async def fetching(database: Clone, oldest: OldestJob | None = None) -> AsyncIterator[tuple[FencedJobManager, int]]:
+    """Who fetches for our worker, and as whom."""
+    application = make_app()
+    async with opened(autocommit_pool(database.url, size=2)) as pool, application.open_async(pool):
+        manager = FencedJobManager(application.connector, Flight(200, patience=1.0), oldest or OldestJob())
+        yield manager, await manager.register_worker()
+
+
 def fetched(database: Clone, queues: list[str], count: int, oldest: OldestJob) -> list[str]:
     """Whose the next jobs are that our worker fetches."""
 
     async def fetch() -> list[str]:
-        application = make_app()
-        async with opened(autocommit_pool(database.url, size=2)) as pool, application.open_async(pool):
-            manager = FencedJobManager(application.connector, Flight(200, patience=1.0), oldest)
-            worker = await manager.register_worker()
+        async with fetching(database, oldest) as (manager, worker):
             jobs = [await manager.fetch_job(queues, worker) for _ in range(count)]
             return [job.task_kwargs["merchant_id"] for job in jobs if job is not None]
 
@@ -112,8 +124,7 @@ def test_webhooks_take_a_quarter_of_the_turns_while_a_merchant_waits(database: C
     for whose in (UUID(PLATFORM_MERCHANT_ID), LOUD):
         waiting(conn, REMOTE, 100, whose)
     conn.execute("select setseed(0.5)")
-    fetch, params = QUERIES["deliveries.fetch_job"].encode(), STATEMENTS["deliveries.fetch_job"] | {"oldest": 0}
-    jobs = [conn.execute(fetch, params).fetchone() for _ in range(100)]
+    jobs = [conn.execute(STATEMENTS[FETCH], PARAMS[FETCH] | {"oldest": 0}).fetchone() for _ in range(100)]
     share = sum(job is not None and job["args"]["merchant_id"] == PLATFORM_MERCHANT_ID for job in jobs)
     assert 15 <= share <= 35
 
@@ -131,14 +142,14 @@ def test_a_turn_of_the_platform_moves_no_merchants_turn(database: Clone) -> None
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_a_backlog_of_the_other_lane_is_not_read(database: Clone, statement: str) -> None:
     conn = database.connect(admin=True)
-    waiting(conn, LOCAL if statement == "deliveries.fetch_job" else REMOTE, 3_000, LOUD)
+    waiting(conn, LOCAL if statement == FETCH else REMOTE, 3_000, LOUD)
     waiting(conn, REMOTE, 1, LOUD)
     assert read_by(conn, statement, oldest=0) < FEW
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_what_is_gone_but_seen_by_an_old_snapshot_is_not_read(database: Clone, statement: str) -> None:
-    conn, lane = database.connect(admin=True), REMOTE if statement == "deliveries.fetch_job" else LOCAL
+    conn, lane = database.connect(admin=True), REMOTE if statement == FETCH else LOCAL
     gone = waiting(conn, lane, 3_000, LOUD)
     old_snapshot(database)
     conn.execute("delete from procrastinate_jobs")
@@ -154,7 +165,7 @@ def test_a_merchant_is_found_past_all_that_is_gone_of_the_others(database: Clone
     conn.execute("delete from procrastinate_jobs")
     waiting(conn, LOCAL, 1, LOUD)
     before = pages_read(conn)
-    conn.execute(PICK, STATEMENTS["deliveries.pick_siblings"] | {"oldest": gone + 1})
+    conn.execute(STATEMENTS[PICK], PARAMS[PICK] | {"oldest": gone + 1})
     assert pages_read(conn) - before < FEW
 
 
@@ -186,7 +197,7 @@ def test_a_job_is_finished_past_all_that_ever_ran(database: Clone) -> None:
 def test_a_group_reads_of_a_backlog_what_it_takes_though_nothing_waited_when_it_was_counted(database: Clone) -> None:
     conn = database.connect(admin=True)
     to_deliver(conn, 500, factories.payment(conn, "submitted"))
-    assert read_by(conn, "deliveries.pick_siblings", oldest=0, limit=3) < FEW
+    assert read_by(conn, PICK, oldest=0, limit=3) < FEW
 
 
 def test_a_group_reads_nothing_of_what_is_done_but_seen_by_an_old_snapshot(database: Clone) -> None:
@@ -198,7 +209,56 @@ def test_a_group_reads_nothing_of_what_is_done_but_seen_by_an_old_snapshot(datab
     conn.execute("delete from procrastinate_jobs")
     conn.execute("analyze deliveries, procrastinate_jobs")
     to_deliver(conn, 5, payment)
-    assert read_by(conn, "deliveries.pick_siblings", oldest=gone + 1, limit=3) < FEW
+    assert read_by(conn, PICK, oldest=gone + 1, limit=3) < FEW
+
+
+def test_a_group_reads_no_table_through_however_little_there_was_when_it_was_planned(database: Clone) -> None:
+    conn = database.connect(admin=True)
+    first, payment = (factories.payment(conn, "submitted") for _ in range(2))
+    carry_out(conn, delivery_of(conn, first))
+    to_deliver(conn, 500, payment)
+    own = delivery_of(conn, payment)
+    before = rows_read_through(conn)
+    carry_out(conn, own)
+    assert rows_read_through(conn) == before
+
+
+def delivery_of(conn: Connection, payment: dict[str, Any]) -> dict[str, Any]:
+    query = "select * from deliveries where payment_id = %s and handler = 'watch_outcome' order by event_id limit 1"
+    row = conn.execute(query, [payment["id"]]).fetchone()
+    assert row is not None
+    return row
+
+
+def carry_out(conn: Connection, own: dict[str, Any]) -> None:
+    """A group of one, as a worker runs it."""
+    one: dict[str, Any] = {
+        f"{name}s": f"{{{own[name]}}}" for name in ("merchant_id", "event_id", "payment_id", "handler", "job_id")
+    }
+    about = {
+        "whose": own["merchant_id"],
+        "after": NOBODY,
+        "oldest": 0,
+        "limit": 100,
+        "own": None,
+        "worker_id": None,
+    }
+    due = {"actor_type": "worker", "card": 600.0, "bank": 600.0}
+    with factories.acting(conn, "worker"):
+        for name, handlers in (("start_group", "{}"), ("run_batch", ""), ("finish_group", one["handlers"])):
+            params = own | one | about | due | {"handlers": handlers}
+            conn.execute(QUERIES[f"deliveries.{name}"].encode(), params)
+
+
+def rows_read_through(conn: Connection) -> int:
+    """How many rows of what a group is about were read without an index so far."""
+    conn.execute("select pg_stat_force_next_flush()")
+    row = conn.execute(
+        "select sum(seq_tup_read) as n from pg_stat_user_tables"
+        " where relname in ('payments', 'deliveries', 'procrastinate_jobs')"
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
 
 
 def to_deliver(conn: Connection, count: int, payment: dict[str, Any]) -> int:

@@ -13,9 +13,11 @@ import pytest
 
 from app.config import Settings, Timing
 from app.db import Tx
+from app.services.deliveries import DeliveryKey
 from jobs import local
 from jobs import turn as turns
 from jobs.handlers import HANDLERS, LocalHandler
+from jobs.held import Held
 from jobs.runtime import open_runtime
 from jobs.turn import Turn
 from tests import factories
@@ -78,9 +80,9 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     run_group = local._run_group
 
-    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]], turn: Turn, seconds: float) -> local.Group:
+    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]], *rest: Any) -> local.Group:
         sizes.append(len(group))
-        return run_group(tx, runtime, group, turn, seconds)
+        return run_group(tx, runtime, group, *rest)
 
     monkeypatch.setattr(local, "_run_group", counted)
     # A slow machine must not cut a group short, nor a fast one make it larger: these tests are about other things.
@@ -289,6 +291,42 @@ def test_a_carrier_waits_for_its_own_delivery_and_never_ends_its_only_job(hand: 
         assert carrier.result()
     pending = "select handler from deliveries where lane = 'local' and status = 'pending' and payment_id = %s"
     assert another.execute(pending, [payment["id"]]).fetchall() == []
+
+
+@pytest.mark.parametrize(("holder", "left"), [("ours", []), ("another", [{"status": "doing"}])])
+def test_a_job_ends_with_its_delivery_in_the_hands_of_the_worker_that_holds_it_and_in_no_others(
+    hand: Hand, books: Books, holder: str, left: list[dict[str, str]]
+) -> None:
+    [payment_id] = payments(hand, 1)
+    workers = {name: register(hand) for name in ("ours", "another")}
+    job, held = fetched_by(hand, workers[holder], ran_by=workers["ours"])
+    assert local.run_local(hand.runtime, DeliveryKey(**job["args"]), job["id"], Turn(), held) == 1
+    assert lines(hand) == {payment_id: 1}
+    assert hand.connection.execute("select status from procrastinate_jobs").fetchall() == left
+    assert held.ended, "to whoever lost it there is nothing left to end either"
+
+
+def test_a_job_whose_delivery_fails_is_left_to_its_worker(hand: Hand, books: Books) -> None:
+    [payment_id] = payments(hand, 1)
+    books.conduct = {payment_id: raises}
+    job, held = fetched_by(hand, register(hand))
+    assert local.run_local(hand.runtime, DeliveryKey(**job["args"]), job["id"], Turn(), held) == 0
+    assert hand.connection.execute("select id from procrastinate_jobs").fetchall() == [{"id": job["id"]}]
+    assert not held.ended
+
+
+def register(hand: Hand) -> int:
+    row = hand.connection.execute("insert into procrastinate_workers default values returning id").fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def fetched_by(hand: Hand, worker_id: int, ran_by: int | None = None) -> tuple[dict[str, Any], Held]:
+    """The only job, fetched by this worker, and as whoever runs it knows it."""
+    query = "update procrastinate_jobs set status = 'doing', worker_id = %s returning *"
+    job = hand.connection.execute(query, [worker_id]).fetchone()
+    assert job is not None
+    return job, Held(job["id"], ran_by or worker_id)
 
 
 def hand_waits(database: Clone) -> bool:

@@ -77,7 +77,7 @@ def test_reruns_in_halves_are_as_short_as_groups_while_somebody_is_served(
 ) -> None:
     given: list[float] = []
     run_group = local._run_group
-    monkeypatch.setattr(local, "_run_group", lambda *args: given.append(args[-1]) or run_group(*args))
+    monkeypatch.setattr(local, "_run_group", lambda *args: given.append(args[4]) or run_group(*args))
     failing, _ = payments(hand, 2)
     books.conduct[failing] = raises
     vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))

@@ -1,4 +1,4 @@
-"""Workers are woken after a commit, and however many commits there are, not more often than agreed."""
+"""Workers are woken after a commit, not more often than agreed, and ask no more than there is to tell."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import threading
 import time
 from typing import Any
 
-from app.db import Database
+import pytest
+
+from app.db import QUERIES, Database
 from app.db.wake import Waker
-from jobs.app import make_app
-from jobs.queue import autocommit_pool, opened
+from jobs.app import CLOCK_QUEUE, make_app
+from jobs.oldest import OldestJob
+from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from tests.fixtures.database import Clone
+from tests.jobs.test_fetching import LOUD, fetched, fetching, waiting
 
 WAKES = 100
 SECONDS = 0.2
@@ -20,6 +24,9 @@ EVERY = 0.05
 SILENCE = EVERY * 4
 # One that has said nothing after this long never will.
 PATIENCE = 60.0
+IDLE_EARS = (
+    b"select from pg_stat_activity where datname = current_database() and state = 'idle' and query ilike 'listen%'"
+)
 
 
 def test_a_hundred_wishes_are_one_notification_per_interval(database: Clone, db: Database) -> None:
@@ -64,6 +71,73 @@ def test_the_lanes_of_a_process_share_one_ear_and_one_outlives_the_other(databas
             listening[1].cancel()
 
     asyncio.run(asyncio.wait_for(two_lanes(), 20))
+
+
+def test_after_the_last_job_nobody_asks_for_another_until_one_is_told_of(database: Clone) -> None:
+    conn = database.connect(admin=True)
+
+    async def fetch() -> list[bool]:
+        async with fetching(database) as (manager, worker):
+            found = []
+            for is_told in (False, False, True):
+                waiting(conn, LOCAL, 1, LOUD)
+                manager.connector.heard += is_told
+                found.append(await manager.fetch_job([LOCAL], worker) is not None)
+            return [*found, await manager.fetch_job([LOCAL], worker) is not None]
+
+    assert asyncio.run(fetch()) == [True, False, True, True], "the second, not told of, is found with the third"
+
+
+def test_what_is_told_of_while_a_fetch_finds_nothing_is_fetched(
+    database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn = database.connect(admin=True)
+    run = FencedJobManager._run
+
+    async def run_and_hear(manager: FencedJobManager, query: str, **params: object) -> list[dict[str, Any]]:
+        rows = await run(manager, query, **params)
+        if (
+            query == "deliveries.fetch_job"
+            and rows[0]["id"] is None
+            and not conn.execute("select from procrastinate_jobs").rowcount
+        ):
+            waiting(conn, LOCAL, 1, LOUD)
+            manager.connector.heard += 1
+        return rows
+
+    monkeypatch.setattr(FencedJobManager, "_run", run_and_hear)
+    assert fetched(database, [LOCAL], 1, OldestJob()) == [str(LOUD)]
+
+
+def test_a_job_of_the_remote_lane_is_told_of_by_whoever_looks_for_the_local_one(database: Clone) -> None:
+    conn = database.connect(admin=True)
+
+    async def tell() -> list[str]:
+        told: list[str] = []
+        async with fetching(database) as (manager, worker):
+            lanes = {LOCAL: [LOCAL], REMOTE: [CLOCK_QUEUE, REMOTE]}
+            listening = [asyncio.create_task(listen(manager, name, lanes[name], told)) for name in lanes]
+            for queues in lanes.values():
+                assert await manager.fetch_job(queues, worker) is None
+            while not (await asyncio.to_thread(conn.execute, IDLE_EARS)).rowcount:
+                pass
+            waiting(conn, REMOTE, 1, LOUD)
+            conn.execute(QUERIES["transactions.wake_workers"].encode())
+            while not told:
+                await asyncio.to_thread(conn.execute, b"select")
+            assert await manager.fetch_job([LOCAL], worker) is None
+            for task in listening:
+                task.cancel()
+        return told
+
+    assert asyncio.run(asyncio.wait_for(tell(), PATIENCE)) == [LOCAL, REMOTE]
+
+
+async def listen(manager: FencedJobManager, name: str, queues: list[str], told: list[str]) -> None:
+    async def tell(**_: Any) -> None:
+        told.append(name)
+
+    await manager.listen_for_jobs(on_notification=tell, queues=queues)
 
 
 def test_a_connection_is_back_the_moment_its_transaction_has_ended(db: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 # Our longest honest head: a request line, a key, an Idempotency-Key and a tracing header or ten; proxies add a few.
@@ -14,6 +15,15 @@ MAX_CHUNK_LINE_BYTES = 1024
 
 END_OF_HEAD = b"\r\n\r\n"
 
+# A head that everybody reads alike (RFC 9112, 3 and 5): its line, and one line for each field, which has a name and no
+# space before its colon. No line goes on in the next, and none holds a CR, an LF or a NUL of its own.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CLEAR_HEAD = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.1(?:\r\n" + _TOKEN + rb":[\t -~\x80-\xff]*)*")
+# A chunk's size (RFC 9112, 7.1), and what may come with it.
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:[ \t]*;.*)?")
+# They say where a body ends: several of one name are one list (RFC 9110, 5.3), which neither may be.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
 
 class HeadTooLarge(Exception):
     """The head goes on beyond MAX_HEAD_BYTES."""
@@ -21,6 +31,10 @@ class HeadTooLarge(Exception):
 
 class BodyTooLarge(Exception):
     """The body is, or says it is, larger than anything we take."""
+
+
+class OtherCoding(Exception):
+    """The body comes in another transfer coding than chunks alone."""
 
 
 @dataclass
@@ -38,10 +52,13 @@ class Incoming:
     _chunk_at: int = 0
 
     def is_whole(self) -> bool:
-        """Whether the first request in the buffer has ended. Raises HeadTooLarge, BodyTooLarge."""
+        """Whether the first request in the buffer has ended. Raises HeadTooLarge, BodyTooLarge, OtherCoding."""
         if not self._head_bytes and not self._read_head():
             return False
-        if b"transfer-encoding" in self.headers:
+        coding = self.headers.get(b"transfer-encoding")
+        if coding is not None:
+            if coding.lower() != b"chunked":
+                raise OtherCoding
             return self._chunks_ended()
         self.size = self._head_bytes + self._length()
         return len(self.buffer) >= self.size
@@ -54,8 +71,16 @@ class Incoming:
 
     @property
     def goes_on(self) -> bool:
-        """The client may send another request on this connection."""
-        return self.line.endswith(b"HTTP/1.1") and self.headers.get(b"connection", b"").lower() != b"close"
+        """The client may send another request on this connection, though no parser has read this one.
+
+        So only where nobody could see it end elsewhere: its head is clear, and its body has one plain length, or none.
+        """
+        return (
+            self.headers.get(b"connection", b"").lower() != b"close"
+            and b"transfer-encoding" not in self.headers
+            and self.headers.get(b"content-length", b"0").isdigit()
+            and _CLEAR_HEAD.fullmatch(self.head) is not None
+        )
 
     @property
     def wants_continue(self) -> bool:
@@ -76,7 +101,10 @@ class Incoming:
         self.line, *lines = self.head.split(b"\r\n")
         for line in lines:
             name, _, value = line.partition(b":")
-            self.headers[name.strip().lower()] = value.strip()
+            name, value = name.strip().lower(), value.strip()
+            if name in _FRAMING and name in self.headers:
+                value = self.headers[name] + b", " + value
+            self.headers[name] = value
         self._head_bytes = self._chunk_at = end + len(END_OF_HEAD)
         return True
 
@@ -101,21 +129,21 @@ class Incoming:
                 raise BodyTooLarge
             if end < 0:
                 return False
-            try:
-                size = int(bytes(self.buffer[self._chunk_at : end]).partition(b";")[0], 16)
-            except ValueError:
+            told = _CHUNK_LINE.fullmatch(self.buffer, self._chunk_at, end)
+            if told is None:
                 return self._is_malformed()
+            size = int(told[1], 16)
             if size == 0:
                 # the last one: trailers, if any, and an empty line
                 self.size = self.buffer.find(END_OF_HEAD, end) + len(END_OF_HEAD)
                 return self.size >= len(END_OF_HEAD)
-            if size < 0:
-                return self._is_malformed()
             if size > MAX_BODY_BYTES:
                 raise BodyTooLarge
             following = end + 2 + size + 2
             if len(self.buffer) < following:
                 return False
+            if self.buffer[following - 2 : following] != b"\r\n":
+                return self._is_malformed()
             self._chunk_at = following
 
     def _is_malformed(self) -> bool:

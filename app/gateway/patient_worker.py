@@ -15,7 +15,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 from app.gateway import raw, turned_away
 from app.gateway.context import EXTENSION, Gateway
 from app.gateway.door import Refusal, caller
-from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
+from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming, OtherCoding
 from app.gateway.patient_loop import PatientLoop
 from app.gateway.wire import Received
 
@@ -94,7 +94,7 @@ class PatientWorker(PatientLoop):
         with self._sparing(conn):
             try:
                 self._decide(conn, incoming)
-            except (HeadTooLarge, BodyTooLarge) as error:
+            except (HeadTooLarge, BodyTooLarge, OtherCoding) as error:
                 self._refuse(conn, error, incoming)
 
     def _decide(self, conn: TConn, incoming: Incoming) -> None:

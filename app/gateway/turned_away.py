@@ -11,7 +11,7 @@ from gunicorn.http import errors as refusals
 
 from app.gateway import raw
 from app.gateway.counters import TURNED_AWAY
-from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming
+from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming, OtherCoding
 
 log = structlog.get_logger()
 
@@ -22,6 +22,7 @@ LINE_SECONDS = 1.0
 REFUSED: dict[type[Exception], tuple[int, str, str]] = {
     HeadTooLarge: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),
     BodyTooLarge: (413, "body_too_large", "Request Entity Too Large"),
+    OtherCoding: (501, "not_implemented", "Not Implemented"),
     TimeoutError: (408, "request_timeout", "Request Timeout"),
     refusals.LimitRequestLine: (414, "uri_too_long", "Request-URI Too Long"),
     refusals.LimitRequestHeaders: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),

@@ -70,7 +70,13 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held:
     picked: list[Row] = []
     try:
         with runtime.courtesy.turn() if runtime.settings.carrying else nullcontext():
-            return _run_and_rest(runtime, key, job_id, turn, picked, held)
+            try:
+                return _run_and_rest(runtime, key, job_id, turn, picked, held, carries=runtime.settings.carrying)
+            except psycopg.errors.QueryCanceled:
+                if picked:
+                    raise
+                # to look for siblings took too long: no failure of what has not run, which goes on without them
+                return _run_and_rest(runtime, key, job_id, turn, picked, held, carries=False)
     except Exception as error:
         if not picked and _is_conflict(error):
             # it waited for whoever has its delivery
@@ -85,9 +91,9 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held:
 
 
 def _run_and_rest(
-    runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row], held: Held | None
+    runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, picked: list[Row], held: Held | None, *, carries: bool
 ) -> int:
-    size = turn.size(_group_seconds(runtime)) if runtime.settings.carrying else 0
+    size = turn.size(_group_seconds(runtime)) if carries else 0
     start = {
         "whose": key.merchant_id,
         "event_id": key.event_id,
@@ -99,7 +105,7 @@ def _run_and_rest(
         "handlers": array(_local_handlers()),
     }
     with _begin_in_turn(runtime, Opening("deliveries.start_group", start)) as (tx, found, began):
-        group = _first_group(tx, runtime, found, turn, picked, held)
+        group = _first_group(tx, runtime, found, turn, picked, held, carries=carries)
     took = time.monotonic() - began
     if held is not None and any(row["job_id"] == job_id for row in group.done):
         held.ended = True
@@ -131,7 +137,9 @@ def _begin_in_turn(runtime: Runtime, start: Opening) -> Iterator[tuple[Tx, list[
                 return
 
 
-def _first_group(tx: Tx, runtime: Runtime, found: list[Row], turn: Turn, picked: list[Row], held: Held | None) -> Group:
+def _first_group(
+    tx: Tx, runtime: Runtime, found: list[Row], turn: Turn, picked: list[Row], held: Held | None, *, carries: bool
+) -> Group:
     if not found:
         return Group()
     own, *siblings = found
@@ -142,6 +150,9 @@ def _first_group(tx: Tx, runtime: Runtime, found: list[Row], turn: Turn, picked:
         deliveries.defer(
             tx, _key(own), own["job_id"], seconds=recheck, why="paused", timing=runtime.timing, capped=False
         )
+        if carries:
+            # what waits behind it for the same person leaves the way of everybody else
+            deliveries.put_off_paused(tx, _key(own).merchant_id, runtime.oldest.number, runtime.timing)
         return Group()
     picked += [own, *siblings[: turn.size(seconds) - 1]]
     turn.move(picked)

@@ -43,7 +43,7 @@ grant insert on operation_attempts, delivery_failures to postbox_worker;
 grant update on payments, deliveries to postbox_worker;
 grant delete on idempotency_keys to postbox_worker;
 grant insert, update on sweeps to postbox_worker;
-grant execute on function enqueue_delivery, enqueue_deliveries, emit_observation_due, emit_dispute_status_unknown, pauses_of, fetch_in_turn, waits_in, pick_siblings, pick_in_turn, start_group, finish_group to postbox_worker;
+grant execute on function enqueue_delivery, enqueue_deliveries, emit_observation_due, emit_dispute_status_unknown, pauses_of, put_off_paused, fetch_in_turn, waits_in, pick_siblings, pick_in_turn, start_group, finish_group to postbox_worker;
 grant execute on function state_of_facts, facts_of_children to postbox_worker, postbox_operator;
 -- discrepancies are found and closed by function only
 grant insert on reconcile_due to postbox_worker;

@@ -1913,20 +1913,34 @@ CREATE FUNCTION postbox.oldest_runnable(p_most integer) RETURNS double precision
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
   with recursive firsts as (
-    (select d.lane, d.merchant_id, greatest(d.due_at, d.created_at) as since, 1 as number from deliveries d
+    (select d.lane, d.merchant_id, 1 as number from deliveries d
      where d.status = 'pending' and d.job_id is not null
      order by d.lane, d.merchant_id, d.event_id, d.handler limit 1)
     union all
     select following.* from firsts f cross join lateral (
-      select d.lane, d.merchant_id, greatest(d.due_at, d.created_at), f.number + 1 from deliveries d
+      select d.lane, d.merchant_id, f.number + 1 from deliveries d
       where d.status = 'pending' and d.job_id is not null and (d.lane, d.merchant_id) > (f.lane, f.merchant_id)
       order by d.lane, d.merchant_id, d.event_id, d.handler limit 1) as following
     where f.number < p_most
   )
-  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(firsts.since))), 0)::float8 from firsts
+  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(runnable.since))), 0)::float8
+  from firsts f
+  cross join lateral (
+    select waiting.since
+    from (
+      select d.event_id, d.handler, greatest(d.due_at, d.created_at) as since from deliveries d
+      where d.status = 'pending' and d.job_id is not null and d.lane = f.lane and d.merchant_id = f.merchant_id
+      order by d.lane, d.merchant_id, d.event_id, d.handler
+      -- of a handler that is paused a few may come first, until a worker has put them off
+      limit 20
+    ) waiting
+    -- the remote lane calls the one provider of this release
+    where not exists (select from pauses p where p.kind = 'provider' and f.lane = 'remote')
+      and not exists (select from pauses_of(waiting.handler, f.merchant_id, null))
+    order by waiting.event_id, waiting.handler limit 1) as runnable
 $$;
 
-COMMENT ON FUNCTION postbox.oldest_runnable(p_most integer) IS 'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at most so many of them, each one step in the index however long the queue.';
+COMMENT ON FUNCTION postbox.oldest_runnable(p_most integer) IS 'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant that waits for no operator, at most so many of them, each a few steps in the index however long the queue.';
 
 CREATE FUNCTION postbox.open_session(p_operator_id uuid, p_step bigint, p_password_hash text, p_changed_at timestamp with time zone, p_address inet, p_token_hmac bytea) RETURNS TABLE(name text, role text)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2571,7 +2585,11 @@ CREATE FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most inte
 declare
   -- the least of all
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  -- of each merchant so many times his share are looked at: what fails again and again, and handlers that are not ours, may stand
+  -- before him, and what so many other groups have picked; however many they are, each group looks past this many of them
+  looks constant integer := 16;
   v_everyone uuid[] := '{}';
+  v_handlers text[];
   v_merchant uuid := p_after;
   v_share integer;
 begin
@@ -2596,29 +2614,44 @@ begin
     end loop;
   end loop;
 
+  -- nothing is looked through for what waits for an operator
+  v_everyone := array(
+    select e.id from unnest(v_everyone) with ordinality e (id, turn)
+    where not exists (select from pauses_of(null, e.id, null)) order by e.turn);
+  v_handlers := array(select h.name from unnest(p_handlers) h (name) where not exists (select from pauses_of(h.name, null, null)));
   v_share := ceil(p_most::numeric / greatest(1, cardinality(v_everyone)));
   return query
   select picked.*, v_share
   from unnest(v_everyone) with ordinality everyone (id, turn)
   cross join lateral (
-    select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
-    from procrastinate_jobs j
-    -- in a CASE, so that a delivery is found by its key and by no index of what waits: that one holds all that is done, too, for
-    -- as long as an old snapshot sees it
-    join deliveries d on d.merchant_id = everyone.id and d.event_id = (j.args ->> 'event_id')::uuid
-      and d.handler = j.args ->> 'handler' and case when d.status = 'pending' then d.job_id end = j.id
-    where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = everyone.id and j.id >= p_oldest
-      and d.lane = 'local' and not d.alone and d.failures = 0 and d.handler = any (p_handlers)
-      and not exists (select from pauses_of(d.handler, d.merchant_id, null))
-    order by (j.args ->> 'merchant_id')::uuid, j.id
+    select d.*
+    from (
+      select j.id, (j.args ->> 'event_id')::uuid as event_id, j.args ->> 'handler' as handler from procrastinate_jobs j
+      where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = everyone.id and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id
+      limit v_share * looks
+    ) first
+    -- each for itself, so that whatever is known of them no plan begins with all deliveries of a merchant; in a CASE, so that it is
+    -- found by its key and by no index of what waits: that one holds all that is done, too, for as long as an old snapshot sees it
+    cross join lateral (
+      select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic from deliveries d
+      where d.merchant_id = everyone.id and d.event_id = first.event_id and d.handler = first.handler
+        and case when d.status = 'pending' then d.job_id end = first.id and d.lane = 'local' and not d.alone and d.failures = 0
+      for update skip locked
+    ) d
+    cross join lateral (
+      select from procrastinate_jobs j where j.id = d.job_id and case when j.status = 'todo' then j.id end = d.job_id
+      for update skip locked
+    ) j
+    where first.handler = any (v_handlers)
+    order by first.id
     limit v_share
-    for update of d, j skip locked
   ) picked
   order by everyone.turn
   limit p_most;
 end $$;
 
-COMMENT ON FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each merchant that waits, beginning with the one whose turn it is after this one. `share`: how many of one; who had as many may have more.';
+COMMENT ON FUNCTION postbox.pick_siblings(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[]) IS 'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each merchant that waits, beginning with the one whose turn it is after this one; of each some of the first that wait are looked at, however many cannot be picked. `share`: how many of one; who had as many may have more.';
 
 CREATE FUNCTION postbox.post_fact(p_merchant_id uuid, p_event_id uuid) RETURNS void
     LANGUAGE sql
@@ -2875,6 +2908,59 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.provider_transactions_700_event() IS 'A money line of the provider tells when it is stored, when it finds its payment, refund or dispute, when it is available.';
+
+CREATE FUNCTION postbox.put_off_paused(p_merchant_id uuid, p_oldest bigint, p_most integer, p_recheck double precision, p_longest double precision) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'postbox', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  v_put_off integer;
+begin
+  -- who lifts a pause has put_off to himself: what is put off by somebody who has not seen that would wait for minutes
+  if not pg_try_advisory_xact_lock_shared(hashtextextended('postbox sweep put_off', 0)) then
+    return 0;
+  end if;
+  with first as materialized (
+    select j.id, (j.args ->> 'event_id')::uuid as event_id, j.args ->> 'handler' as handler from procrastinate_jobs j
+    where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = p_merchant_id and j.id >= p_oldest
+    order by (j.args ->> 'merchant_id')::uuid, j.id
+    limit p_most
+  ),
+  paused as materialized (
+    select d.*, pause.paused_at
+    from first
+    cross join lateral (select max(p.paused_at) as paused_at from pauses_of(first.handler, p_merchant_id, null) p) pause
+    cross join lateral (
+      select d.merchant_id, d.event_id, d.handler, d.job_id from deliveries d
+      where d.merchant_id = p_merchant_id and d.event_id = first.event_id and d.handler = first.handler
+        and case when d.status = 'pending' then d.job_id end = first.id
+      for update skip locked
+    ) d
+    cross join lateral (
+      select from procrastinate_jobs j where j.id = d.job_id and case when j.status = 'todo' then j.id end = d.job_id
+      for update skip locked
+    ) j
+    where pause.paused_at is not null
+  ),
+  freed as (delete from procrastinate_jobs j using paused where j.id = paused.job_id)
+  update deliveries d set
+    job_id = null,
+    due_at = clock_timestamp() + make_interval(secs => least(p_longest,
+      greatest(p_recheck, extract(epoch from clock_timestamp() - paused.paused_at)::float8 / 2))),
+    deferrals = d.deferrals + 1,
+    deferred_for = 'paused',
+    deferred_since = null
+  from paused
+  where d.merchant_id = paused.merchant_id and d.event_id = paused.event_id and d.handler = paused.handler;
+  get diagnostics v_put_off = row_count;
+  return v_put_off;
+end $$;
+
+COMMENT ON FUNCTION postbox.put_off_paused(p_merchant_id uuid, p_oldest bigint, p_most integer, p_recheck double precision, p_longest double precision) IS 'Whatever waits for an operator among the next local jobs of a merchant, at most so many of them: their deliveries wait without a job, as they do when the promoter meets them. How many were put off.';
 
 CREATE FUNCTION postbox.queue_backlog(p_most integer) RETURNS TABLE(handler text, pending bigint, dead bigint, oldest double precision)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -7633,6 +7719,9 @@ REVOKE ALL ON FUNCTION postbox.provider_calls_200_check() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.provider_calls_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.provider_transactions_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.put_off_paused(p_merchant_id uuid, p_oldest bigint, p_most integer, p_recheck double precision, p_longest double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.put_off_paused(p_merchant_id uuid, p_oldest bigint, p_most integer, p_recheck double precision, p_longest double precision) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.queue_backlog(p_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.queue_backlog(p_most integer) TO postbox_api;

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from app.db.pool import Row, Tx
 from app.errors import Invalid, NotFound
 
 KINDS = ("provider", "handler", "merchant")
-# Released in the act, while the promoter waits, and well within the five seconds that a statement may take. The rest of
-# a large pause is rechecked within `pause_longest`.
+# Released in one statement, well within the five seconds that it may take; and so on for so long, while the promoter
+# and whoever asks wait. The rest of a large pause is rechecked within `pause_longest`.
 RELEASED_AT_ONCE = 5_000
+RELEASING_SECONDS = 2.0
 
 
 def pause(tx: Tx, kind: str, name: str, *, by: str, reason: str) -> Row:
@@ -30,9 +33,18 @@ def resume(tx: Tx, kind: str, name: str, *, reason: str) -> Row:
     if row is None:
         raise Invalid(f"{kind} {name} is not paused")
     # who is putting off what waited has not seen that it is lifted
-    tx.run("sweeps.lock", name="promote")
-    released = tx.run("pauses.release", limit=RELEASED_AT_ONCE)
-    return row | {"released": released}
+    for name in ("promote", "put_off"):
+        tx.run("sweeps.lock", name=name)
+    return row | {"released": _release(tx)}
+
+
+def _release(tx: Tx) -> int:
+    released, until = 0, time.monotonic() + RELEASING_SECONDS
+    while True:
+        found = tx.run("pauses.release", limit=RELEASED_AT_ONCE)
+        released += found
+        if found < RELEASED_AT_ONCE or time.monotonic() > until:
+            return released
 
 
 def current(tx: Tx) -> list[Row]:

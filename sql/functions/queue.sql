@@ -96,7 +96,11 @@ as $$
 declare
   -- the least of all
   platform constant uuid := '00000000-0000-0000-0000-000000000000';
+  -- of each merchant so many times his share are looked at: what fails again and again, and handlers that are not ours, may stand
+  -- before him, and what so many other groups have picked; however many they are, each group looks past this many of them
+  looks constant integer := 16;
   v_everyone uuid[] := '{}';
+  v_handlers text[];
   v_merchant uuid := p_after;
   v_share integer;
 begin
@@ -121,31 +125,46 @@ begin
     end loop;
   end loop;
 
+  -- nothing is looked through for what waits for an operator
+  v_everyone := array(
+    select e.id from unnest(v_everyone) with ordinality e (id, turn)
+    where not exists (select from pauses_of(null, e.id, null)) order by e.turn);
+  v_handlers := array(select h.name from unnest(p_handlers) h (name) where not exists (select from pauses_of(h.name, null, null)));
   v_share := ceil(p_most::numeric / greatest(1, cardinality(v_everyone)));
   return query
   select picked.*, v_share
   from unnest(v_everyone) with ordinality everyone (id, turn)
   cross join lateral (
-    select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic
-    from procrastinate_jobs j
-    -- in a CASE, so that a delivery is found by its key and by no index of what waits: that one holds all that is done, too, for
-    -- as long as an old snapshot sees it
-    join deliveries d on d.merchant_id = everyone.id and d.event_id = (j.args ->> 'event_id')::uuid
-      and d.handler = j.args ->> 'handler' and case when d.status = 'pending' then d.job_id end = j.id
-    where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = everyone.id and j.id >= p_oldest
-      and d.lane = 'local' and not d.alone and d.failures = 0 and d.handler = any (p_handlers)
-      and not exists (select from pauses_of(d.handler, d.merchant_id, null))
-    order by (j.args ->> 'merchant_id')::uuid, j.id
+    select d.*
+    from (
+      select j.id, (j.args ->> 'event_id')::uuid as event_id, j.args ->> 'handler' as handler from procrastinate_jobs j
+      where j.queue_name = 'local' and j.status = 'todo' and (j.args ->> 'merchant_id')::uuid = everyone.id and j.id >= p_oldest
+      order by (j.args ->> 'merchant_id')::uuid, j.id
+      limit v_share * looks
+    ) first
+    -- each for itself, so that whatever is known of them no plan begins with all deliveries of a merchant; in a CASE, so that it is
+    -- found by its key and by no index of what waits: that one holds all that is done, too, for as long as an old snapshot sees it
+    cross join lateral (
+      select d.merchant_id, d.event_id, d.handler, d.payment_id, d.job_id, d.topic from deliveries d
+      where d.merchant_id = everyone.id and d.event_id = first.event_id and d.handler = first.handler
+        and case when d.status = 'pending' then d.job_id end = first.id and d.lane = 'local' and not d.alone and d.failures = 0
+      for update skip locked
+    ) d
+    cross join lateral (
+      select from procrastinate_jobs j where j.id = d.job_id and case when j.status = 'todo' then j.id end = d.job_id
+      for update skip locked
+    ) j
+    where first.handler = any (v_handlers)
+    order by first.id
     limit v_share
-    for update of d, j skip locked
   ) picked
   order by everyone.turn
   limit p_most;
 end $$;
 comment on function pick_siblings is
   'Runnable deliveries of the local lane, locked with their jobs, so that no worker fetches what is being carried: a few of each'
-  ' merchant that waits, beginning with the one whose turn it is after this one. `share`: how many of one; who had as many may'
-  ' have more.';
+  ' merchant that waits, beginning with the one whose turn it is after this one; of each some of the first that wait are looked'
+  ' at, however many cannot be picked. `share`: how many of one; who had as many may have more.';
 
 -- What the release before asks, while it still runs.
 create or replace function pick_in_turn(p_after uuid, p_oldest bigint, p_most integer, p_handlers text[])

@@ -63,21 +63,35 @@ create or replace function oldest_runnable(p_most integer) returns double precis
   set search_path = postbox, procrastinate, pg_temp
 as $$
   with recursive firsts as (
-    (select d.lane, d.merchant_id, greatest(d.due_at, d.created_at) as since, 1 as number from deliveries d
+    (select d.lane, d.merchant_id, 1 as number from deliveries d
      where d.status = 'pending' and d.job_id is not null
      order by d.lane, d.merchant_id, d.event_id, d.handler limit 1)
     union all
     select following.* from firsts f cross join lateral (
-      select d.lane, d.merchant_id, greatest(d.due_at, d.created_at), f.number + 1 from deliveries d
+      select d.lane, d.merchant_id, f.number + 1 from deliveries d
       where d.status = 'pending' and d.job_id is not null and (d.lane, d.merchant_id) > (f.lane, f.merchant_id)
       order by d.lane, d.merchant_id, d.event_id, d.handler limit 1) as following
     where f.number < p_most
   )
-  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(firsts.since))), 0)::float8 from firsts
+  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(runnable.since))), 0)::float8
+  from firsts f
+  cross join lateral (
+    select waiting.since
+    from (
+      select d.event_id, d.handler, greatest(d.due_at, d.created_at) as since from deliveries d
+      where d.status = 'pending' and d.job_id is not null and d.lane = f.lane and d.merchant_id = f.merchant_id
+      order by d.lane, d.merchant_id, d.event_id, d.handler
+      -- of a handler that is paused a few may come first, until a worker has put them off
+      limit 20
+    ) waiting
+    -- the remote lane calls the one provider of this release
+    where not exists (select from pauses p where p.kind = 'provider' and f.lane = 'remote')
+      and not exists (select from pauses_of(waiting.handler, f.merchant_id, null))
+    order by waiting.event_id, waiting.handler limit 1) as runnable
 $$;
 comment on function oldest_runnable is
-  'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant, at '
-  'most so many of them, each one step in the index however long the queue.';
+  'For how many seconds a worker could have run some delivery and has not: the first event of each lane and merchant that waits for '
+  'no operator, at most so many of them, each a few steps in the index however long the queue.';
 
 -- An earlier release's form, which counted less.
 do $$ begin

@@ -30,6 +30,10 @@ update deliveries set
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
   and status = 'pending' and job_id = %(job_id)s;
 
+-- name: put_off_paused
+-- Among the next local jobs of this merchant, whatever waits for an operator.
+select put_off_paused(%(merchant_id)s, %(oldest)s, %(limit)s, %(recheck)s, %(longest)s);
+
 -- name: bury
 -- A dead letter at once, for a person to look at.
 update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = %(reason)s, job_id = null

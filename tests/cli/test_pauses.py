@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from app.db import Tx
 from app.services import pauses
 from tests import factories
@@ -28,8 +30,12 @@ def test_resume_makes_due_what_waited_for_the_pause_and_nothing_else(postbox: Po
     assert due == [{"deferred_for": "paused"}]
 
 
-def test_resume_makes_so_many_due_and_leaves_the_rest_to_the_clock(database: Clone, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("seconds, left", [(60.0, 0), (-1.0, 1)])
+def test_resume_makes_so_many_due_at_once_while_there_is_time_and_leaves_the_rest_to_the_clock(
+    database: Clone, monkeypatch: Any, seconds: float, left: int
+) -> None:
     monkeypatch.setattr(pauses, "RELEASED_AT_ONCE", 2)
+    monkeypatch.setattr(pauses, "RELEASING_SECONDS", seconds)
     conn = database.connect(admin=True)
     for _ in range(3):
         factories.payment(conn)
@@ -40,8 +46,8 @@ def test_resume_makes_so_many_due_and_leaves_the_rest_to_the_clock(database: Clo
         )
     with factories.acting(conn, "operator"):
         pauses.pause(Tx(conn), "handler", "submit_payment", by="ana", reason="test")
-        assert pauses.resume(Tx(conn), "handler", "submit_payment", reason="over")["released"] == 2
-    assert conn.execute("select from deliveries where due_at > clock_timestamp()").rowcount == 1
+        assert pauses.resume(Tx(conn), "handler", "submit_payment", reason="over")["released"] == 3 - left
+    assert conn.execute("select from deliveries where due_at > clock_timestamp()").rowcount == left
 
 
 def test_both_are_audited_with_name_and_reason(postbox: Postbox, database: Clone) -> None:

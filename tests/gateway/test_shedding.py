@@ -15,10 +15,12 @@ from types import SimpleNamespace
 import pytest
 
 from app.config import Rate, Rates, SettingsError, Shed, load_settings
+from app.db import Tx
 from app.gateway.context import EXTENSION
 from app.gateway.door import COME_BACK, Door, caller
 from app.gateway.queue_age import QueueAge
 from app.gateway.security_headers import ALWAYS
+from app.services import pauses
 from tests import factories
 from tests.gateway.conftest import CARD
 from tests.gateway.test_errors import assert_problem
@@ -249,3 +251,18 @@ def test_the_age_is_read_in_one_step_per_lane_and_merchant(sql, api, edge):
     assert 3_600 <= edge.door.age.seconds() < 3_700
     # no more merchants are looked at than asked for
     assert sql.execute("select oldest_runnable(1) as s").fetchone()["s"] < 3_600
+
+
+@pytest.mark.parametrize("kind", ["merchant", "handler", "provider"])
+def test_what_is_paused_is_no_age_and_sheds_nobody(sql, kind):
+    payment = factories.payment(sql, "initiated")
+    sql.execute(AGED)
+    age = "select oldest_runnable(10) as s"
+    assert sql.execute(age).fetchone()["s"] > 3_600
+    name = {"merchant": str(payment["merchant_id"]), "handler": "submit_payment", "provider": "stripe"}[kind]
+    with factories.acting(sql, "operator", role="postbox_owner"):
+        pauses.pause(Tx(sql), kind, name, by="ana", reason="test")
+    assert sql.execute(age).fetchone()["s"] == 0
+    other = factories.payment(sql, "submitted")
+    sql.execute(f"{AGED} where lane = 'local' and merchant_id = '{other['merchant_id']}'")
+    assert sql.execute(age).fetchone()["s"] > 3_600, "what is not paused is told of as before"

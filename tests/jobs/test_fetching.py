@@ -261,6 +261,32 @@ def rows_read_through(conn: Connection) -> int:
     return int(row["n"])
 
 
+PAUSE = "insert into pauses (kind, name, reason, paused_by) values ('{}', '{}', 'test', 'ana');"
+RENAME = (
+    "update deliveries set handler = 'other' where merchant_id = '{0}';"
+    "update procrastinate_jobs set args = args || '{{\"handler\": \"other\"}}' where args ->> 'merchant_id' = '{0}';"
+)
+CANNOT_RUN = {
+    "a merchant is paused": PAUSE.format("merchant", "{0}"),
+    "a handler is paused": RENAME + PAUSE.format("handler", "other"),
+    "all have failed": "update deliveries set failures = 1 where merchant_id = '{0}'",
+    "of a handler that is not ours": RENAME,
+}
+
+
+@pytest.mark.parametrize("why", CANNOT_RUN)
+def test_a_group_reads_few_of_those_that_cannot_run_and_picks_the_others(database: Clone, why: str) -> None:
+    conn = database.connect(admin=True)
+    stopped, other = (factories.payment(conn, "submitted") for _ in range(2))
+    to_deliver(conn, 500, stopped)
+    with factories.acting(conn, "operator", role="postbox_owner"):
+        conn.execute(CANNOT_RUN[why].format(stopped["merchant_id"]).encode())
+    handlers = ["watch_outcome"] if why == "of a handler that is not ours" else ["watch_outcome", "other"]
+    assert read_by(conn, PICK, oldest=0, limit=2, handlers=handlers) < 10 * FEW
+    picked = conn.execute(STATEMENTS[PICK], PARAMS[PICK] | {"oldest": 0, "handlers": handlers})
+    assert {row["merchant_id"] for row in picked} == {other["merchant_id"]}
+
+
 def to_deliver(conn: Connection, count: int, payment: dict[str, Any]) -> int:
     """Events about a payment, each with a local delivery; the number of the last job."""
     conn.execute(

@@ -217,14 +217,15 @@ def test_what_is_paused_is_looked_at_ever_more_rarely(hand: Hand, paused_for: fl
     assert row["due_in"] == pytest.approx(put_off, abs=2.0)
 
 
-def test_to_resume_waits_for_who_is_putting_off_what_was_paused(database: Clone) -> None:
+@pytest.mark.parametrize("putting_off", ["promote", "put_off"])
+def test_to_resume_waits_for_who_is_putting_off_what_was_paused(database: Clone, putting_off: str) -> None:
     """What is put off by somebody who has not seen that the pause is lifted would wait for minutes."""
     conn = database.connect(admin=True)
     with factories.acting(conn, "operator"):
         pauses.pause(Tx(conn), "handler", "submit_payment", by="ana", reason="test")
     conn.execute("set lock_timeout = '100ms'")
     waits = pytest.raises(psycopg.errors.LockNotAvailable)
-    with another_sweeper(database, "promote"), waits, factories.acting(conn, "operator"):
+    with another_sweeper(database, putting_off), waits, factories.acting(conn, "operator"):
         pauses.resume(Tx(conn), "handler", "submit_payment", reason="test")
 
 

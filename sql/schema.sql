@@ -3855,7 +3855,6 @@ declare
   v_at timestamptz;
   v_since timestamptz;
 begin
-  perform nextval('requests_served');
   loop
     -- a bucket is one row: the newest entry of the index leads to it, whatever else a snapshot still sees of it
     select r.ctid, r.tokens_micro, r.updated_at into v_place, v_tokens, v_since from rate_limits r
@@ -3899,8 +3898,12 @@ begin
   if not found then
     return;
   end if;
-  return query select t.allowed, t.left_micro
+  select t.allowed, t.left_micro into allowed, left_micro
   from take_from_bucket('00000000-0000-0000-0000-000000000000', 'operator', v_operator::text, p_class, p_rate, p_burst) t;
+  if allowed then
+    perform nextval('requests_served');
+  end if;
+  return next;
 end $$;
 
 COMMENT ON FUNCTION postbox.take_operator_token(p_token_hmac bytea, p_class text, p_idle double precision, p_longest double precision, p_rate bigint, p_burst bigint) IS 'One token of the person who holds this session, the same bucket for all sessions of one person; no row for a stranger.';
@@ -3940,6 +3943,10 @@ begin
   if allowed then
     select t.allowed, t.left_micro into allowed, left_micro
     from take_from_bucket(v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_rate, p_merchant_burst) t;
+    -- who is let in is served, and workers with a backlog make room for him; for a stranger, or one who asks for too much, nobody does
+    if allowed then
+      perform nextval('requests_served');
+    end if;
   else
     left_micro := tokens_in_bucket(v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_rate, p_merchant_burst);
     allowed := left_micro >= 1000000;

@@ -34,7 +34,6 @@ declare
   v_at timestamptz;
   v_since timestamptz;
 begin
-  perform nextval('requests_served');
   loop
     -- a bucket is one row: the newest entry of the index leads to it, whatever else a snapshot still sees of it
     select r.ctid, r.tokens_micro, r.updated_at into v_place, v_tokens, v_since from rate_limits r

@@ -20,8 +20,12 @@ begin
   if not found then
     return;
   end if;
-  return query select t.allowed, t.left_micro
+  select t.allowed, t.left_micro into allowed, left_micro
   from take_from_bucket('00000000-0000-0000-0000-000000000000', 'operator', v_operator::text, p_class, p_rate, p_burst) t;
+  if allowed then
+    perform nextval('requests_served');
+  end if;
+  return next;
 end $$;
 comment on function take_operator_token is
   'One token of the person who holds this session, the same bucket for all sessions of one person; no row for a stranger.';

@@ -41,6 +41,10 @@ begin
   if allowed then
     select t.allowed, t.left_micro into allowed, left_micro
     from take_from_bucket(v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_rate, p_merchant_burst) t;
+    -- who is let in is served, and workers with a backlog make room for him; for a stranger, or one who asks for too much, nobody does
+    if allowed then
+      perform nextval('requests_served');
+    end if;
   else
     left_micro := tokens_in_bucket(v_merchant_id, 'merchant', v_merchant_id::text, p_class, p_merchant_rate, p_merchant_burst);
     allowed := left_micro >= 1000000;

@@ -95,23 +95,43 @@ def test_groups_of_a_process_take_turns_while_somebody_is_served_and_only_then()
         assert entered.is_set()
 
 
-def test_what_the_api_serves_is_counted_where_a_worker_sees_it(hand: Hand) -> None:
-    def count() -> int:
-        worker = Actor(ActorType.WORKER, "local", Role.WORKER)
-        row: dict[str, Any] | None = hand.runtime.database.transact(worker, lambda tx: tx.one("deliveries.served"))
-        assert row is not None
-        return int(row["served"])
+def served_so_far(hand: Hand) -> int:
+    worker = Actor(ActorType.WORKER, "local", Role.WORKER)
+    row: dict[str, Any] | None = hand.runtime.database.transact(worker, lambda tx: tx.one("deliveries.served"))
+    assert row is not None
+    return int(row["served"])
 
-    merchant, before = factories.merchant(hand.connection)["id"], count()
-    for _ in range(2):
-        hand.connection.execute("select take_from_bucket(%s, 'merchant', %s::text, 'read', 1, 1)", [merchant, merchant])
-    assert count() == before + 2, "its first token, and another"
+
+TAKES = {
+    "key": "select * from take_token(%(key)s, %(hmac)s, 'write', 1, %(burst)s, 1, %(burst)s)",
+    "operator": "select * from take_operator_token(%(session)s, 'read', 60, 60, 1, %(burst)s)",
+    "address": "select * from take_sign_in_token('192.0.2.1', 1, %(burst)s)",
+}
+
+
+@pytest.mark.parametrize("who, counted", [("key", 2), ("operator", 2), ("address", 0)])
+def test_whom_the_api_lets_in_is_counted_where_a_worker_sees_it_and_nobody_else(
+    hand: Hand, who: str, counted: int
+) -> None:
+    conn = hand.connection
+    key = factories.api_key(conn, factories.merchant(conn)["id"])
+    person = bytes.fromhex(factories.session_of(conn, "ann"))
+    asks = {"key": key.id, "hmac": key.hmac(factories.PEPPER), "session": person, "burst": 2}
+    before = served_so_far(hand)
+    for _ in range(4):
+        conn.execute(TAKES[who], asks)
+    conn.execute(TAKES["key"], asks | {"hmac": b"a stranger's"})
+    assert served_so_far(hand) == before + counted, "two of four that ask; who is refused or a stranger is not served"
+
+
+def test_a_webhook_is_counted_as_it_comes_and_one_that_we_asked_for_is_not(hand: Hand) -> None:
+    before = served_so_far(hand)
     for received_by in ("webhook", "poll"):
         with factories.acting(hand.connection, "api"):
             hand.connection.execute(
                 "select store_webhook('stripe', 'nobody', jsonb_build_object('received_by', %s::text))", [received_by]
             )
-    assert count() == before + 3, "who sent a webhook; one that we asked for is nobody's request"
+    assert served_so_far(hand) == before + 1
 
 
 def test_a_full_group_rests_as_long_as_it_was_and_one_that_leaves_nothing_behind_does_not(

@@ -3850,6 +3850,8 @@ CREATE FUNCTION postbox.take_from_bucket(p_merchant_id uuid, p_scope text, p_id 
     SET enable_sort TO 'off'
     AS $$
 declare
+  -- a clock that is kept right is never set back by more
+  a_moment constant interval := '1 second';
   v_place tid;
   v_tokens bigint;
   v_at timestamptz;
@@ -3870,8 +3872,13 @@ begin
       return;
     end if;
   end loop;
+  v_at := clock_timestamp();
+  if v_since > v_at + a_moment then
+    -- the clock had gone ahead and was set back: from now on the bucket fills again, and not when that hour comes
+    v_since := v_at;
+  end if;
   -- never before the last take: time does not run backwards in a bucket
-  v_at := greatest(clock_timestamp(), v_since);
+  v_at := greatest(v_at, v_since);
   left_micro := tokens_at(v_tokens, v_since, v_at, p_rate, p_burst);
   allowed := left_micro >= 1000000;
   if allowed then

@@ -139,6 +139,18 @@ def test_a_bucket_fills_by_the_microsecond_and_never_over(conn, held, seconds, r
     assert conn.execute(query, [held, seconds, rate, burst]).fetchone() == {"held": holds}
 
 
+def test_a_bucket_fills_again_when_the_clock_that_had_gone_ahead_is_set_back(conn):
+    merchant = factories.merchant(conn)["id"]
+    take = "select * from take_from_bucket(%s, 'merchant', %s::text, 'read', 1000, 1)"
+    assert conn.execute(take, [merchant, merchant]).fetchone()["allowed"]
+    conn.execute("update rate_limits set tokens_micro = 0, updated_at = clock_timestamp() + interval '1 hour'")
+    assert not conn.execute(take, [merchant, merchant]).fetchone()["allowed"], "what was spent is spent"
+    found = conn.execute("select clock_timestamp() - updated_at as since from rate_limits").fetchone()
+    assert found["since"].total_seconds() >= 0
+    conn.execute("update rate_limits set updated_at = updated_at - interval '2 milliseconds'")
+    assert conn.execute(take, [merchant, merchant]).fetchone()["allowed"]
+
+
 def test_a_refusal_is_counted(app, api, still):
     name = 'postbox_rate_limited_total{class="write",scope="key"}'
 

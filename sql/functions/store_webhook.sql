@@ -33,3 +33,4 @@ comment on function store_webhook is
   'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from'
   ' here on, and in the request that the event names, if it does: many are stored in one transaction. An event that was stored'
   ' before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
+grant usage on sequence requests_served to postbox_api, postbox_worker; -- at once, as with take_token

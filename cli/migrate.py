@@ -10,6 +10,7 @@ from app.config import load_settings
 from app.db.durability import refuse_unsafe
 from app.db.migrate import login_of, pending
 from app.db.migrate import migrate as apply_migrations
+from app.db.network import bounded
 from app.errors import DatabaseDown
 
 
@@ -39,7 +40,7 @@ def migrate(check: bool) -> None:
 
 
 def _say_pending(url: str) -> None:
-    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
+    with psycopg.connect(bounded(url), autocommit=True, row_factory=tuple_row) as connection:
         names = pending(connection)
     for name in names:
         click.echo(f"pending {name}")

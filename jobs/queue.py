@@ -13,10 +13,10 @@ import psycopg
 import psycopg_pool
 from procrastinate import PsycopgConnector, manager
 from procrastinate import jobs as procrastinate_jobs
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from app.config import PLATFORM_MERCHANT_ID
+from app.db.network import bounded
 from app.db.pool import FRESH_SECONDS
 from app.db.queries import QUERIES, array
 from jobs.flight import Flight
@@ -241,7 +241,7 @@ class FencedJobManager(manager.JobManager):
 
 def worker_conninfo(url: str, options: str = WORKER_OPTIONS) -> str:
     """The connection string of Procrastinate's own connections."""
-    return make_conninfo(url, options=options, application_name="postbox queue")
+    return bounded(url, options=options, application_name="postbox queue")
 
 
 class _Connection(psycopg.AsyncConnection[Any]):

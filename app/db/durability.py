@@ -8,11 +8,9 @@ import psycopg
 from psycopg.rows import scalar_row
 
 from app.config import UNSAFE_ACCEPTED, Settings
+from app.db.network import bounded
 from app.db.queries import QUERIES
 from app.errors import UnsafeDatabase
-
-# A database that is away is the business of whoever needs it; this question waits no longer for it.
-CONNECT_SECONDS = 5
 
 
 def refuse_unsafe(settings: Settings, url: str | None = None) -> None:
@@ -21,9 +19,7 @@ def refuse_unsafe(settings: Settings, url: str | None = None) -> None:
     A database that is away has shown nothing: it returns, and every connection of the pool asks again.
     """
     try:
-        with psycopg.connect(
-            url or settings.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS
-        ) as connection:
+        with psycopg.connect(bounded(url or settings.database_url), autocommit=True) as connection:
             names = unsafe_settings(connection)
     except psycopg.OperationalError:
         return

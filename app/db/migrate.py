@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from app.db import concurrently
+from app.db.network import bounded
 from app.db.queries import QUERIES
 from app.db.scripts import Connection, MigrationError, Script, grants, migrations, repeatables
 
@@ -47,7 +48,9 @@ def migrate(
     index is not valid and cannot be built again, when a guard trigger is not ENABLE ALWAYS, when a tenant table has no
     row level security, or when a login of one role may become anything else.
     """
-    with psycopg.connect(url, autocommit=True, row_factory=tuple_row, application_name="postbox migrate") as connection:
+    with psycopg.connect(
+        bounded(url, application_name="postbox migrate"), autocommit=True, row_factory=tuple_row
+    ) as connection:
         connection.execute("set client_min_messages = warning")
         _take_turn(connection)
         try:

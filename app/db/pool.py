@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from app import errors
 from app.db.errors import RERUN, domain_error
 from app.db.inspection import InspectedConnection, Inspection
+from app.db.network import bounded
 from app.db.piece import AFTER_BEGIN, BEGIN, COMMIT, actor_params, adapted, begin_params, joined, send
 from app.db.queries import QUERIES
 from app.model.actor import Actor, Role
@@ -27,8 +28,6 @@ Row = dict[str, Any]
 RERUNS = 5
 # A pool without a free connection for this long means overload or a dead database; the edge answers 503.
 POOL_WAIT_SECONDS = 5.0
-# A network that swallows what is sent would hold its thread for minutes. Of TCP on Linux; elsewhere libpq ignores it.
-TCP_USER_TIMEOUT_MS = 10_000
 # A connection that answered this short a time ago is not asked whether it still does: that is a round trip each time.
 FRESH_SECONDS = 1.0
 
@@ -126,7 +125,7 @@ class Database:
         self._broken_at = float("-inf")
         self._inspection = Inspection(unsafe_accepted, met_unsafe)
         self._pool: ConnectionPool[InspectedConnection] = ConnectionPool(
-            url,
+            bounded(url),
             min_size=1,
             max_size=size,
             open=False,
@@ -139,9 +138,6 @@ class Database:
                 "row_factory": dict_row,
                 "autocommit": True,
                 "application_name": application,
-                "connect_timeout": 5,
-                # acknowledged by then, or the host is gone; the timeouts of statements are the server's
-                "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
                 "options": "-c search_path=postbox,procrastinate -c timezone=UTC -c client_min_messages=warning",
             },
         )

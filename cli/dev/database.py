@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from app.db.network import bounded
 from cli.dev.postgres import Cluster, ClusterError
 from cli.dev.postgres_data import derive_password
 
@@ -21,7 +22,7 @@ POLL_SECONDS = 1.0
 
 def create_database(cluster: Cluster) -> None:
     """Create the database and the login; nothing happens when they exist."""
-    with psycopg.connect(cluster.url(), autocommit=True) as conn:
+    with psycopg.connect(bounded(cluster.url()), autocommit=True) as conn:
         if not conn.execute("select 1 from pg_roles where rolname = %s", [LOGIN]).fetchone():
             conn.execute(sql.SQL("create role {} login noinherit").format(sql.Identifier(LOGIN)))
         password = sql.Literal(cluster.password(LOGIN))

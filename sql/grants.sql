@@ -12,7 +12,7 @@ grant execute on function keep_answer to postbox_api, postbox_operator;
 grant execute on function ledger_account_name to postbox_worker, postbox_operator;
 
 -- postbox_api: creates payments, requests operations, stores webhooks, reads
-grant execute on function authenticate, admit_request, take_token, webhook_owner, store_webhook, webhook_came_late, payment_webhooks, queue_backlog,
+grant execute on function authenticate, admit_request, take_token, webhook_owner, act_in_request, store_webhooks, store_webhook, webhooks_came_late, webhook_came_late, payment_webhooks, queue_backlog,
   outcomes_unknown, oldest_runnable, discrepancies_open, debts_of_merchants to postbox_api;
 grant execute on function begin_sign_in, open_session, take_sign_in_token, note_refused_sign_in to postbox_api;
 grant select on merchants, provider_accounts, currencies, provider_currencies, payments, operations, events, topics,
@@ -50,7 +50,7 @@ grant insert on reconcile_due to postbox_worker;
 grant insert on webhooks to postbox_worker;
 grant insert, update (status, position, found, finished_at) on reconciliation_runs to postbox_worker;
 grant insert, update (status, arrives_at, paid_at, failure_code, lines_read_at, updated_at) on payouts to postbox_worker;
-grant execute on function webhook_owner, store_webhook, await_webhooks, webhook_came_late, reconcile_balance, tell_unacknowledged to postbox_worker;
+grant execute on function webhook_owner, act_in_request, store_webhooks, store_webhook, await_webhooks, webhooks_came_late, webhook_came_late, reconcile_balance, tell_unacknowledged to postbox_worker;
 grant execute on function reconcile_lines, lines_of_nobody, lines_of_somebody, reconcile_payout, sum_of_payout_lines, payout_disagreements
   to postbox_worker, postbox_operator;
 grant execute on function reconcile, reconcile_payments, entered_state_at, reconcile_ledger, ledger_imbalances to postbox_worker, postbox_operator;

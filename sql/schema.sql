@@ -18,6 +18,19 @@ CREATE TYPE postbox.audit_change AS (
 
 COMMENT ON TYPE postbox.audit_change IS 'One change to be audited: what audit_write_all cannot know by itself.';
 
+CREATE FUNCTION postbox.act_in_request(p_event jsonb) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if p_event ? 'request_id' then
+    perform set_config('postbox.request_id', p_event ->> 'request_id', true),
+      set_config('postbox.correlation_id', p_event ->> 'trace_id', true),
+      set_config('postbox.causation_id', p_event ->> 'trace_id', true);
+  end if;
+end $$;
+
+COMMENT ON FUNCTION postbox.act_in_request(p_event jsonb) IS 'From here on the transaction acts in the request that a provider event names, if it does.';
+
 CREATE FUNCTION postbox.acting_merchant() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('postbox.merchant_id'::text, true), ''::text))::uuid;
@@ -3324,6 +3337,18 @@ $$;
 
 COMMENT ON FUNCTION postbox.reconcile_soon_all(p_merchant_ids uuid[], p_payment_ids uuid[]) IS 'reconcile_soon for many payments.';
 
+CREATE FUNCTION postbox.reconcile_sooner(p_merchant_id uuid, p_payment_id uuid) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'postbox', 'pg_temp'
+    AS $$
+  update reconcile_due d set due_at = least(d.due_at, clock_timestamp() + interval '500 milliseconds')
+  from (select r.merchant_id, r.payment_id from reconcile_due r
+        where r.merchant_id = p_merchant_id and r.payment_id = p_payment_id for update skip locked) free
+  where d.merchant_id = free.merchant_id and d.payment_id = free.payment_id
+$$;
+
+COMMENT ON FUNCTION postbox.reconcile_sooner(p_merchant_id uuid, p_payment_id uuid) IS 'reconcile_soon for a payment whose lock another holds, waiting for nobody: its next comparison is brought forward, unless the other holds that as well.';
+
 CREATE FUNCTION postbox.reconciliation_runs_700_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
@@ -3800,36 +3825,50 @@ CREATE FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refun
 COMMENT ON FUNCTION postbox.state_of_facts(p_method text, p_captured bigint, p_refunded bigint, p_disputed bigint, p_lost bigint, p_settled_at timestamp with time zone, p_returned boolean) IS 'The state of a confirmed payment: the one function of its facts. p_returned: the bank''s return stands. Every pair it can give is an edge.';
 
 CREATE FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) RETURNS TABLE(owner uuid, stored boolean)
+    LANGUAGE sql
+    AS $$
+  select s.owner, s.stored from store_webhooks(p_provider, p_account, jsonb_build_array(p_event)) s
+$$;
+
+COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'store_webhooks for one event.';
+
+CREATE FUNCTION postbox.store_webhooks(p_provider text, p_account text, p_events jsonb) RETURNS TABLE(owner uuid, stored boolean)
     LANGUAGE plpgsql
     AS $$
+declare
+  v_event jsonb;
+  v_known jsonb := '[]';
 begin
   owner := webhook_owner(p_provider, p_account);
-  stored := false;
-  if p_event ->> 'received_by' = 'webhook' then
-    perform nextval('requests_served');
-  end if;
   if owner is not null then
     perform set_config('postbox.merchant_id', owner::text, true);
-    if p_event ? 'request_id' then
-      perform set_config('postbox.request_id', p_event ->> 'request_id', true),
-        set_config('postbox.correlation_id', p_event ->> 'trace_id', true),
-        set_config('postbox.causation_id', p_event ->> 'trace_id', true);
-    end if;
-    insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
-      payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
-    select owner, p_provider, p_account, e.provider_event_id, e.type, e.object_id, e.payment_ref, e.payment_id,
-      e.payment_merchant_id, e.api_version, e.livemode, e.created_at_provider, e.payload, e.body_sha256, e.received_by
-    from jsonb_populate_record(null::webhooks, p_event) e
-    on conflict (merchant_id, provider, account, provider_event_id) do nothing;
-    stored := found;
-    if not stored and p_event ->> 'received_by' = 'webhook' then
-      perform webhook_came_late(p_provider, p_account, p_event ->> 'provider_event_id');
-    end if;
   end if;
-  return next;
+  for v_event in select e.event from jsonb_array_elements(p_events) with ordinality e (event, place) order by e.place loop
+    stored := false;
+    if v_event ->> 'received_by' = 'webhook' then
+      perform nextval('requests_served');
+    end if;
+    if owner is not null then
+      perform act_in_request(v_event);
+      insert into webhooks (merchant_id, provider, account, provider_event_id, type, object_id, payment_ref, payment_id,
+        payment_merchant_id, api_version, livemode, created_at_provider, payload, body_sha256, received_by)
+      select owner, p_provider, p_account, e.provider_event_id, e.type, e.object_id, e.payment_ref, e.payment_id,
+        e.payment_merchant_id, e.api_version, e.livemode, e.created_at_provider, e.payload, e.body_sha256, e.received_by
+      from jsonb_populate_record(null::webhooks, v_event) e
+      on conflict (merchant_id, provider, account, provider_event_id) do nothing;
+      stored := found;
+      if not stored and v_event ->> 'received_by' = 'webhook' then
+        v_known := v_known || (v_event - 'payload');
+      end if;
+    end if;
+    return next;
+  end loop;
+  if v_known <> '[]' then
+    perform webhooks_came_late(p_provider, p_account, v_known);
+  end if;
 end $$;
 
-COMMENT ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) IS 'Stores one provider event, given by the names of its columns, for the owner of the account, for whom the transaction acts from here on, and in the request that the event names, if it does: many are stored in one transaction. An event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
+COMMENT ON FUNCTION postbox.store_webhooks(p_provider text, p_account text, p_events jsonb) IS 'Stores provider events of one account, each given by the names of its columns, for the owner of the account, for whom the transaction acts from here on, and in the request that the event names, if it does: a row for each, in their order. An event that was stored before stays as it is, but is awaited no more. `owner` is null when nobody owns the account.';
 
 CREATE FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) RETURNS bigint
     LANGUAGE sql STABLE
@@ -4105,11 +4144,10 @@ CREATE FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_eve
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
     AS $$
-  select end_awaited_webhook(k.merchant_id, k.id, 'webhook') from webhooks k
-  where k.merchant_id = acting_merchant() and k.provider = p_provider and k.account = p_account and k.provider_event_id = p_event_id
+  select webhooks_came_late(p_provider, p_account, jsonb_build_array(jsonb_build_object('provider_event_id', p_event_id))) > 0
 $$;
 
-COMMENT ON FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) IS 'The webhook of an event that is stored already has come, for whom the transaction acts: true when it was still awaited.';
+COMMENT ON FUNCTION postbox.webhook_came_late(p_provider text, p_account text, p_event_id text) IS 'webhooks_came_late for one event.';
 
 CREATE FUNCTION postbox.webhook_owner(p_provider text, p_account text) RETURNS uuid
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -4168,6 +4206,48 @@ begin
 end $$;
 
 COMMENT ON FUNCTION postbox.webhooks_700_event() IS 'A stored provider event is queued in the transaction that stored it.';
+
+CREATE FUNCTION postbox.webhooks_came_late(p_provider text, p_account text, p_events jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'postbox', 'procrastinate', 'pg_temp'
+    AS $$
+declare
+  late record;
+  is_locked boolean;
+  ended bigint := 0;
+begin
+  -- in the order of locks, and after everything was stored: who stores what asking found holds that and waits for its payments
+  for late in
+    select w.merchant_id, w.webhook_id, w.provider_event_id, e.event, p.merchant_id as owner, p.id as payment_id
+    from jsonb_array_elements(p_events) e (event)
+    join webhooks k on k.merchant_id = acting_merchant() and k.provider = p_provider and k.account = p_account
+      and k.provider_event_id = e.event ->> 'provider_event_id'
+    join awaited_webhooks w on w.merchant_id = k.merchant_id and w.webhook_id = k.id and w.over_at is null
+    left join payments p on p.provider = w.provider and p.provider_account = w.account and p.provider_ref = w.payment_ref
+    order by p.merchant_id, p.id, w.webhook_id
+  loop
+    perform from payments p where p.merchant_id = late.owner and p.id = late.payment_id for no key update skip locked;
+    is_locked := found;
+    -- who holds this ends the wait for the same webhook
+    perform from awaited_webhooks w
+    where w.merchant_id = late.merchant_id and w.webhook_id = late.webhook_id and w.over_at is null for update skip locked;
+    continue when not found;
+    update awaited_webhooks w set over_at = clock_timestamp(), over_by = 'webhook'
+    where w.merchant_id = late.merchant_id and w.webhook_id = late.webhook_id;
+    perform act_in_request(late.event);
+    perform audit_write(late.merchant_id, 'webhook.awaited_no_more', 'webhook', late.webhook_id::text, late.payment_id, null,
+      jsonb_build_object('over_by', 'webhook', 'provider_event_id', late.provider_event_id));
+    if is_locked then
+      perform reconcile_soon(late.owner, late.payment_id);
+    elsif late.payment_id is not null then
+      perform reconcile_sooner(late.owner, late.payment_id);
+    end if;
+    ended := ended + 1;
+  end loop;
+  return ended;
+end $$;
+
+COMMENT ON FUNCTION postbox.webhooks_came_late(p_provider text, p_account text, p_events jsonb) IS 'The webhooks of events that are stored already have come, for whom the transaction acts: how many were still awaited, and are no more. The payment of each is compared, soon or, where somebody holds it, at the latest when the clock says.';
 
 CREATE FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) RETURNS timestamp with time zone
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -7270,6 +7350,10 @@ GRANT USAGE ON SCHEMA postbox TO postbox_operator;
 GRANT USAGE ON SCHEMA report_v1 TO postbox_compliance;
 GRANT USAGE ON SCHEMA report_v1 TO postbox_operator;
 
+REVOKE ALL ON FUNCTION postbox.act_in_request(p_event jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.act_in_request(p_event jsonb) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.act_in_request(p_event jsonb) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.acting_merchant() FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.acting_merchant() TO postbox_api;
 GRANT ALL ON FUNCTION postbox.acting_merchant() TO postbox_worker;
@@ -7767,6 +7851,8 @@ REVOKE ALL ON FUNCTION postbox.reconcile_soon(p_merchant_id uuid, p_payment_id u
 
 REVOKE ALL ON FUNCTION postbox.reconcile_soon_all(p_merchant_ids uuid[], p_payment_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION postbox.reconcile_sooner(p_merchant_id uuid, p_payment_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION postbox.reconciliation_runs_700_event() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.record_act(p_merchant_id uuid, p_action text, p_entity_type text, p_entity_id text, p_payment_id uuid, p_body jsonb, p_reason text) FROM PUBLIC;
@@ -7826,6 +7912,10 @@ REVOKE ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_api;
 GRANT ALL ON FUNCTION postbox.store_webhook(p_provider text, p_account text, p_event jsonb) TO postbox_worker;
 
+REVOKE ALL ON FUNCTION postbox.store_webhooks(p_provider text, p_account text, p_events jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.store_webhooks(p_provider text, p_account text, p_events jsonb) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.store_webhooks(p_provider text, p_account text, p_events jsonb) TO postbox_worker;
+
 REVOKE ALL ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) TO postbox_worker;
 GRANT ALL ON FUNCTION postbox.sum_of_payout_lines(o postbox.payouts) TO postbox_operator;
@@ -7871,6 +7961,10 @@ REVOKE ALL ON FUNCTION postbox.webhook_rejections_500_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION postbox.webhooks_500_audit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION postbox.webhooks_700_event() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION postbox.webhooks_came_late(p_provider text, p_account text, p_events jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION postbox.webhooks_came_late(p_provider text, p_account text, p_events jsonb) TO postbox_api;
+GRANT ALL ON FUNCTION postbox.webhooks_came_late(p_provider text, p_account text, p_events jsonb) TO postbox_worker;
 
 REVOKE ALL ON FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION postbox.working_days_after(p_at timestamp with time zone, p_within interval) TO postbox_operator;

@@ -42,3 +42,16 @@ create or replace function acting_merchant() returns uuid
   language sql stable parallel safe
   return nullif(current_setting('postbox.merchant_id', true), '')::uuid;
 comment on function acting_merchant is 'The merchant this transaction acts for; null when none is set, and then postbox_api sees nothing.';
+
+create or replace function act_in_request(p_event jsonb) returns void
+  language plpgsql volatile
+as $$
+begin
+  if p_event ? 'request_id' then
+    perform set_config('postbox.request_id', p_event ->> 'request_id', true),
+      set_config('postbox.correlation_id', p_event ->> 'trace_id', true),
+      set_config('postbox.causation_id', p_event ->> 'trace_id', true);
+  end if;
+end $$;
+comment on function act_in_request is 'From here on the transaction acts in the request that a provider event names, if it does.';
+grant execute on function act_in_request to postbox_api, postbox_worker; -- at once, as with authenticate

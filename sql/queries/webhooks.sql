@@ -5,11 +5,8 @@ from webhook_owner(%(provider)s, %(account)s) as owner
 where owner is not null;
 
 -- name: store
--- Provider events of one account, one after the other: whether each is new, or was there before; no owner, nobody's account.
-select s.owner, s.stored
-from jsonb_array_elements(%(events)s::jsonb) with ordinality e (event, place)
-cross join lateral store_webhook(%(provider)s, %(account)s, e.event) s
-order by e.place;
+-- Provider events of one account, in their order: whether each is new, or was there before; no owner, nobody's account.
+select owner, stored from store_webhooks(%(provider)s, %(account)s, %(events)s::jsonb);
 
 -- name: reject
 -- Count refused webhooks: one row, and so one audit entry, per account and second.

@@ -13,11 +13,15 @@ import pytest
 import requests
 
 from app.config import SANDBOX_API_KEY, Settings
+from app.db import Tx
 from app.gateway import create_app
 from app.gateway.context import EXTENSION, Gateway
 from app.gateway.framing import Incoming
 from app.gateway.plain_webhooks import MOST_BYTES, PlainWebhook, answer, plain
 from app.gateway.webhooks import RECEIVED
+from app.services.webhooks import store_polled
+from tests import factories
+from tests.fixtures import told as fixture
 from tests.fixtures.database import KEY_PEPPER, WEBHOOK_SECRET
 from tests.gateway.test_server import server, serving  # noqa: F401 (a fixture)
 from tests.gateway.test_webhooks import EVENT, PATH, signed
@@ -154,6 +158,19 @@ def test_what_cannot_be_stored_together_is_left_to_the_framework(app, edge, sql)
     assert answer(app, edge, webhooks) == [None, None]
     assert sql.execute("select from webhooks").fetchall() == []
     assert answer(app, edge, webhooks[:1]) != [None]
+
+
+def test_one_that_was_awaited_while_somebody_holds_its_payment_is_answered_with_the_others(app, edge, sql, database):
+    payment = factories.payment(sql, "confirmed")
+    with factories.acting(sql, "reconciler"):
+        store_polled(Tx(sql), [fixture.told(event_id="evt_1", payment_ref=payment["provider_ref"])])
+    edge.database.timeouts = replace(edge.database.timeouts, lock=50)
+    blocker = database.connect(admin=True, autocommit=False)
+    blocker.execute("select from payments for update")
+    answers = answer(app, edge, [read(edge, wired(event(n))) for n in (1, 2)])
+    blocker.rollback()
+    assert [split(one)[0] for one in answers] == [b"HTTP/1.1 200 OK"] * 2
+    assert sql.execute("select over_by from awaited_webhooks").fetchall() == [{"over_by": "webhook"}]
 
 
 def test_when_the_database_is_busy_all_are_told_to_come_back_at_once(app, edge, sql, database):

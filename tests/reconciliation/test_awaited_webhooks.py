@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from app.db import Tx
+from app.db import Database, Tx
+from app.model.actor import Actor, ActorType, Role
 from app.model.webhook_event import WebhookEvent
 from app.services import webhooks
 from tests import factories
@@ -17,6 +19,7 @@ from tests.factories import Connection, Row
 from tests.fixtures import told as fixture
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
+from tests.gateway.waiting import until_waiting
 from tests.reconciliation.comparing import compare, flagged, met, next_comparison, opened
 
 AT_ONCE = 0.0
@@ -118,6 +121,67 @@ def test_a_webhook_that_comes_while_the_reading_is_being_stored_is_not_missed(da
     other.commit()
     heard.join()
     assert flagged(conn, p) == []
+
+
+def heard_together(db: Database, *told: WebhookEvent) -> list[bool]:
+    """Their webhooks come at once, in this order; whether each was news."""
+    actor = Actor(ActorType.API, "webhook:stripe/default", Role.API)
+    ids = {"body_sha256": "0" * 64, "trace_id": "t"}
+    events = [webhooks.received(one, request_id=one.event_id, **ids) for one in told]
+    rows = webhooks.receive(db, actor, provider="stripe", account="default", events=events)
+    return [webhooks.is_new(row) for row in rows]
+
+
+@pytest.mark.parametrize("held", ["payments", "payments, reconcile_due"])
+def test_one_whose_payment_somebody_holds_waits_for_nobody_and_closes_once_that_is_free(
+    database: Clone, db: Database, held: str
+) -> None:
+    conn, holder = database.connect(admin=True), database.connect(admin=True, autocommit=False)
+    p = met(conn)
+    late, new = event(p, ago=HOUR + 1), replace(event(p), event_id="evt_new")
+    polled(conn, late)
+    assert flagged(conn, p) == ["webhook_missing"]
+    holder.execute(f"select from {held} for update")
+    db.timeouts = replace(db.timeouts, lock=50)
+    assert heard_together(db, late, new) == [False, True]
+    assert [row["over_by"] for row in awaited(conn)] == ["webhook"]
+    who = "select request_id from audit_log where action = 'webhook.awaited_no_more'"
+    assert conn.execute(who).fetchall() == [{"request_id": late.event_id}]
+    holder.rollback()
+    assert ((next_comparison(conn, p) or 0) <= 0.5) == (held == "payments"), "else at its own date"
+    assert compare(conn, p) == {"opened": 0, "closed": 1}
+
+
+def test_those_that_come_late_together_take_payments_in_the_one_order(database: Clone, db: Database) -> None:
+    """Who holds the date of the first finds the second free, though its webhook is the first."""
+    conn, holder = database.connect(admin=True), database.connect(admin=True, autocommit=False)
+    first, second = sorted((met(conn), met(conn)), key=lambda p: (p["merchant_id"], p["id"]))
+    for p in (first, second):
+        polled(conn, event(p))
+        assert flagged(conn, p) == []
+    holder.execute("select from reconcile_due where payment_id = %(id)s for update", first)
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(heard_together, db, event(second), event(first))
+        until_waiting(conn, 1)
+        holder.execute("select from payments where id = %(id)s for no key update nowait", second)
+        holder.rollback()
+        assert heard.result() == [False, False]
+
+
+def test_those_that_come_late_take_no_payment_before_the_others_are_stored(database: Clone, db: Database) -> None:
+    """Who stores what asking found holds that, and waits for its payments."""
+    conn, other = database.connect(admin=True), database.connect(admin=True, autocommit=False)
+    p = met(conn)
+    late, new = event(p), replace(event(p), event_id="evt_new")
+    polled(conn, late)
+    factories.act(other, "reconciler")
+    with ThreadPoolExecutor(1) as pool:
+        webhooks.store(Tx(other), new, body_sha256="0" * 64, received_by="poll")
+        heard = pool.submit(heard_together, db, late, new)
+        until_waiting(conn, 1)
+        other.execute("select from payments where id = %(id)s for no key update nowait", p)
+        other.rollback()
+        assert heard.result() == [False, True]
 
 
 def test_the_clock_flags_it_within_seconds_though_all_it_told_was_applied_long_ago(hand: Hand) -> None:

@@ -19,7 +19,7 @@ APPEND_ONLY = ("audit_log", "events", "webhooks", "operation_attempts", "deliver
 INTERNAL = (
     "audit_write", "emit_payment_event", "emit_fact_event", "emit_child_money", "emit_refund_event",
     "emit_dispute_event", "ledger_write", "changed_columns", "refuse_change", "audit_write_all", "reconcile_soon",
-    "reconcile_soon_all",
+    "reconcile_soon_all", "reconcile_sooner", "end_awaited_webhook",
 )  # fmt: skip
 ALL_TABLES = "select schemaname, tablename from pg_tables where schemaname in ('postbox', 'procrastinate')"
 

@@ -63,6 +63,7 @@ BEYOND = {
     "take_sign_in_token": "the bucket of an address, which is nobody's row",
     "note_refused_sign_in": "counts and audits an attempt to sign in, of no merchant",
     "webhook_owner": "the receiver finds the merchant it acts for",
+    "webhooks_came_late": "looks at what the acting merchant's account told, and wakes the comparing of their payments",
     "webhook_came_late": "looks at what the acting merchant's account told, and wakes the comparing of its payment",
     "payment_webhooks": "looks at the acting merchant's payment only",
     "queue_backlog": "sums over all merchants, by handler",

@@ -16,7 +16,10 @@ KERNEL_BYTES = 128 * 1024
 
 
 class ClientSocket(socket.socket):
-    """`unsent` is what is still to go out, in order; `is_over` once its connection is counted no more."""
+    """`unsent` is what is still to go out, in order; `is_over` once its connection is counted no more.
+
+    `held` are the bytes of a request that has a thread, or waits for it, and of what came with it.
+    """
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
@@ -24,6 +27,7 @@ class ClientSocket(socket.socket):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         self.unsent = bytearray()
         self.is_over = False
+        self.held = 0
 
     def setblocking(self, flag: bool, /) -> None:
         """Never: gunicorn asks for it three times a request, and neither a thread nor the loop waits for a client."""

@@ -33,6 +33,10 @@ class BodyTooLarge(Exception):
     """The body is, or says it is, larger than anything we take."""
 
 
+class NoRoom(Exception):
+    """More is coming in, from all clients together, than this process holds."""
+
+
 class OtherCoding(Exception):
     """The body comes in another transfer coding than chunks alone."""
 

@@ -33,6 +33,8 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
         self.incoming: dict[TConn, Incoming] = {}
         self.lingering: dict[TConn, None] = {}
         self.outgoing: dict[TConn, Any] = {}
+        # bytes of what comes in or waits for a thread, or more
+        self.at_most = 0
         wsgi.Response = Nameless
         super().init_process()
 

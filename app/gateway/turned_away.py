@@ -11,7 +11,7 @@ from gunicorn.http import errors as refusals
 
 from app.gateway import raw
 from app.gateway.counters import TURNED_AWAY
-from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming, OtherCoding
+from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming, NoRoom, OtherCoding
 
 log = structlog.get_logger()
 
@@ -22,6 +22,7 @@ LINE_SECONDS = 1.0
 REFUSED: dict[type[Exception], tuple[int, str, str]] = {
     HeadTooLarge: (431, "request_header_fields_too_large", "Request Header Fields Too Large"),
     BodyTooLarge: (413, "body_too_large", "Request Entity Too Large"),
+    NoRoom: (503, "overloaded", "Overloaded"),
     OtherCoding: (501, "not_implemented", "Not Implemented"),
     TimeoutError: (408, "request_timeout", "Request Timeout"),
     refusals.LimitRequestLine: (414, "uri_too_long", "Request-URI Too Long"),
@@ -36,7 +37,10 @@ DETAILS = {
     400: "The request is not HTTP as RFC 9112 has it.",
     408: "The whole request did not arrive in time.",
     413: "The body is larger than this resource takes.",
+    503: "More is coming in than this process holds; nothing was done.",
 }
+# By when a process has room again: whoever comes in slowly has ten seconds, most have one.
+HEADERS = {503: {"Retry-After": "1"}}
 
 
 _lock = threading.Lock()
@@ -55,6 +59,7 @@ def problem(error: Exception, incoming: Incoming) -> bytes:
         DETAILS.get(status, title + "."),
         given_id=incoming.header(b"x-request-id"),
         given_trace=incoming.header(b"traceparent"),
+        headers=HEADERS.get(status),
     )
 
 

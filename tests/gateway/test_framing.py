@@ -6,9 +6,12 @@ import contextlib
 import re
 import socket
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from app.gateway.framing import MAX_BODY_BYTES
+from app.gateway.patient_worker import MAX_INCOMING_BYTES
 from tests import factories
 from tests.fixtures.database import clone
 from tests.gateway.test_server import Server, serving
@@ -162,3 +165,30 @@ def test_an_empty_line_before_a_request_hides_nothing(server, way):
     """gunicorn skips one, as RFC 9112 (2.2) would have it."""
     first, *others = answered(server, b"\r\n" + head(way, "Content-Length: 3") + b"abc" + NEXT)
     assert first != 200 and others in ([], [200])
+
+
+def test_bodies_that_come_in_together_are_bounded_and_the_longest_on_its_way_goes_first(server):
+    """Twice as many as there is room for, each but for its last byte; and one before them all that is small."""
+    whole = head(f"POST {PATH}", f"Content-Length: {MAX_BODY_BYTES}") + b" " * MAX_BODY_BYTES
+    room = MAX_INCOMING_BYTES // len(whole)
+    [worker] = server.workers()
+    before = resident_bytes(worker)
+    with contextlib.ExitStack() as connected:
+        small, *large = (
+            connected.enter_context(socket.create_connection(("127.0.0.1", server.port), 20))
+            for _ in range(1 + 2 * room)
+        )
+        small.sendall(head(f"POST {PATH}", "Content-Length: 3"))
+        for client in large:
+            client.sendall(whole[:-1])
+        told = [client.recv(65_536) for client in large[:room]]
+        assert all(answer.startswith(b"HTTP/1.1 503 ") and b'"overloaded"' in answer for answer in told)
+        assert all(b"\r\nRetry-After: 1\r\n" in answer and b"\r\nConnection: close\r\n" in answer for answer in told)
+        assert resident_bytes(worker) < before + 2 * MAX_INCOMING_BYTES
+        for client, rest in ((small, b"abc"), *((client, whole[-1:]) for client in large[room:])):
+            client.sendall(rest)
+            assert client.recv(65_536).startswith(b"HTTP/1.1 400 "), "there was room for it"
+
+
+def resident_bytes(pid: int) -> int:
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024

@@ -1368,11 +1368,14 @@ begin
     set_config('postbox.causation_id', '', true);
   update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
   from unnest(p_merchant_ids, p_event_ids, p_handlers) w (merchant_id, event_id, handler)
-  where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler and d.status = 'pending';
+  where d.merchant_id = w.merchant_id and d.event_id = w.event_id and d.handler = w.handler
+    -- in a CASE, so that each is found by its key, as where siblings are picked; so with the jobs below
+    and case when d.status = 'pending' then d.event_id end = w.event_id;
   -- wake-ups that are no longer needed, and the carrier's own from the hands of its worker; any other job that a worker has
   -- fetched finds its delivery done
   delete from procrastinate_jobs
-  where id = any (p_job_ids) and (status = 'todo' or id = p_own and status = 'doing' and worker_id = p_worker_id);
+  where id = any (p_job_ids)
+    and case when status = 'todo' then true when id = p_own and status = 'doing' then worker_id = p_worker_id end;
 end $$;
 
 COMMENT ON FUNCTION postbox.finish_group(p_merchant_ids uuid[], p_event_ids uuid[], p_handlers text[], p_job_ids bigint[], p_own bigint, p_worker_id bigint) IS 'Ends a group of local deliveries: what it posted is moved into the balances, every delivery is marked with its effect, and the jobs of those that were carried go, with the carrier''s own where it is named with the worker that holds it. The transaction acts as the local lane from here on.';
@@ -3789,7 +3792,7 @@ begin
     (select last_value + is_called::integer from requests_served) as served into v_own
   from deliveries d
   where d.merchant_id = p_merchant_id and d.event_id = p_event_id and d.handler = p_handler
-    and d.status = 'pending' and d.job_id = p_job_id
+    and case when d.status = 'pending' then d.job_id end = p_job_id
   for update of d;
   if not found then
     return;

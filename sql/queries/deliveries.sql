@@ -1,9 +1,12 @@
 -- name: claim
 -- A job may run its delivery only while the delivery still names this job; says what it is about and whether it is paused.
+-- Here and below that it is pending stands in a CASE, so that a delivery is found by its key and by no index of what waits:
+-- next to nothing waits when tables are counted, and that index holds all that is done, too, for as long as an old snapshot
+-- sees it.
 update deliveries d set runs = d.runs + 1
 from events e
 where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handler = %(handler)s
-  and d.status = 'pending' and d.job_id = %(job_id)s
+  and case when d.status = 'pending' then d.job_id end = %(job_id)s
   and e.merchant_id = d.merchant_id and e.id = d.event_id
 returning d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d.failures, d.deferrals, d.alone,
   e.operation_id, e.webhook_id, e.payload, e.correlation_id, e.causation_id as caused_by,
@@ -12,7 +15,8 @@ returning d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d
 -- name: finish
 -- The effect and its mark commit together.
 update deliveries set status = 'done', done_at = clock_timestamp(), job_id = null
-where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s and status = 'pending';
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
+  and case when status = 'pending' then event_id end = %(event_id)s;
 
 -- name: defer
 -- Uncounted waiting: a due time and no job. Up to the longest, a wait grows with the time already waited.
@@ -28,7 +32,7 @@ update deliveries set
   dead_at = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then clock_timestamp() end,
   dead_reason = case when %(capped)s and deferred_since < clock_timestamp() - make_interval(secs => %(cap)s) then 'deferred' end
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
-  and status = 'pending' and job_id = %(job_id)s;
+  and case when status = 'pending' then job_id end = %(job_id)s;
 
 -- name: put_off_paused
 -- Among the next local jobs of this merchant, whatever waits for an operator.
@@ -37,7 +41,8 @@ select put_off_paused(%(merchant_id)s, %(oldest)s, %(limit)s, %(recheck)s, %(lon
 -- name: bury
 -- A dead letter at once, for a person to look at.
 update deliveries set status = 'dead', dead_at = clock_timestamp(), dead_reason = %(reason)s, job_id = null
-where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s and status = 'pending';
+where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
+  and case when status = 'pending' then event_id end = %(event_id)s;
 
 -- name: count_failure
 -- One more raised failure; the one that reaches the limit makes a dead letter.
@@ -49,7 +54,7 @@ update deliveries set
   dead_at = case when failures + 1 >= %(limit)s then clock_timestamp() end,
   dead_reason = case when failures + 1 >= %(limit)s then 'failures' end
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
-  and status = 'pending' and job_id = %(job_id)s
+  and case when status = 'pending' then job_id end = %(job_id)s
 returning status, failures;
 
 -- name: record_failure
@@ -175,8 +180,8 @@ with again as materialized (
   from deliveries d
   join unnest(%(merchant_ids)s::uuid[], %(event_ids)s::uuid[], %(handlers)s::text[], %(job_ids)s::bigint[])
     as w (merchant_id, event_id, handler, job_id)
-    on w.merchant_id = d.merchant_id and w.event_id = d.event_id and w.handler = d.handler and w.job_id = d.job_id
-  where d.status = 'pending'
+    on w.merchant_id = d.merchant_id and w.event_id = d.event_id and w.handler = d.handler
+      and w.job_id = case when d.status = 'pending' then d.job_id end
   order by d.merchant_id, d.event_id, d.handler
   for update of d skip locked
 )
@@ -225,7 +230,9 @@ rearmed as (
     -- in a CASE, so that it is found by its key and by no index of what waits: that one holds all that is done, too, for as
     -- long as an old snapshot sees it
     and case when d.status = 'pending' then d.job_id end = page.job_id
-    and not exists (select from procrastinate_jobs j where j.id = page.job_id and j.status in ('todo', 'doing'))
+    -- one by one: joined, all jobs there are would be read for those of the page
+    and (select count(*) from procrastinate_jobs j
+         where j.id = page.job_id and case when j.status in ('todo', 'doing') then j.id end = page.job_id) = 0
   returning 1
 )
 select (select count(*) from page) as seen, (select count(*) from rearmed) as rearmed,
@@ -262,7 +269,7 @@ update deliveries set
   dead_at = case when rescues + 1 >= %(limit)s then clock_timestamp() end,
   dead_reason = case when rescues + 1 >= %(limit)s then 'crash' end
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
-  and status = 'pending' and job_id = %(job_id)s
+  and case when status = 'pending' then job_id end = %(job_id)s
 returning status;
 
 -- name: hurry
@@ -281,12 +288,15 @@ with answered as (
   join deliveries d on d.merchant_id = e.merchant_id and d.event_id = e.id and d.handler = 'apply_webhook'
   where w.payment_ref = %(ref)s and w.provider = %(provider)s and w.account = %(account)s
     and w.received_at <= %(asked_at)s and (%(whole)s or not w.type ^@ any (%(child_events)s::text[]))
-    and d.status = 'pending' and not d.alone and d.failures = 0
+    and case when d.status = 'pending' then d.event_id end = e.id and not d.alone and d.failures = 0
     and not exists (select from pauses_of(d.handler, d.merchant_id, w.provider))
   for update of d skip locked
 ),
 freed as (
-  delete from procrastinate_jobs j using answered a where j.id = a.job_id and j.status = 'todo' returning j.id
+  -- an array, so that it is not joined: next to no jobs are there when tables are counted, and all would be read for a few
+  delete from procrastinate_jobs j
+  where j.id = any (array(select a.job_id from answered a)) and case when j.status = 'todo' then true end
+  returning j.id
 )
 update deliveries d set status = 'done', done_at = clock_timestamp(), job_id = null, runs = d.runs + 1
 from answered a

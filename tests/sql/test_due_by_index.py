@@ -35,6 +35,20 @@ SWEEPS = {
     "idempotency_keys.prune": "(created_at < (statement_timestamp() - ",
 }
 
+# What one run names by its key, and in which table that is.
+MARKS = ("claim", "finish", "defer", "bury", "count_failure", "rescue", "lock_again", "finish_answered")
+BY_THEIR_KEY = {f"deliveries.{mark}": "deliveries" for mark in MARKS} | {"operations.complete_call": "provider_calls"}
+A_RUN = {
+    **dict.fromkeys(("event_id", "call_id", "since"), NOBODY),
+    **dict.fromkeys(("handler", "why", "ref", "account", "outcome", "provider_request_id", "response_sha256"), ""),
+    **dict.fromkeys(("seconds", "longest", "cap", "backoff", "spread"), 1.0),
+    **{name: [] for name in ("merchant_ids", "event_ids", "handlers", "job_ids", "child_events")},
+    **dict.fromkeys(("job_id", "http_status", "duration_ms"), 1),
+    **dict.fromkeys(("capped", "whole", "replayed", "late"), True),
+    **dict.fromkeys(("error_class", "error_detail"), None),
+    "reason": "misuse", "lane": "local", "asked_at": "-infinity", "response": "{}",
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def untouched(cluster: Cluster, template: str) -> Iterator[Connection]:
@@ -182,3 +196,33 @@ def test_every_state_is_among_those_of_one_page() -> None:
     }
     assert listed["operator_pages.open_payments"] == [set(OPEN)]
     assert listed["operator_pages.newest_payments"] == [set(State) - OPEN] * 2
+
+
+@pytest.mark.parametrize("query", BY_THEIR_KEY)
+def test_a_row_that_is_named_is_found_by_its_key_and_not_among_what_waits(conn: Connection, query: str) -> None:
+    plan = plan_of(conn, query, PARAMS | A_RUN)
+    scans = [line for line in plan if f" on {BY_THEIR_KEY[query]}" in line and "Scan" in line]
+    read = {line.partition(" using ")[2].split()[0] for line in scans}
+    of_some = conn.execute("select indexrelid::regclass::text as name from pg_index where indpred is not null")
+    assert read and read.isdisjoint(row["name"] for row in of_some), "\n".join(plan)
+
+
+@pytest.mark.parametrize("query", ["deliveries.finish_answered", "deliveries.lost_jobs"])
+def test_the_jobs_of_some_deliveries_are_found_one_by_one(conn: Connection, query: str) -> None:
+    plan = plan_of(conn, query, PARAMS | A_RUN)
+    [place] = [place for place, line in enumerate(plan) if " on procrastinate_jobs j" in line and "Scan" in line]
+    assert "using procrastinate_jobs_pkey" in plan[place] and "Index Cond: (id = " in plan[place + 1], "\n".join(plan)
+
+
+def test_a_group_is_marked_by_its_keys_and_not_among_what_waits(conn: Connection) -> None:
+    found = conn.execute("select prosrc from pg_proc where proname = 'finish_group'").fetchone()
+    assert found is not None
+    source = re.sub(r"p_(merchant_ids|event_ids)", f"array['{NOBODY}'::uuid]", found["prosrc"])
+    source = source.replace("p_handlers", "array['']").replace("p_job_ids", "array[1::bigint, 2]")
+    source = re.sub("p_(own|worker_id)", "1", source)
+    conn.execute("set local enable_seqscan = off")
+    conn.execute("set local enable_bitmapscan = off")
+    for table, verb in (("deliveries", "update"), ("procrastinate_jobs", "delete from")):
+        statement = source[source.index(f"{verb} {table}") :].partition(";")[0]
+        plan = [row["QUERY PLAN"] for row in conn.execute(f"explain {statement}".encode())]
+        assert any(f"using {table}_pkey on {table}" in line for line in plan), "\n".join(plan)

@@ -74,8 +74,6 @@ class Run:
             self.delivery = row
             if row["paused"]:
                 raise Paused
-            # the thread of the payment is known only now
-            tx.act_as(self.actor)
             return work(tx)
 
         return self.transact(claimed)

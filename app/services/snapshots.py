@@ -63,7 +63,9 @@ def apply_snapshot(
     if payment["provider_ref"] not in (None, snapshot.ref):
         # fetched when nobody knew yet which object would be the payment's own
         return Applied(None, state, outdated=True)
-    cancel = tx.one("operations.last_cancel_reason", merchant_id=merchant_id, payment_id=payment_id)
+    is_canceled = snapshot.status is ProviderStatus.CANCELED
+    ids = {"merchant_id": merchant_id, "payment_id": payment_id}
+    cancel = tx.one("operations.last_cancel_reason", **ids) if is_canceled else None
     walk = plan_walk(payment, snapshot, cancel_reason=cancel["reason"] if cancel else None)
     if walk.verdict is Verdict.TOO_EARLY:
         return Applied(walk.verdict, state)
@@ -114,11 +116,12 @@ def _close(
 ) -> State:
     ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["id"]}
     charge = tx.one("provider_transactions.charge_of", **ids) if state in AFTER_CONFIRMATION else None
-    waits = tx.one("provider_transactions.next_available", **ids) if state in AFTER_CONFIRMATION else None
     settles = bool(charge and charge["status"] == "available" and payment["settled_at"] is None)
     settled = settles or payment["settled_at"] is not None
     observe, wait = _next_observation(payment, state, charge, settled=settled, timing=timing)
-    if observe == "never" and waits is not None and state in AFTER_CONFIRMATION:
+    is_left_alone = observe == "never" and state in AFTER_CONFIRMATION
+    waits = tx.one("provider_transactions.next_available", **ids) if is_left_alone else None
+    if waits is not None:
         # a refund's or a dispute's line, which becomes available on a day of its own
         observe, wait = "in", waits["available_in"] if waits["available_in"] > 0 else timing.settle_recheck
     tx.run(

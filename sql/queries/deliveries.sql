@@ -9,7 +9,9 @@ where d.merchant_id = %(merchant_id)s and d.event_id = %(event_id)s and d.handle
   and case when d.status = 'pending' then d.job_id end = %(job_id)s
   and e.merchant_id = d.merchant_id and e.id = d.event_id
 returning d.merchant_id, d.event_id, d.handler, d.topic, d.lane, d.payment_id, d.failures, d.deferrals, d.alone,
-  e.operation_id, e.webhook_id, e.payload, e.correlation_id, e.causation_id as caused_by,
+  e.operation_id, e.webhook_id, e.payload, e.causation_id as caused_by,
+  -- what follows is of the event's thread
+  nullif(set_config('postbox.correlation_id', coalesce(e.correlation_id, ''), true), '') as correlation_id,
   exists (select from pauses_of(d.handler, d.merchant_id, case d.lane when 'remote' then %(provider)s end)) as paused;
 
 -- name: finish

@@ -33,7 +33,6 @@ def _claim() -> list[str]:
         f" and status <> 'done' and handler = {literal(HANDLER)} \\gset",
         acting("transactions.begin_as", WORKER) + ";",
         statement("deliveries.claim", **DELIVERY, job_id=":job_id", provider="'stripe'") + ";",
-        acting("transactions.act_as", WORKER) + ";",
         statement("payments.lock", **PAYMENT) + ";",
         statement(
             "operations.open", **OPERATION, payment_id=":p_id", kind="'submit'", step="'create'", amount="null",
@@ -84,7 +83,6 @@ def _confirmed() -> list[str]:
         acting("transactions.begin_as", WORKER) + ";",
         *_complete_call("confirm"),
         statement("payments.lock", **PAYMENT) + ";",
-        statement("operations.last_cancel_reason", **PAYMENT) + ";",
         statement("payments.take_step", **step | nothing, state="'submitted'") + ";",
         statement("payments.take_step", **step | nothing | {"amount_captured": "1000"}, state="'confirmed'") + ";",
         statement("provider_transactions.upsert", **fact) + ";",

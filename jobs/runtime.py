@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.config import Settings, Timing
 from app.db import Database
+from app.db.sessions import BY_KEY
 from app.db.wake import Waker
 from app.providers.protocol import Provider
 from app.providers.stripe import StripeProvider
@@ -65,6 +66,7 @@ def open_runtime(settings: Settings) -> Runtime:
             settings.database_url,
             size=LOCAL_GROUPS,
             application="postbox worker groups",
+            options=BY_KEY,
             unsafe_accepted=settings.unsafe_postgres,
             met_unsafe=unsafe.set,
         ).open()

@@ -19,6 +19,7 @@ from app.db.inspection import InspectedConnection, Inspection
 from app.db.network import bounded
 from app.db.piece import AFTER_BEGIN, BEGIN, COMMIT, actor_params, adapted, begin_params, joined, send
 from app.db.queries import QUERIES
+from app.db.sessions import OPTIONS, PREPARED_AT_ONCE, prepare_many
 from app.model.actor import Actor, Role
 
 T = TypeVar("T")
@@ -109,12 +110,14 @@ class Database:
         size: int = 8,
         application: str = "postbox",
         timeouts: Timeouts | None = None,
+        options: str = "",
         others: Mapping[Role, Database] | None = None,
         unsafe_accepted: frozenset[str] | None = None,
         met_unsafe: Callable[[], None] = lambda: None,
     ) -> None:
         """`others`: the pools of roles that this login cannot become; they open and close with this one.
 
+        `options`: settings of its sessions, as on a server's command line.
         `unsafe_accepted`: on a PostgreSQL that has any other of its unsafe settings nothing runs; None: all may be.
         `met_unsafe` hears of each time that this was refused, from any thread.
         """
@@ -134,11 +137,13 @@ class Database:
             check=self._check,
             reconnect_timeout=60.0,
             connection_class=InspectedConnection,
+            configure=prepare_many,
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,
                 "application_name": application,
-                "options": "-c search_path=postbox,procrastinate -c timezone=UTC -c client_min_messages=warning",
+                "prepare_threshold": PREPARED_AT_ONCE,
+                "options": f"{OPTIONS} {options}",
             },
         )
 

@@ -15,6 +15,7 @@ from jobs.app import CLOCK_QUEUE, make_app
 from jobs.oldest import OldestJob
 from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from tests.fixtures.database import Clone
+from tests.fixtures.worker import Hand
 from tests.jobs.test_fetching import LOUD, fetched, fetching, waiting
 
 WAKES = 100
@@ -145,3 +146,11 @@ def test_a_connection_is_back_the_moment_its_transaction_has_ended(db: Database)
         with db.connection() as connection:
             connection.execute("select")
         assert db._pool.get_stats()["pool_available"] >= 1
+
+
+def test_a_group_is_planned_once_for_all_and_reads_no_table_whole(hand: Hand) -> None:
+    with hand.runtime.groups.connection() as connection:
+        connection.execute("select %s::integer", [1])
+        plans = connection.execute("select sum(custom_plans) = 0 as once from pg_prepared_statements").fetchone()
+        table = connection.execute("show enable_seqscan").fetchone()
+    assert plans == {"once": True} and table == {"enable_seqscan": "off"}

@@ -167,9 +167,9 @@ def test_a_statement_that_takes_too_long_is_a_failure_in_the_remote_lane(
     assert (delivery["failures"], delivery["deferrals"]) == (1, 0)
 
 
-@pytest.mark.parametrize(("resolution", "looked_at"), [(None, 0), ("discarded", 1)])
+@pytest.mark.parametrize(("resolution", "emitted"), [(None, 0), ("discarded", 1)])
 def test_a_dead_observation_stops_the_clock_until_somebody_has_dealt_with_it(
-    conn: factories.Connection, resolution: str | None, looked_at: int
+    conn: factories.Connection, resolution: str | None, emitted: int
 ) -> None:
     payment = factories.payment(conn, "confirmed")
     with factories.acting(conn, "worker"):
@@ -189,4 +189,4 @@ def test_a_dead_observation_stops_the_clock_until_somebody_has_dealt_with_it(
     with factories.acting(conn, "reconciler"):
         seen = conn.execute(QUERIES["payments.due_observations"].encode(), FIRST_OBSERVATION | {"limit": 10}).fetchone()
     assert seen is not None
-    assert (seen["seen"], seen["looked_at"]) == (1, looked_at)
+    assert (seen["seen"], seen["emitted"]) == (1, emitted)

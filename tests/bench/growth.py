@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,10 +16,11 @@ from tests.bench.turns import DELIVERED, WHAT, kept_turn_of, one_turn, series_of
 from tests.fixtures.database import Clone
 
 SIZES = (10_000, 100_000, 1_000_000)
-# Of so many from everywhere hardly two share a page of a table, even among ten thousand.
-APART = 50
-# What so many pages take from the disk is told beside what traces take that read them.
-PAGES = 1_000
+# Of so many from everywhere hardly two share a page of a table, even among ten thousand. A disk is another one from
+# minute to minute, so that few are traced in one database before it is the other's turn.
+APART, IN_TURN = 50, 5
+# What so many pages take from the disk is told beside what the traces of a turn take that read them.
+PAGES = 100
 
 
 def measure(
@@ -50,12 +51,11 @@ def measure(
                     one_turn(arena, database, series)
                 progress(f"repeat {repeat} of {repeats}: {size:,} payments, {told(series)}")
         for repeat in range(1, repeats + 1):
-            for size, database in databases.items():
-                trace_alike(arena, database, APART * size // least, from_disk[size], again[size])
-                read_pages(arena, database, pages[size])
-                found = f"{from_disk[size].rates[-1]:,.0f}/s from the disk, {again[size].rates[-1]:,.0f}/s again"
-                found += f"; {pages[size].rates[-1]:,.0f} pages/s by themselves"
-                progress(f"repeat {repeat} of {repeats}: {size:,} payments, trace {found}")
+            trace_alike(arena, databases, from_disk, again, pages)
+            for size in sizes:
+                found = f"{from_disk[size].median:,.0f}/s from the disk, {again[size].median:,.0f}/s again"
+                found += f"; {pages[size].median:,.0f} pages/s by themselves"
+                progress(f"repeat {repeat} of {repeats}: {size:,} payments, trace {found}, so far")
         for size, database in databases.items():
             began = time.monotonic()
             arena.check(database, quiesced=False)
@@ -85,33 +85,49 @@ def measure(
         f" reference, of payments that nobody traced before: of a small database that is in memory as it comes, of a"
         f" large one on the disk, so that the ratio is told of both from the disk, of both asked for again, and as it"
         f" comes. Before those from the disk the server begins anew, the system is asked to forget its files, and"
-        f" {APART} of every {least:,} are traced. Each database keeps what its turns leave behind, a warm-up turn's"
-        f" too. Every size has the same {MERCHANTS} merchants at most, and copies have the times of their originals,"
-        f" minutes ago: nothing is old enough that retention would take it.",
+        f" {APART} of every {least:,} are traced; then {IN_TURN} of each database in turns, and the ratio is the median"
+        f" of these turns. Each database keeps what its turns leave behind, a warm-up turn's too. Every size has the"
+        f" same {MERCHANTS} merchants at most, and copies have the times of their originals, minutes ago: nothing is"
+        f" old enough that retention would take it.",
     }
 
 
-def trace_alike(arena: Arena, database: Clone, before: int, from_disk: Series, again: Series) -> None:
-    """Payments of which nothing is in memory, and then the same ones for a second time.
+def trace_alike(
+    arena: Arena,
+    databases: Mapping[int, Clone],
+    from_disk: Mapping[int, Series],
+    again: Mapping[int, Series],
+    pages: Mapping[int, Series],
+) -> None:
+    """Payments of which nothing is in memory, a few of each database in turns, and then the same ones once more.
 
     Few of them, so that they are as far apart in a small database as in a large one; and so many were traced before,
-    the same share of each, that of every index what leads to its leaves is in memory.
+    the same share of each, that of every index what leads to its leaves is in memory. After each turn pages from
+    anywhere in the files of its database are read as PostgreSQL reads one, and without it.
     """
-    found = references_of(database.connect(admin=True), before + APART)
-    asked, warm_up = found[:APART], found[APART:]
-    database.close()
+    least = min(databases)
+    found = {
+        size: references_of(database.connect(admin=True), APART * size // least + APART)
+        for size, database in databases.items()
+    }
+    files = {size: arena.files_of(database) for size, database in databases.items()}
+    for database in databases.values():
+        database.close()
     arena.forget()
-    with tracing(database, warm_up) as pool:
-        for series in (from_disk, again):
-            trace_these(arena, pool, asked, series)
-    first, second = (series.samples["buffers_read"][-1] for series in (from_disk, again))
-    assert first > second, f"of one {first:g} buffers were read at first, and {second:g} when it was asked for again"
-
-
-def read_pages(arena: Arena, database: Clone, series: Series) -> None:
-    """Pages from anywhere in the files of a database, read as PostgreSQL reads one, and without it."""
-    files = arena.files_of(database)
-    database.close()
-    arena.checkpoint()
-    seconds = disk.read_some(files, PAGES)
-    series.add(len(seconds) / sum(seconds), seconds)
+    with ExitStack() as opened:
+        pools = {
+            size: opened.enter_context(tracing(database, found[size][APART:])) for size, database in databases.items()
+        }
+        for all_turns in (from_disk, again):
+            turns = {size: Series(series.name, series.unit) for size, series in all_turns.items()}
+            for first in range(0, APART, IN_TURN):
+                for size, pool in pools.items():
+                    trace_these(arena, pool, found[size][first : first + IN_TURN], turns[size])
+                    if all_turns is from_disk:
+                        seconds = disk.read_some(files[size], PAGES)
+                        pages[size].add(len(seconds) / sum(seconds), seconds)
+            for size, series in all_turns.items():
+                series.extend(turns[size])
+    for size in databases:
+        first, second = (series[size].samples["buffers_read"][-1] for series in (from_disk, again))
+        assert first > second, f"of one {first:g} buffers were read at first, and {second:g} when asked for again"

@@ -51,6 +51,13 @@ class Series:
         self.rates.append(rate)
         self.latencies += latencies
 
+    def extend(self, turns: Series) -> None:
+        """One repeat in many turns: the rate of each; of other samples the mean, for ticks are longer than a turn."""
+        self.rates += turns.rates
+        self.latencies += turns.latencies
+        for name, values in turns.samples.items():
+            self.note(name, statistics.fmean(values))
+
     def paced(self, rate: float, sent_at: Sequence[float], waited: Sequence[float]) -> None:
         """One repeat at a rate: the one that was held, and the seconds that each waited since its time had come."""
         self.add(held(rate, sent_at), waited)

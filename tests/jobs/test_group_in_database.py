@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.dev.postgres import Cluster
-from jobs import local
+from jobs import group, local
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.turn import GROUP_MOST, GROUP_SECONDS, GROUP_SIZE, Turn
 from tests import factories
@@ -43,7 +43,7 @@ def test_each_delivery_of_a_group_is_audited_under_its_own_handler_and_event(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "GROUP_SECONDS", 60.0)
-    monkeypatch.setattr(local, "GROUP_PATIENCE", 60.0)
+    monkeypatch.setattr(group, "GROUP_PATIENCE", 60.0)
     for _ in range(6):
         factories.payment(hand.connection, "submitted")
         factories.payment(hand.connection, "confirmed")
@@ -94,7 +94,7 @@ def test_a_handler_whose_pace_is_known_is_called_once_for_a_group(hand: Hand, mo
 def test_a_group_without_any_time_runs_its_own_and_the_next_though_their_handlers_differ(
     hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "GROUP_PATIENCE", -1.0)
+    monkeypatch.setattr(group, "GROUP_PATIENCE", -1.0)
     merchant = factories.merchant(hand.connection)
     for state in ("confirmed", "submitted", "submitted"):
         factories.payment(hand.connection, state, merchant_id=merchant["id"])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import jobs.local
+import jobs.group
 from app.config import PLATFORM_MERCHANT_ID
 from app.db.queries import QUERIES
 from app.model.outcome import Reply
@@ -139,10 +139,10 @@ def test_a_group_ends_when_its_time_is_over_however_slow_its_statements(
         tx.connection.execute("select nextval('ran')")
 
     clock = SimpleNamespace(monotonic=lambda: hand.connection.execute(ran).fetchone()["n"] * each)
-    monkeypatch.setattr(jobs.local, "time", clock)
+    monkeypatch.setattr(jobs.group, "time", clock)
     monkeypatch.setitem(HANDLERS, "watch_outcome", LocalHandler("watch_outcome", slow))
     merchant = factories.merchant(hand.connection)
-    for _ in range(3 * jobs.local.SYNC_EVERY):
+    for _ in range(3 * jobs.group.SYNC_EVERY):
         factories.payment(hand.connection, "submitted", merchant_id=merchant["id"])
     hand.run_one("local")
     done = hand.connection.execute(

@@ -14,7 +14,7 @@ import pytest
 from app.config import Settings, Timing
 from app.db import Tx
 from app.services.deliveries import DeliveryKey
-from jobs import local
+from jobs import group, local
 from jobs import turn as turns
 from jobs.handlers import HANDLERS, LocalHandler
 from jobs.held import Held
@@ -78,16 +78,16 @@ def books(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Books:
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the groups that were begun."""
     sizes: list[int] = []
-    run_group = local._run_group
+    run_group = local.run_group
 
-    def counted(tx: Tx, runtime: Any, group: list[dict[str, Any]], *rest: Any) -> local.Group:
-        sizes.append(len(group))
-        return run_group(tx, runtime, group, *rest)
+    def counted(tx: Tx, runtime: Any, picked: list[dict[str, Any]], *rest: Any) -> group.Group:
+        sizes.append(len(picked))
+        return run_group(tx, runtime, picked, *rest)
 
-    monkeypatch.setattr(local, "_run_group", counted)
+    monkeypatch.setattr(local, "run_group", counted)
     # A slow machine must not cut a group short, nor a fast one make it larger: these tests are about other things.
     monkeypatch.setattr(local, "GROUP_SECONDS", 60.0)
-    monkeypatch.setattr(local, "GROUP_PATIENCE", 60.0)
+    monkeypatch.setattr(group, "GROUP_PATIENCE", 60.0)
     monkeypatch.setattr(turns, "GROUP_MOST", turns.GROUP_SIZE)
     return sizes
 
@@ -242,8 +242,8 @@ def test_with_carrying_off_every_delivery_is_its_own_transaction(
     request.addfinalizer(runtime.close)
     hand = Hand(runtime, database)
     sizes: list[int] = []
-    run_group = local._run_group
-    monkeypatch.setattr(local, "_run_group", lambda *a: (sizes.append(len(a[2])), run_group(*a))[1])
+    run_group = local.run_group
+    monkeypatch.setattr(local, "run_group", lambda *a: (sizes.append(len(a[2])), run_group(*a))[1])
     hand.connection.execute(
         "delete from subscriptions;"
         "insert into subscriptions (topic, handler, lane) values ('payment.initiated', 'test_books', 'local')"

@@ -76,8 +76,8 @@ def test_reruns_in_halves_are_as_short_as_groups_while_somebody_is_served(
     hand: Hand, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
-    run_group = local._run_group
-    monkeypatch.setattr(local, "_run_group", lambda *args: given.append(args[4]) or run_group(*args))
+    run_group = local.run_group
+    monkeypatch.setattr(local, "run_group", lambda *args: given.append(args[4]) or run_group(*args))
     failing, _ = payments(hand, 2)
     books.conduct[failing] = raises
     vars(hand.runtime.courtesy).update(vars(served(at=ALWAYS)))

@@ -142,6 +142,8 @@ def bench(
     is_try = is_try or any(few < BENCHES[name][1] for few in least for name in names)
     if is_try and readme:
         raise click.UsageError("The README tells no figures of a try: usual sizes, ages and waits.")
+    if readme and machine.commit().endswith(machine.DIRTY):
+        raise click.UsageError("The README tells no figures of code that is in no commit: commit first.")
     # PostgreSQL outlives us unless we end in order
     for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, lambda *_: sys.exit("stopped"))

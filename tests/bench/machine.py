@@ -18,6 +18,8 @@ DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 # What differs from a PostgreSQL as it comes, which `bin/run` has.
 SET = ("shared_buffers", "max_wal_size", "checkpoint_timeout")
 TOLD = (*DURABLE, *SET, "wal_level", "max_connections")
+# A commit with something changed, which nobody else can measure; and what `--readme` writes, which changes no figure.
+DIRTY, WRITTEN = "-dirty", (":!README.md", ":!docs/bench.svg")
 
 
 def describe(conn: Connection) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def describe(conn: Connection) -> dict[str, Any]:
         "postgresql": conn.info.parameter_status("server_version"),
         "procrastinate": version("procrastinate"),
         "psycopg": version("psycopg"),
-        "commit": _commit(),
+        "commit": commit(),
         "settings": settings,
     }
 
@@ -67,6 +69,11 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-def _commit() -> str:
-    ran = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return ran.stdout.strip() or "unknown"
+def commit() -> str:
+    """What is measured; `-dirty` when a file of it was changed, other than those that a run writes itself."""
+    named = _git("describe", "--always") or "unknown"
+    return f"{named}{DIRTY}" if _git("diff", "--name-only", "HEAD", "--", ".", *WRITTEN) else named
+
+
+def _git(*argv: str) -> str:
+    return subprocess.run(["git", *argv], cwd=ROOT, capture_output=True, text=True).stdout.strip()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config import ROOT
+from tests.bench.machine import DIRTY
 from tests.bench.promised import PROMISED, Promise
 
 README = ROOT / "README.md"
@@ -39,7 +40,10 @@ WIDTH, LABEL, BAR = 860, 430, 24
 
 
 def write(latest: dict[str, Any], readme: Path = README, plot_to: Path = PLOT) -> None:
-    """Put the table between its marks in the README, and the plot beside it."""
+    """Put the table between its marks in the README, and the plot beside it; nothing of code that is in no commit."""
+    dirty = [name for name, result in latest["results"].items() if result["commit"].endswith(DIRTY)]
+    if dirty:
+        raise SystemExit(f"README.md stays as it is, because {', '.join(dirty)} ran on code that is in no commit")
     text = readme.read_text()
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)

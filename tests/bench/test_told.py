@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
+from tests.bench import machine
 from tests.bench.command import bench
 from tests.bench.latest import merged
 from tests.bench.machine import TOLD
@@ -77,6 +79,32 @@ def test_a_benchmark_that_failed_has_no_figures_of_before() -> None:
 def test_a_try_is_no_figure_of_the_readme(few: str) -> None:
     refused = CliRunner().invoke(bench, ["growth", few, "--readme"])
     assert refused.exit_code == 2 and "The README tells no figures of a try" in refused.output
+
+
+def test_figures_of_code_that_is_in_no_commit_are_not_the_readmes(
+    latest: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latest["results"]["growth"]["commit"] = "abc1234-dirty"
+    readme = tmp_path / "README.md"
+    readme.write_text(told := f"before\n{BEGIN}\nan older table\n{END}\nafter\n")
+    with pytest.raises(SystemExit, match=r"README\.md stays as it is, because growth ran on code"):
+        write(latest, readme, tmp_path / "bench.svg")
+    assert readme.read_text() == told
+    monkeypatch.setattr(machine, "commit", lambda: "abc1234-dirty")
+    refused = CliRunner().invoke(bench, ["growth", "--readme"])
+    assert refused.exit_code == 2 and "commit first" in refused.output, "before it takes an hour"
+
+
+def test_what_a_run_writes_itself_changes_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("a table")
+    (tmp_path / "app.py").write_text("pass")
+    for argv in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]):
+        subprocess.run(["git", *argv], cwd=tmp_path, check=True)
+    (tmp_path / "README.md").write_text("another table")
+    assert not machine.commit().endswith("-dirty")
+    (tmp_path / "app.py").write_text("raise")
+    assert machine.commit().endswith("-dirty")
 
 
 def test_a_ratio_has_one_owner() -> None:

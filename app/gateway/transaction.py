@@ -12,6 +12,7 @@ from flask import Response, g, request
 
 from app.db import Tx
 from app.db.pool import Timeouts
+from app.errors import KeyReused, NotFound
 from app.gateway import etags
 from app.gateway.auth import bearer_key
 from app.gateway.body import read_body
@@ -22,11 +23,13 @@ from app.gateway.limits import take
 from app.gateway.problems import WrongMediaType, WrongMode
 from app.gateway.representation import render
 from app.gateway.strict_json import parse
+from app.model import public_id
 from app.model.api_key import ApiKey
 from app.model.scope import Scope
-from app.services import idempotency
+from app.services import idempotency, payments
 from app.services.admission import admit, opening
 from app.services.authentication import Caller, authenticate, require
+from app.services.idempotency import Stored
 
 Body = Mapping[str, Any]
 
@@ -100,9 +103,9 @@ def writing(scope: Scope) -> Callable[[Callable[..., tuple[Body, int]]], Callabl
                 )
                 g.merchant_id = caller.merchant_id
                 require(caller, scope)
-                if stored is not None:
-                    return Answer(stored.status, stored.body, replayed=True, etag=etags.of(json.loads(stored.body)))
                 _refuse_other_mode(caller, edge.settings.livemode)
+                if stored is not None:
+                    return _replay(tx, caller, stored)
                 body, status = view(tx, caller, **arguments)
                 answer = Answer(status, render(body), etag=etags.of(body))
                 idempotency.keep(tx, caller.merchant_id, idempotency_key, status=status, body=answer.body)
@@ -127,6 +130,20 @@ def _let_in(tx: Tx, key: ApiKey, scope: Scope, edge: Gateway) -> Caller:
     g.merchant_id = caller.merchant_id
     require(caller, scope)
     return caller
+
+
+def _replay(tx: Tx, caller: Caller, stored: Stored) -> Answer:
+    """What answered the same request before. Raises KeyReused when that was one in the other mode.
+
+    The payment that it is about tells the mode, and not the fingerprint: what an earlier release stored stays known.
+    """
+    body = json.loads(stored.body)
+    about = body["id"] if body["object"] == "payment" else body["payment"]
+    try:
+        payments.get(tx, caller, public_id.parse(public_id.PAYMENT, about))
+    except NotFound:
+        raise KeyReused() from None
+    return Answer(stored.status, stored.body, replayed=True, etag=etags.of(body))
 
 
 def _refuse_other_mode(caller: Caller, livemode: bool) -> None:

@@ -9,7 +9,8 @@ import pytest
 from app.config import Timing
 from app.db.pool import Timeouts
 from app.services import idempotency
-from tests.gateway.conftest import CARD
+from tests import factories
+from tests.gateway.conftest import CARD, Api, made
 from tests.gateway.waiting import until_waiting
 
 ROWS = """
@@ -72,6 +73,41 @@ def test_scenario_02_a_key_used_with_another_body_or_path_is_refused(api, sql):
 def test_two_merchants_may_use_the_same_key(api, login):
     other = login()
     assert api.post("/v1/payments", CARD, key="k").data != other.post("/v1/payments", CARD, key="k").data
+
+
+@pytest.fixture
+def live(settings, api, sql):
+    """The same merchant with a live key, at a deployment that moves real money."""
+    key = replace(factories.api_key(sql, api.merchant_id, livemode=True), livemode=True)
+    for app in made(replace(settings, livemode=True)):
+        yield Api(app.test_client(), api.merchant_id, key)
+
+
+def test_a_key_of_one_mode_answers_nobody_of_the_other(api, live, sql):
+    """A merchant goes live within the week: the test payment must not be taken for the charge of a real one."""
+    first = api.post("/v1/payments", CARD, key="k")
+    again = replace(api, client=live.client).post("/v1/payments", CARD, key="k")
+    assert (again.status_code, again.get_json()["code"]) == (403, "wrong_mode")
+    charged = live.post("/v1/payments", CARD, key="k")
+    assert (charged.status_code, charged.get_json()["code"]) == (422, "idempotency_key_reused")
+    assert api.post("/v1/payments", CARD, key="k").data == first.data, "its own mode is answered as ever"
+    assert set(sql.execute(ROWS).fetchone().values()) == {1}
+    charged = [live.post("/v1/payments", CARD, key="another") for _ in range(2)]
+    assert [answer.status_code for answer in charged] == [201, 201]
+    assert charged[0].data == charged[1].data and charged[0].get_json()["livemode"] is True
+
+
+@pytest.mark.parametrize(
+    ("state", "verb", "status"),
+    [("authorized", "capture", 202), ("initiated", "cancel", 200), ("confirmed", "refunds", 201)],
+)
+def test_what_was_done_to_a_test_payment_is_told_to_no_live_key(api, live, payment_in, state, verb, status):
+    _, named = payment_in(state)
+    path = f"/v1/payments/{named}/{verb}"
+    first, again = (api.post(path, {}, key="k") for _ in range(2))
+    assert (first.status_code, again.status_code, again.data) == (status, status, first.data)
+    answer = live.post(path, {}, key="k")
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "idempotency_key_reused")
 
 
 def test_scenario_01_two_at_once_make_one_payment_and_get_the_same_bytes(api, sql, database):

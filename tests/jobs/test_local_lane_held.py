@@ -15,9 +15,9 @@ from jobs import turn as turns
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
+from tests.jobs.books import Books, books, groups, hand, in_database, lines, outcomes, payments, raises
 from tests.jobs.processes import until
 from tests.jobs.test_courtesy import ALWAYS, served
-from tests.jobs.test_local_lane import Books, books, groups, hand, in_database, lines, outcomes, payments, raises
 
 __all__ = ["books", "groups", "hand", "in_database"]
 

@@ -15,7 +15,7 @@ from jobs.reconcile import compare_due_once
 from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
-from tests.jobs.test_fetching import FEW, entries_read, old_snapshot
+from tests.jobs.backlog import FEW, entries_read, old_snapshot
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 CLOCK = Actor(ActorType.RECONCILER, "clock", Role.WORKER)

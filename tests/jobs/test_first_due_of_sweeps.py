@@ -16,7 +16,7 @@ from jobs.runtime import Runtime
 from tests import factories
 from tests.fixtures.database import Clone, Connection
 from tests.fixtures.worker import Hand
-from tests.jobs.test_fetching import FEW, entries_read, old_snapshot
+from tests.jobs.backlog import FEW, entries_read, old_snapshot
 
 CLOCK = Actor(ActorType.RECONCILER, "clock", Role.WORKER)
 # Of a few rows each version is an entry of the index.

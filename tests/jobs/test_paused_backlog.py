@@ -11,7 +11,7 @@ from app.services import deliveries, pauses
 from jobs import local, sweep
 from tests import factories
 from tests.fixtures.worker import Hand
-from tests.jobs.test_fetching import to_deliver
+from tests.jobs.backlog import to_deliver
 
 BACKLOG = 60
 

@@ -16,7 +16,8 @@ from jobs.oldest import OldestJob
 from jobs.queue import LOCAL, REMOTE, FencedJobManager, autocommit_pool, opened
 from tests.fixtures.database import Clone
 from tests.fixtures.worker import Hand
-from tests.jobs.test_fetching import LOUD, fetched, fetching, waiting
+from tests.jobs.backlog import LOUD, waiting
+from tests.jobs.test_fetching import fetched, fetching
 
 WAKES = 100
 SECONDS = 0.2

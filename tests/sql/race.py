@@ -7,17 +7,31 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests import factories
-from tests.factories import Connection
+from tests.factories import Connection, Row
 from tests.fixtures.database import Clone
 
 # Far beyond what any step takes; reached only when the product hangs.
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
+MINE = " where merchant_id = %(merchant_id)s and id = %(id)s"
+
 Meet = Callable[[], None]
 Story = Callable[[Connection, Meet], Any]
+
+
+@pytest.fixture
+def admin(database: Clone) -> Connection:
+    return database.connect(admin=True)
+
+
+def now(conn: Connection, p: Row) -> Row:
+    row = conn.execute("select * from payments" + MINE, p).fetchone()
+    assert row is not None
+    return row
 
 
 class Meeting:

@@ -79,7 +79,7 @@ def by_buffers(what: str, by_size: Mapping[int, Series]) -> str:
 
 
 def by_pages(traces: Mapping[int, Series], pages: Mapping[int, Series]) -> str:
-    """What a page takes without PostgreSQL at each size, and what traces were with pages as dear in both."""
+    """What a page takes without PostgreSQL at each size; traces as they were, and with pages as dear in both."""
     least, most = min(traces), max(traces)
     near, far = (1000 / pages[size].median for size in (least, most))
     small, large = (1000 / traces[size].median for size in (least, most))
@@ -87,8 +87,10 @@ def by_pages(traces: Mapping[int, Series], pages: Mapping[int, Series]) -> str:
     spared = min(_of(traces[most], "buffers_read") * (far - near), _of(traces[most], "read_ms"))
     return (
         f"One page of its files, at random and read without PostgreSQL, takes {near:.3f} ms from the disk among"
-        f" {least:,} and {far:.3f} ms among {most:,}. With {near:.3f} ms in both, a trace would take {small:.1f} ms"
-        f" among {least:,} and {large - spared:.1f} ms among {most:,}, which is {small / (large - spared):.2f}."
+        f" {least:,} and {far:.3f} ms among {most:,}. The row is the median of the ratios within a turn; by the"
+        f" medians over all turns a trace takes {small:.1f} ms among {least:,} and {large:.1f} ms among {most:,}, which"
+        f" is {small / large:.2f}, and with {near:.3f} ms a page in both it would take {large - spared:.1f} ms among"
+        f" {most:,}, which would be {small / (large - spared):.2f}."
     )
 
 

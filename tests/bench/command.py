@@ -35,7 +35,7 @@ from tests.bench import (
     webhook,
 )
 from tests.bench.arena import Arena, arena
-from tests.bench.latest import merged
+from tests.bench.latest import merged, ratios
 from tests.bench.page import page
 from tests.bench.promised import PROMISED, assert_told
 from tests.bench.readme import write as write_readme
@@ -197,7 +197,7 @@ def bench(
 
 def _write(to: Path, found: dict[str, Any]) -> dict[str, Any]:
     """The run as JSON and as a page, and in latest.json beside them the newest of every ratio, unless it is a try."""
-    found["ratios"] = {name: value for result in found["results"].values() for name, value in result["ratios"].items()}
+    found["ratios"] = ratios(found["results"])
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(json.dumps(found) + "\n")
     to.with_suffix(".html").write_text(page(found, machine.told(found["machine"])))

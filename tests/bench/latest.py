@@ -6,7 +6,7 @@ from collections.abc import Set
 from typing import Any
 
 from tests.bench import machine
-from tests.bench.promised import BY_KEY
+from tests.bench.promised import BY_KEY, counts
 
 # What is told of the run that a value comes from.
 RUN = ("command", "commit", "at")
@@ -38,6 +38,16 @@ def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ratios(results: dict[str, Any]) -> dict[str, float]:
+    """Each ratio of one run once, a small run's too."""
+    found: dict[str, float] = {}
+    for result in results.values():
+        found |= {
+            key: value for key, value in result["ratios"].items() if key not in found or counts(key, value, found[key])
+        }
+    return found
+
+
 def _without(result: dict[str, Any], taken: Set[str]) -> dict[str, Any]:
     """The result with none of these ratios: another benchmark measures them now."""
     return result | {"ratios": {key: value for key, value in result["ratios"].items() if key not in taken}}
@@ -53,7 +63,7 @@ def _runs(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 continue
             assert promise is None or name in promise.by, f"{key} is measured by {promise.by}, not by {name}"
             assert key not in runs or promise, f"{key} is measured by {name} and by {runs[key]['bench']}"
-            if key in runs and promise and promise.reaches(value, runs[key]["value"]):
+            if key in runs and not counts(key, value, runs[key]["value"]):
                 continue
             runs[key] = {"value": value, "bench": name, "payments": result["payments"]} | {
                 what: result[what] for what in RUN

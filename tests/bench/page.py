@@ -38,7 +38,13 @@ def page(found: dict[str, Any], told: str) -> str:
 
 def _promised(found: dict[str, Any]) -> list[str]:
     """Every promise that this run measured, and where an aim is out of reach, what the limit is."""
-    limits = {key: text for result in found["results"].values() for key, text in result.get("limits", {}).items()}
+    limits = {
+        key: text
+        for result in found["results"].values()
+        for key, text in result.get("limits", {}).items()
+        # of two that measured it the limit of the one that is told
+        if result["ratios"].get(key) == found["ratios"].get(key)
+    }
     rows, told = [], []
     for one in PROMISED:
         value = found["ratios"].get(one.key)

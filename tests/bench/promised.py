@@ -38,6 +38,11 @@ def promise(key: str) -> Promise:
     return BY_KEY[key]
 
 
+def counts(key: str, value: float, against: float) -> bool:
+    """Whether of two that measured the same this one is told: the worse, and the newer where nothing was promised."""
+    return key not in BY_KEY or not BY_KEY[key].reaches(value, against)
+
+
 def assert_told(name: str, result: dict[str, Any]) -> None:
     """A benchmark tells every ratio that is its own, and of each what the limit is, whatever the figures are."""
     own = {one.key for one in PROMISED if name in one.by}

@@ -27,9 +27,9 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     with lived(arena, payments) as originals, grown(arena, originals, payments, progress) as database:
         conn = database.connect(admin=True)
         for repeat in range(1, repeats + 1):
-            references = references_of(conn)
-            with tracing(database, []) as pool, spending(arena.cluster, {}, len(references), series):
-                series.add(*trace_some(pool, references))
+            warm_up, asked = some_apart(conn)
+            with tracing(database, warm_up) as pool, spending(arena.cluster, {}, len(asked), series):
+                series.add(*trace_some(pool, asked))
             progress(f"repeat {repeat} of {repeats}: {series.rates[-1]:,.0f} traces/s")
         violations = arena.check(database, quiesced=False)
     return {
@@ -37,7 +37,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         "variants": [series.summary()],
         "ratios": {"trace_among_these_p95_ms": percentiles(series.latencies)["p95_ms"]},
         "violations": violations,
-        "note": "by reference: find the payment, then every piece of evidence about it in time order",
+        "note": "by reference: find the payment, then every piece of evidence about it in time order; as many"
+        " others are traced before",
     }
 
 
@@ -51,12 +52,17 @@ def references_of(conn: Connection, count: int = TRACES, state: str = "settled")
     return random.sample(found, min(count, len(found)))
 
 
+def some_apart(conn: Connection, state: str = "settled") -> tuple[list[str], list[str]]:
+    """References to warm up with, and as many others to be asked for."""
+    found = references_of(conn, 2 * TRACES, state)
+    return found[: len(found) // 2], found[len(found) // 2 :]
+
+
 @contextmanager
 def tracing(database: Clone, warm_up: Sequence[str]) -> Iterator[Database]:
     """One connection that has traced these before: its statements are planned, and of an index the top is in memory."""
     with Database(database.url, size=1, application="trace") as pool:
-        if warm_up:
-            trace_some(pool, warm_up)
+        trace_some(pool, warm_up)
         yield pool
 
 

@@ -15,7 +15,7 @@ from tests.bench.counted import counting
 from tests.bench.deliver import drain_by_ours, rate_of
 from tests.bench.lives import FINISH
 from tests.bench.measure import Series, spending
-from tests.bench.trace import TRACES, references_of, trace_some, tracing
+from tests.bench.trace import some_apart, trace_some, tracing
 from tests.fixtures.database import KEY_PEPPER, Clone
 
 # Up to here every turn has a fresh clone; a larger database grows by what its turns accept and deliver.
@@ -74,8 +74,7 @@ def told(series: dict[str, Series]) -> str:
 
 def trace_others(arena: Arena, database: Clone, series: Series, state: str = "settled") -> None:
     """Payments that nobody asked for before, beside others that warm up indexes, plans and the connection."""
-    found = references_of(database.connect(admin=True), 2 * TRACES, state)
-    warm_up, asked = found[: len(found) // 2], found[len(found) // 2 :]
+    warm_up, asked = some_apart(database.connect(admin=True), state)
     database.close()
     with tracing(database, warm_up) as pool:
         trace_these(arena, pool, asked, series)

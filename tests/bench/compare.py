@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
     """Drain the same backlog by each in turn; every delivery is a state change, audited, with a next delivery."""
     series = {name: Series(text, "deliveries/s") for name, text in NAMES.items()}
     progress("environments of the other queues")
-    environments.build()
+    versions = environments.build() | {"Procrastinate": version("procrastinate")}
     with arena.database() as prepared:
         prepared.connect(admin=True).execute((PEERS / "step.sql").read_bytes())
         progress(f"preparing {payments} payments")
@@ -84,9 +85,10 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             )
         },
         "violations": 0,
+        "versions": versions,
         "note": f"one step: claim, state change with audit and event, next delivery enqueued in the same transaction,"
         f" done. Every other queue does it by one statement and commits each alone, as pgbench does; ours commits"
-        f" groups. Best of them: {best.name}",
+        f" groups. Best of them: {best.name}. {', '.join(f'{name} {number}' for name, number in versions.items())}",
     }
 
 

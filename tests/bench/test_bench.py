@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.bench.flame import icicle
 from tests.bench.http import drive
 from tests.bench.limits import by_pages
 from tests.bench.measure import Series, held, percentiles, ratio
+from tests.bench.peers import environments
 from tests.bench.profiling import read
 from tests.fixtures.database import Connection
 
@@ -172,6 +174,32 @@ def test_what_pages_would_take_that_were_as_near_is_told_of_a_large_database() -
     assert "takes 5.0 ms among 10 and 8.0 ms among 100, which is 0.62, and with" in told and "would be 0.91" in told
     told = by_pages({10: small, 100: large}, {10: near, 100: farther})
     assert "would be 1.25" in told, "4 ms were waited for pages"
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted", "made"),
+    [
+        (environments.make_environment, "requirements.txt", ".venv"),
+        (environments.make_packages, "package.json", "node_modules"),
+    ],
+    ids=["pip", "npm"],
+)
+def test_of_another_version_the_environment_is_made_anew(
+    make: Callable[[Path], None], wanted: str, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run(*argv: str, **_: object) -> str:
+        (tmp_path / made).mkdir(exist_ok=True)
+        ran.append(argv[0])
+        return ""
+
+    monkeypatch.setattr(environments, "_run", run)
+    for version, is_made in (("1.0", True), ("1.0", False), ("1.1", True)):
+        (tmp_path / wanted).write_text(version)
+        ran.clear()
+        make(tmp_path)
+        assert bool(ran) == is_made
 
 
 def test_percentiles_are_measured_values() -> None:

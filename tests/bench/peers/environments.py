@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,22 +33,43 @@ TABLE = {
 }  # fmt: skip
 
 
-def build() -> None:
-    """A virtual environment for each, with what its requirements pin; graphile-worker by the node in its own."""
+def build() -> dict[str, str]:
+    """An environment for each, with what its requirements pin; the versions that are in them, asked of themselves."""
     for name in (PGQUEUER, GRAPHILE):
         make_environment(HERE / name)
-    if not (HERE / GRAPHILE / "node_modules" / "graphile-worker").exists():
-        _run(str(_bin(GRAPHILE, "npm")), "install", "--no-audit", "--no-fund", cwd=HERE / GRAPHILE)
+    make_packages(HERE / GRAPHILE)
+    ask = "from importlib.metadata import version; print(version('pgqueuer'))"
+    package = HERE / GRAPHILE / "node_modules" / "graphile-worker" / "package.json"
+    return {
+        "PgQueuer": _run(str(_bin(PGQUEUER, "python")), "-c", ask),
+        "graphile-worker": json.loads(package.read_text())["version"],
+        "node": _run(str(_bin(GRAPHILE, "node")), "--version").removeprefix("v"),
+    }
 
 
 def make_environment(directory: Path) -> None:
     """A virtual environment beside the requirements that say what is in it, unless there is one with just these."""
     venv, wanted = directory / ".venv", directory / "requirements.txt"
-    mark = venv / wanted.read_text().replace("\n", " ").replace("/", "-").strip()[:80]
+    mark = _mark(venv, wanted)
     if not mark.exists():
         _run(sys.executable, "-m", "venv", "--clear", str(venv))
         _run(str(venv / "bin/pip"), "install", "--quiet", "-r", str(wanted))
         mark.touch()
+
+
+def make_packages(directory: Path) -> None:
+    """The packages beside the package.json that names them, by the node in the environment there; likewise."""
+    packages = directory / "node_modules"
+    mark = _mark(packages, directory / "package.json")
+    if not mark.exists():
+        shutil.rmtree(packages, ignore_errors=True)
+        _run(str(directory / ".venv/bin/npm"), "install", "--no-audit", "--no-fund", cwd=directory)
+        mark.touch()
+
+
+def _mark(made: Path, wanted: Path) -> Path:
+    """What stands in a directory that was made of just this file: of another version it is made anew."""
+    return made / f".made-of-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:16]}"
 
 
 def adopt(arena: Arena, database: Clone, name: str) -> None:
@@ -132,7 +156,9 @@ def _environment(name: str, **more: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{HERE / name / '.venv' / 'bin'}:{os.environ['PATH']}", **more}
 
 
-def _run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def _run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """What it says, once it has ended well."""
     name = Path(argv[0]).parts[-4] if ".venv" in argv[0] else ""
     ran = subprocess.run(argv, cwd=cwd, env=env or _environment(name or PGQUEUER), capture_output=True, text=True)
     assert ran.returncode == 0, f"{' '.join(argv)}: {ran.stdout[-800:]}{ran.stderr[-800:]}"
+    return ran.stdout.strip()

@@ -3017,7 +3017,10 @@ begin
            'type', f.type, 'provider', p.provider, 'account', p.provider_account, 'ref', f.ref, 'currency', f.currency,
            'expected', f.expected, 'actual', f.actual, 'evidence_at', f.evidence_at)), '[]') into rows
   from reconcile_payments(p_merchant_ids, p_payment_ids, p_scale) f
-  join payments p on p.merchant_id = f.merchant_id and p.id = f.payment_id;
+  cross join lateral (
+    select q.provider, q.provider_account from payments q
+    where q.merchant_id = f.merchant_id and q.id between f.payment_id and f.payment_id order by q.id limit 1
+  ) p;
 
   select r.opened, r.closed into opened, closed
   from record_discrepancies(p_merchant_ids, subjects, null,
@@ -3134,6 +3137,8 @@ COMMENT ON FUNCTION postbox.reconcile_lines(p_scale double precision, p_limit in
 CREATE FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids uuid[], p_scale double precision DEFAULT 1) RETURNS TABLE(merchant_id uuid, payment_id uuid, type text, ref text, currency text, expected bigint, actual bigint, evidence_at timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'postbox', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
     AS $$
 with books as materialized (
   select p.*, line.*, held.clearing,
@@ -3141,7 +3146,9 @@ with books as materialized (
          p.state in ('initiated', 'submitting', 'outcome_unknown', 'submitted', 'requires_action', 'authorized')
            and (p.provider_rank >= 50 or (line.charges > 0 and p.method = 'card')) as is_behind
   from unnest(p_merchant_ids, p_payment_ids) w (merchant_id, id)
-  join payments p on p.merchant_id = w.merchant_id and p.id = w.id
+  cross join lateral (
+    select * from payments q where q.merchant_id = w.merchant_id and q.id between w.id and w.id order by q.id limit 1
+  ) p
   -- the provider's book: its money lines about the payment
   cross join lateral (
     select count(distinct coalesce(x.source_ref, x.ref)) filter (where x.kind in ('charge', 'payment')) as charges,
@@ -3196,7 +3203,9 @@ silence as (
 refund_silence as (
   select b.merchant_id, b.id, d.type, 'refund/' || r.id, b.currency, r.amount, null::bigint, r.updated_at + d.silent_for * p_scale
   from books b
-  join refunds r on r.merchant_id = b.merchant_id and r.payment_id = b.id
+  cross join lateral (
+    select * from refunds q where q.merchant_id = b.merchant_id and q.payment_id between b.id and b.id order by q.payment_id offset 0
+  ) r
   join refund_deadlines d on d.state = r.state and d.method = b.method
 ),
 amount_mismatch as (
@@ -3217,8 +3226,9 @@ duplicate_charge as (
          greatest(b.confirmed_at, twin.confirmed_at)
   from books b
   cross join lateral (
-    select q.id, q.amount_captured, q.confirmed_at from payments q
-    where q.merchant_id = b.merchant_id and q.reference = b.reference and q.amount = b.amount and q.currency = b.currency
+    select q.id, q.amount_captured, q.confirmed_at
+    from (select * from payments s where s.reference = b.reference and s.merchant_id = b.merchant_id offset 0) q
+    where q.amount = b.amount and q.currency = b.currency
       and q.confirmed_at is not null and q.amount_refunded = 0 and (q.created_at, q.id) < (b.created_at, b.id)
       and q.created_at > b.created_at - interval '10 minutes' * p_scale
     order by q.created_at limit 1
@@ -3262,8 +3272,10 @@ dispute_mismatch as (
 webhook_missing as (
   select b.merchant_id, b.id, 'webhook_missing', a.provider_event_id, null::text, null::bigint, null::bigint, a.happened_at
   from books b
-  join awaited_webhooks a on a.payment_ref = b.provider_ref and a.provider = b.provider and a.account = b.provider_account
-  where a.over_at is null
+  cross join lateral (
+    select * from awaited_webhooks q where q.payment_ref = b.provider_ref and q.over_at is null offset 0
+  ) a
+  where a.provider = b.provider and a.account = b.provider_account
 ),
 explained as materialized (
   select * from state_mismatch union all select * from silence union all select * from refund_silence union all select * from amount_mismatch

@@ -146,7 +146,10 @@ begin
            'type', f.type, 'provider', p.provider, 'account', p.provider_account, 'ref', f.ref, 'currency', f.currency,
            'expected', f.expected, 'actual', f.actual, 'evidence_at', f.evidence_at)), '[]') into rows
   from reconcile_payments(p_merchant_ids, p_payment_ids, p_scale) f
-  join payments p on p.merchant_id = f.merchant_id and p.id = f.payment_id;
+  cross join lateral (
+    select q.provider, q.provider_account from payments q
+    where q.merchant_id = f.merchant_id and q.id between f.payment_id and f.payment_id order by q.id limit 1
+  ) p;
 
   select r.opened, r.closed into opened, closed
   from record_discrepancies(p_merchant_ids, subjects, null,

@@ -127,6 +127,37 @@ def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counte
     assert sum("Index Cond" in line and "(id = " in line for line in plan) == 2, "\n".join(plan)
 
 
+# By which indexes a comparison may read what grows, and how it enters each.
+BOOKS = {
+    "payments_pkey": r"\(\(merchant_id = .* AND \(id >= .* AND \(id <= ",
+    "payments_by_reference_of_all": r"\(\(reference = .* AND \(merchant_id = ",
+    "ledger_lines_by_payment": r"\(\(account_id = .* AND \(payment_id = ",
+    "refunds_by_payment": r"\(\(merchant_id = .* AND \(payment_id >= .* AND \(payment_id <= ",
+    "awaited_webhooks_open": r"\(payment_ref = ",
+    **dict.fromkeys(
+        ("provider_transactions_by_payment", "ledger_entries_by_payment", "operations_by_payment"),
+        r"\(\(merchant_id = .* AND \(payment_id = ",
+    ),
+}
+GROWING = "payments|provider_transactions|ledger_lines|ledger_entries|refunds|operations|awaited_webhooks"
+
+
+def test_books_are_compared_by_keys_by_a_plan_that_was_made_when_there_were_none(conn: Connection) -> None:
+    found = conn.execute("select prosrc, proconfig from pg_proc where proname = 'reconcile_payments'").fetchone()
+    assert found is not None and "plan_cache_mode=force_generic_plan" in found["proconfig"]
+    for setting in found["proconfig"]:
+        conn.execute("select set_config(split_part(%(it)s, '=', 1), split_part(%(it)s, '=', 2), true)", {"it": setting})
+    statement = found["prosrc"]
+    for place, name in enumerate(("p_merchant_ids", "p_payment_ids", "p_scale"), 1):
+        statement = statement.replace(name, f"${place}")
+    conn.execute(f"prepare compare (uuid[], uuid[], float8) as {statement}".encode())
+    plan = [row["QUERY PLAN"] for row in conn.execute("explain execute compare('{}', '{}', 1)")]
+    conn.execute("deallocate compare")
+    read = entered(plan, GROWING)
+    assert {index for index, _ in read} == set(BOOKS), "\n".join(plan)
+    assert all(re.match(BOOKS[index], how) for index, how in read), "\n".join(plan)
+
+
 def entered(plan: list[str], tables: str) -> list[tuple[str, str]]:
     """The indexes by which these tables are read, and how each is entered; no index where one is read as a whole."""
     return [

@@ -33,6 +33,7 @@ ALSO = {
     "snapshot_accept": "accept beside a snapshot that has been open for an hour, against none",
     "snapshot_deliver": "deliver there",
     "snapshot_trace": "trace there",
+    "api_p99_ms": "the API's p99 without a drain, ms",
     "api_p99_first_beside_a_drain_ms": "the API's p99 in the first second beside a drain, ms",
     "single_start_p95_ms": "commit of a single event to the start of its handler, idle, p95, ms",
 }

@@ -95,9 +95,12 @@ def _by(run: dict[str, Any]) -> str:
 
 
 def _also(runs: dict[str, Any]) -> list[str]:
-    """Ratios without a promise, of which something was measured."""
-    rows = [f"| {what} | {runs[key]['value']:g} | {_by(runs[key])} |" for key, what in ALSO.items() if key in runs]
-    return ["| and nobody promised | measured | by |", "|---|---|---|", *rows, ""] if rows else []
+    """Ratios without a promise; what has no run says so."""
+    rows = [
+        f"| {what} | {runs[key]['value']:g} | {_by(runs[key])} |" if key in runs else f"| {what} | not measured | |"
+        for key, what in ALSO.items()
+    ]
+    return ["| and nobody promised | measured | by |", "|---|---|---|", *rows, ""]
 
 
 def _checked(results: dict[str, Any]) -> dict[str, list[str]]:

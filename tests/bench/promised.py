@@ -82,7 +82,7 @@ PROMISED = (
         "full trace of one payment in a large database, p95, ms", "trace_p95_ms", 50, 10, ("growth",), False, MILLION
     ),
     Promise(
-        "a merchant's next delivery beside another's 100,000 pending, the longest, ms",
+        "a merchant's next local delivery beside another's 100,000 pending, the longest, ms",
         "fairness_longest_ms",
         2000,
         2000,

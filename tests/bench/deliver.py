@@ -130,7 +130,8 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             "deliver_vs_pgbench_by_cpu": ratio(cpu_of(series[SQL]), cpu_of(series[OURS])),
         },
         "limits": {
-            "start_p95_ms": limits.by_load(starts, START_PACE, "event"),
+            "start_p95_ms": f"{limits.by_load(starts, START_PACE, 'event')}"
+            f" {limits.by_waits(offered[OURS])} At {IDLE_PACE:g}/s each wakes what sleeps.",
             "worker_mb": limits.by_imports(limits.WORKER, max(series[OURS].samples["peak_mb"])),
         },
         "violations": 0,

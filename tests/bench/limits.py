@@ -51,6 +51,18 @@ def by_load(paced: Series, rate: float, unit: str) -> str:
     )
 
 
+def by_waits(paced: Mapping[float, Series]) -> str:
+    """What the same takes at other paces, and what differs: for how much of a second threads had no core."""
+    told = []
+    for rate, one in paced.items():
+        found, waited = percentiles(one.latencies), rate * (_of(one, "waiting_ms") + _of(one, "server_waiting_ms"))
+        told.append(
+            f"at {rate:g}/s half wait {found['p50_ms']:g} ms and 95 of 100 {found['p95_ms']:g} ms, and all threads"
+            f" together {waited:,.0f} ms of a second"
+        )
+    return f"What differs by the pace is the wait for a core: {'; '.join(told)}."
+
+
 def by_company(*series: Series) -> str:
     """What the same answers waited for in each company: a core by the kernel's count, the disk by PostgreSQL's."""
     told = []

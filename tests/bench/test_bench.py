@@ -22,7 +22,7 @@ from tests.bench.command import BENCHES
 from tests.bench.deliver import rate_of
 from tests.bench.flame import icicle
 from tests.bench.http import drive
-from tests.bench.limits import by_pages
+from tests.bench.limits import by_pages, by_waits
 from tests.bench.measure import Series, held, percentiles, ratio
 from tests.bench.peers import environments
 from tests.bench.profiling import read
@@ -174,6 +174,14 @@ def test_what_pages_would_take_that_were_as_near_is_told_of_a_large_database() -
     assert "takes 5.0 ms among 10 and 8.0 ms among 100, which is 0.62, and with" in told and "would be 0.91" in told
     told = by_pages({10: small, 100: large}, {10: near, 100: farther})
     assert "would be 1.25" in told, "4 ms were waited for pages"
+
+
+def test_beside_what_is_waited_at_a_pace_it_is_told_for_how_long_threads_had_no_core() -> None:
+    idle = Series("idle", "x/s", latencies=[0.004, 0.009], samples={"waiting_ms": [1.0], "server_waiting_ms": [0.5]})
+    busy = Series("busy", "x/s", latencies=[0.02], samples={"waiting_ms": [1.0], "server_waiting_ms": [0.25]})
+    told = by_waits({200: busy, 2: idle})
+    assert "at 200/s half wait 20 ms and 95 of 100 20 ms, and all threads together 250 ms of a second; at 2/s" in told
+    assert "at 2/s half wait 4 ms and 95 of 100 9 ms, and all threads together 3 ms of a second." in told
 
 
 @pytest.mark.parametrize(

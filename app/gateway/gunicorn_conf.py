@@ -19,7 +19,7 @@ workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # One connection per thread: more threads would queue for the pool, more connections would idle.
 threads = int(os.environ.get("POSTBOX_WEB_THREADS") or os.environ.get("POSTBOX_API_POOL_SIZE") or "8")
 
-# Open connections per process, most of them idle or slow, at a few KB each; beyond it the slowest goes. Each is a file.
+# Open connections per process, most of them idle or slow, at a few KB each; beyond it one of them goes. Each is a file.
 worker_connections = 2_000
 _SPARE_FILES = 256
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)

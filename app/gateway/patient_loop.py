@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -78,18 +79,23 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             self.nr_conns += 1
-            self._read_on(TConn(self.cfg, ClientSocket(client), address, listener.getsockname()), b"")
+            newcomer = TConn(self.cfg, ClientSocket(client), address, listener.getsockname())
+            self._read_on(newcomer, b"")
             if self.nr_conns >= self.worker_connections:
-                self._make_room()
+                self._make_room(newcomer)
 
-    def _make_room(self) -> None:
-        """End the request that has been coming in longest, so that a newcomer is never refused for the slow."""
-        if self.keepalived_conns and not (self.incoming or self.lingering):
-            self.lingering[self.keepalived_conns.popleft()] = None
-        slowest = next((conn for conns in (self.incoming, self.lingering, self.outgoing) for conn in conns), None)
-        if slowest is not None:
-            turned_away.note("no_room")
-            self._end(slowest)
+    def _make_room(self, newcomer: TConn) -> None:
+        """End who loses least by it, so that a newcomer is never refused for the slow or the idle.
+
+        The first of those that have their answer and do not hang up, or else of the idle, of those that send, of those
+        that read. The newcomer itself goes where all others have a thread, or wait for one.
+        """
+        senders = (conn for conn in self.incoming if conn is not newcomer)
+        conn = next(itertools.chain(self.lingering, self.keepalived_conns, senders, self.outgoing, [newcomer]))
+        if self.keepalived_conns and conn is self.keepalived_conns[0]:
+            self.keepalived_conns.popleft()
+        turned_away.note("no_room")
+        self._end(conn)
 
     def _end(self, conn: TConn) -> None:
         if conn.sock.is_over:

@@ -40,7 +40,7 @@ class PatientWorker(PatientLoop):
 
     Stock gthread gives a thread to every connection whose first byte is there: one byte a second holds it for ever, and
     a client that does not hang up holds the loop itself for two seconds. Here a slow client costs a buffer, for
-    REQUEST_SECONDS; when there is no room for another connection, the one that has been coming in longest goes. What a
+    REQUEST_SECONDS; when there is no room for another connection, one of those goes that lose least by it. What a
     client does not read at once is sent by the loop too, and given up after `answer_seconds`.
     """
 

@@ -1,0 +1,71 @@
+"""A process that has no room for one more connection, or no file for it, still answers whoever comes."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.gateway.test_server import Server, serving
+
+ROOM, THREADS = 40, 4
+# gunicorn keeps no more connections alive than leave one for each thread.
+IDLE = ROOM - THREADS
+NEWCOMERS = 10
+ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def full(database, tmp_path: Path) -> Iterator[Server]:
+    small = f"--bind 127.0.0.1:{{port}} --worker-connections {ROOM} --keep-alive 60"
+    env = {"GUNICORN_CMD_ARGS": small, "WEB_CONCURRENCY": "1", "POSTBOX_WEB_THREADS": str(THREADS)}
+    with serving(database, tmp_path, **env) as server:
+        yield server
+
+
+def answered(client: socket.socket) -> int:
+    """The status of the answer to one more request on this connection; 0 when it has ended."""
+    try:
+        client.sendall(ASK)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        answer.read()
+    except (ConnectionError, http.client.BadStatusLine):
+        return 0
+    return answer.status
+
+
+@contextmanager
+def clients(server: Server, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as connected:
+        yield [
+            connected.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            for _ in range(count)
+        ]
+
+
+def test_a_newcomer_takes_the_place_of_who_has_been_idle_longest(full):
+    with clients(full, IDLE) as idle:
+        assert [answered(client) for client in idle] == [200] * IDLE
+        with clients(full, NEWCOMERS) as newcomers:
+            assert [answered(client) for client in newcomers] == [200] * NEWCOMERS
+        ended = NEWCOMERS - (ROOM - IDLE) + 1
+        assert [answered(client) for client in idle] == [0] * ended + [200] * (IDLE - ended)
+    told = requests.get(f"{full.url}/metrics", timeout=60).text
+    assert f'postbox_turned_away_total{{kind="no_room"}} {ended}.0' in told
+
+
+def test_or_before_that_of_who_has_an_answer_and_does_not_hang_up(full):
+    with clients(full, IDLE) as idle:
+        assert [answered(client) for client in idle] == [200] * IDLE
+        with ExitStack() as connected:
+            for _ in range(NEWCOMERS):
+                # the process keeps none of them alive, and waits for each to hang up
+                [newcomer] = connected.enter_context(clients(full, 1))
+                assert answered(newcomer) == 200
+            assert [answered(client) for client in idle] == [200] * IDLE

@@ -10,6 +10,8 @@ MAX_HEAD_BYTES = 32 * 1024
 # A webhook, the largest body we take (app.gateway.webhooks), and the frames of a chunked one.
 MAX_BODY_BYTES = 256 * 1024
 MAX_FRAMED_BYTES = MAX_BODY_BYTES + 32 * 1024
+# Chunks of a body: the largest we take in pieces of 256 bytes. Each costs the parser far more than its bytes.
+MOST_CHUNKS = 1024
 # A chunk's size and extensions, of which nobody needs any.
 MAX_CHUNK_LINE_BYTES = 1024
 
@@ -30,7 +32,7 @@ class HeadTooLarge(Exception):
 
 
 class BodyTooLarge(Exception):
-    """The body is, or says it is, larger than anything we take."""
+    """The body is, or says it is, larger than anything we take, or comes in more chunks."""
 
 
 class NoRoom(Exception):
@@ -54,6 +56,7 @@ class Incoming:
     _head_bytes: int = 0
     _looked: int = 0
     _chunk_at: int = 0
+    _chunks: int = 0
 
     def is_whole(self) -> bool:
         """Whether the first request in the buffer has ended. Raises HeadTooLarge, BodyTooLarge, OtherCoding."""
@@ -149,6 +152,9 @@ class Incoming:
             if self.buffer[following - 2 : following] != b"\r\n":
                 return self._is_malformed()
             self._chunk_at = following
+            self._chunks += 1
+            if self._chunks > MOST_CHUNKS:
+                raise BodyTooLarge
 
     def _is_malformed(self) -> bool:
         """All that is there belongs to what the parser is to refuse."""

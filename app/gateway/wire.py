@@ -10,6 +10,9 @@ from gunicorn.http.unreader import Unreader
 
 from app.gateway import security_headers
 
+# What the parser gets at once: it copies all that it has for each chunk of a body.
+PIECE_BYTES = 8 * 1024
+
 
 class Received(Unreader):  # type: ignore[misc]
     """One request as the loop saw it end, and then nothing: whatever the parser believes, no thread waits for a client.
@@ -19,15 +22,20 @@ class Received(Unreader):  # type: ignore[misc]
 
     def __init__(self, request: bytes, following: bytes) -> None:
         super().__init__()
-        self.buf.write(request)
+        self._left = memoryview(request)
         self.following = following
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        raise NoMoreData
+        if not self._left:
+            raise NoMoreData
+        piece = bytes(self._left[:PIECE_BYTES])
+        # an empty view of it would hold on to all of the request, for as long as its connection is kept
+        self._left = self._left[PIECE_BYTES:] or memoryview(b"")
+        return piece
 
     def is_used_up(self) -> bool:
         """Whether the parser has read all of the request."""
-        return not self.buf.getbuffer().nbytes
+        return not self._left and not self.buf.getbuffer().nbytes
 
 
 # What most answers have in common, and is no news to whoever looks for what must not stand in a header.

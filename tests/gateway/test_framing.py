@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.http import get_parser
 
-from app.gateway.framing import MAX_BODY_BYTES
+from app.gateway.framing import MAX_BODY_BYTES, MOST_CHUNKS, BodyTooLarge, Incoming
 from app.gateway.patient_worker import MAX_INCOMING_BYTES
+from app.gateway.wire import PIECE_BYTES, Received
 from tests import factories
 from tests.fixtures.database import clone
 from tests.gateway.test_server import Server, serving
@@ -165,6 +168,48 @@ def test_an_empty_line_before_a_request_hides_nothing(server, way):
     """gunicorn skips one, as RFC 9112 (2.2) would have it."""
     first, *others = answered(server, b"\r\n" + head(way, "Content-Length: 3") + b"abc" + NEXT)
     assert first != 200 and others in ([], [200])
+
+
+def in_chunks(size: int, count: int) -> bytes:
+    return head(f"POST {PATH}", CHUNKED) + (b"%x\r\n%s\r\n" % (size, b"x" * size)) * count + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("piece", [7, 1_000_000])
+def test_a_body_comes_in_so_many_chunks_and_no_more(piece):
+    """The parser pays for each of them, before anybody knows who sends it."""
+
+    def is_whole(sent: bytes) -> bool:
+        incoming = Incoming()
+        return any(
+            incoming.buffer.extend(sent[at : at + piece]) or incoming.is_whole() for at in range(0, len(sent), piece)
+        )
+
+    assert is_whole(in_chunks(MAX_BODY_BYTES // MOST_CHUNKS, MOST_CHUNKS))
+    with pytest.raises(BodyTooLarge):
+        is_whole(in_chunks(1, MOST_CHUNKS + 1))
+
+
+def test_beyond_that_it_is_too_large(server):
+    assert answered(server, in_chunks(1, MOST_CHUNKS + 1) + NEXT) == [413]
+
+
+def test_the_parser_gets_a_request_in_pieces_because_it_copies_all_that_it_has_for_each_chunk():
+    given: list[int] = []
+
+    class Told(Received):
+        def read(self, size: int | None = None, read_ahead: int | None = None) -> bytes:
+            given.append(self.buf.getbuffer().nbytes)
+            read = super().read(size, read_ahead)
+            given.append(0 if size else len(read))
+            return read
+
+    lengthy = head(f"POST {PATH}", f"Content-Length: {MAX_BODY_BYTES}") + b"x" * MAX_BODY_BYTES
+    for sent in (in_chunks(MAX_BODY_BYTES // MOST_CHUNKS, MOST_CHUNKS), lengthy):
+        parser = get_parser(Config(), [], ("127.0.0.1", 1))
+        parser.unreader = Told(sent, b"")
+        assert next(parser).body.read() == b"x" * MAX_BODY_BYTES
+        assert parser.unreader.is_used_up()
+    assert max(given) <= PIECE_BYTES
 
 
 def test_bodies_that_come_in_together_are_bounded_and_the_longest_on_its_way_goes_first(server):

@@ -36,6 +36,11 @@ class ClientSocket(socket.socket):
         """Keep it for `send_on`: an answer comes in pieces, and each would be a packet."""
         self.unsent += memoryview(data)
 
+    @property
+    def kept(self) -> int:
+        """What `unsent` takes, which gives nothing back of what was sent before more than half of it was."""
+        return self.unsent.__alloc__()
+
     def send_on(self) -> None:
         """Send as much of `unsent` as fits the kernel's buffer. Raises OSError when the client is gone."""
         if not self.unsent:

@@ -25,11 +25,11 @@ REQUEST_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 # A whole answer has so long to be taken: a page of a hundred payments with all their metadata, 2.7 MB, at 1 Mbit/s.
 ANSWER_SECONDS = 22.0
-# Answers of a process that wait to be taken, together: twenty such pages. Beyond it the one that waits longest goes.
-MAX_UNSENT_BYTES = 64 * 1024 * 1024
-# Requests of a process that come in or wait for their thread, together: a hundred of the largest bodies. Small ones are
-# let in beyond it, up to 12 KB on each of 2,000 connections: 48 MB at the very worst, which with the 72 MB of a process
-# without any are the 120 MB that it may take.
+# Answers of a process that wait to be taken, together: six such pages. Beyond it whoever holds most goes.
+MAX_UNSENT_BYTES = 16 * 1024 * 1024
+# Requests of a process that come in or wait for their thread, together: a hundred of the largest bodies. They, the
+# answers that wait and the 72 MB of a process without any are 112 MB, of the 120 that it may take. Small ones are let
+# in beyond it, up to 12 KB on each of 2,000 connections: another 24 MB at the very worst.
 MAX_INCOMING_BYTES = 24 * 1024 * 1024
 # What is read at once: a request of ours in one piece.
 READ_BYTES = 64 * 1024
@@ -273,8 +273,11 @@ class PatientWorker(PatientLoop):
         conn.timeout = time.monotonic() + self.answer_seconds
         self.outgoing[conn] = fs
         self.poller.register(conn.sock, selectors.EVENT_WRITE, functools.partial(self._on_writable, conn))
-        if sum(len(other.sock.unsent) for other in self.outgoing) > MAX_UNSENT_BYTES:
-            self._give_up(next(iter(self.outgoing)))
+        kept = sum(other.sock.kept for other in self.outgoing)
+        while kept > MAX_UNSENT_BYTES:
+            most = max(self.outgoing, key=lambda other: int(other.sock.kept))
+            kept -= most.sock.kept
+            self._give_up(most)
 
     def _on_writable(self, conn: TConn, client: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from app.gateway.patient_worker import MAX_UNSENT_BYTES
 from tests.gateway.test_server import Server, serving
+from tests.gateway.waiting import until
+from tests.load.loris import Readers
 
 ROOM, THREADS = 40, 4
 # gunicorn keeps no more connections alive than leave one for each thread.
@@ -69,3 +73,32 @@ def test_or_before_that_of_who_has_an_answer_and_does_not_hang_up(full):
                 [newcomer] = connected.enter_context(clients(full, 1))
                 assert answered(newcomer) == 200
             assert [answered(client) for client in idle] == [200] * IDLE
+
+
+# Of an answer, what a client leaves to the process that has read most of it; a part of that is in the kernel's hands.
+LEFT = 400_000
+SMALL, LARGE = 8, 20
+
+
+def test_answers_that_wait_are_bounded_and_the_largest_go_first(full):
+    whole = len(requests.get(full.url + Readers.PATH, timeout=20).content)
+    with Readers(full.port, SMALL) as small:
+        for client in small.clients:
+            read(client, whole - LEFT)
+        with Readers(full.port, LARGE) as large:
+            until(lambda: slow_readers(full) + MAX_UNSENT_BYTES // (whole - LEFT) >= LARGE, "the bound")
+            let_go = large.let_go()
+            assert let_go == slow_readers(full)
+            assert (LARGE - let_go) * (whole - LEFT) <= MAX_UNSENT_BYTES
+        assert small.let_go() == 0
+
+
+def read(client: socket.socket, count: int) -> None:
+    while count > 0:
+        count -= len(client.recv(min(65_536, count)))
+
+
+def slow_readers(server: Server) -> int:
+    told = requests.get(f"{server.url}/metrics", timeout=60).text
+    found = re.search(r'postbox_turned_away_total\{kind="slow_reader"\} (\S+)', told)
+    return int(float(found[1])) if found else 0

@@ -6429,8 +6429,6 @@ CREATE INDEX provider_calls_by_operation ON postbox.provider_calls USING btree (
 
 CREATE INDEX provider_calls_by_payment ON postbox.provider_calls USING btree (merchant_id, payment_id, sent_at);
 
-CREATE INDEX provider_calls_open ON postbox.provider_calls USING btree (sent_at) WHERE (finished_at IS NULL);
-
 CREATE INDEX provider_transactions_available ON postbox.provider_transactions USING btree (recorded_at) WHERE (status = 'available'::text);
 
 CREATE INDEX provider_transactions_by_payment ON postbox.provider_transactions USING btree (merchant_id, payment_id) WHERE (payment_id IS NOT NULL);

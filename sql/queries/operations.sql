@@ -86,12 +86,12 @@ values (%(merchant_id)s, %(call_id)s, %(payment_id)s, %(operation_id)s, %(provid
   %(method)s, %(path)s, %(idempotency_key)s, %(request)s, %(request_sha256)s);
 
 -- name: complete_call
--- How a call ended; once. That it is open stands in a CASE, so that it is found by its key and not among all that are.
+-- How a call ended; once.
 update provider_calls set
   finished_at = clock_timestamp(), outcome = %(outcome)s, http_status = %(http_status)s, replayed = %(replayed)s,
   provider_request_id = %(provider_request_id)s, response = %(response)s, response_sha256 = %(response_sha256)s,
   error_class = %(error_class)s, error_detail = %(error_detail)s, duration_ms = %(duration_ms)s, late = %(late)s
-where merchant_id = %(merchant_id)s and id = %(call_id)s and case when finished_at is null then id end = %(call_id)s;
+where merchant_id = %(merchant_id)s and id = %(call_id)s and finished_at is null;
 
 -- name: request
 -- What a merchant asks for; a second open one on the same payment is refused by the index.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from itertools import product
 from typing import Any
@@ -146,6 +147,19 @@ def test_a_call_is_written_down_before_it_is_sent_and_completed_once(conn: Conne
     with pytest.raises(psycopg.Error) as twice, conn.transaction():
         factories.finish_call(conn, call, "refused")
     assert twice.value.sqlstate == "PB004"
+
+
+def test_a_call_that_is_completed_stays_in_its_place(conn: Connection) -> None:
+    indexed = conn.execute(
+        "select distinct a.attname from pg_index i"
+        " join pg_depend d on d.objid = i.indexrelid and d.refobjid = i.indrelid"
+        " join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid"
+        " where i.indrelid = 'provider_calls'::regclass and d.classid = 'pg_class'::regclass"
+    ).fetchall()
+    completed = QUERIES["operations.complete_call"].partition(" set")[2].partition("where")[0]
+    written = set(re.findall(r"(\w+) = ", completed))
+    assert "finished_at" in written and "sent_at" in {row["attname"] for row in indexed}
+    assert written.isdisjoint(row["attname"] for row in indexed)
 
 
 @pytest.mark.parametrize(

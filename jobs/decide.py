@@ -122,9 +122,17 @@ class Decider:
         return bool(attempt["saved_error"] or attempt["age"] > self.timing.key_reusable_for)
 
     def perform(
-        self, tx: Tx, payment: Row, operation: Row, step: str, n: int, *, proof_call_id: str | None = None
+        self,
+        tx: Tx,
+        payment: Row,
+        operation: Row,
+        step: str,
+        n: int,
+        *,
+        proof_call_id: str | None = None,
+        asks: int | None = None,
     ) -> Next:
-        """Open the call that moves something, under its key."""
+        """Open the call that moves something, under its key. `asks`: where what was asked is counted anew."""
         if self.calls_left == 0:
             return Wait(self.timing.lease, "too_many_calls")
         if operation["kind"] == Kind.SUBMIT and payment["state"] in CLOSED:
@@ -134,7 +142,7 @@ class Decider:
         if operation["kind"] == Kind.REFUND:
             refunds.begin(tx, operation)
         key = operations.begin_attempt(tx, operation, step, n, proof_call_id=proof_call_id)
-        token = operations.take_lease(tx, operation, step=step, attempt=n, seconds=self.timing.lease)
+        token = operations.take_lease(tx, operation, step=step, attempt=n, seconds=self.timing.lease, asks=asks)
         return self._open(tx, payment, operation, Step(step), token, attempt=n, key=key)
 
     def _abandon(self, tx: Tx, payment: Row, operation: Row) -> Over:

@@ -160,13 +160,15 @@ class Recorder:
         elif payment["provider_ref"] != snapshot.ref:
             close_orphan(tx, payment, snapshot.ref)
         # confirming begins anew: what was asked about creating must not slow down the questions about money
-        token = operations.take_lease(tx, operation, step=Step.CONFIRM, attempt=1, seconds=self.timing.lease)
-        operations.settle_lease(tx, operation, token, status="pending", asks=0)
+        if self.decider.draining or self.decider.calls_left == 0:
+            # for whoever goes on
+            token = operations.take_lease(tx, operation, step=Step.CONFIRM, attempt=1, seconds=self.timing.lease)
+            operations.settle_lease(tx, operation, token, status="pending", asks=0)
         if self.decider.draining:
             return DRAINING
         locked = tx.one("payments.lock", **ids)
         assert locked is not None, "the payment is locked by this transaction"
-        return self.decider.perform(tx, locked, {**operation, "status": "pending"}, Step.CONFIRM, 1)
+        return self.decider.perform(tx, locked, {**operation, "status": "pending"}, Step.CONFIRM, 1, asks=0)
 
     # -- refusals, and no answer ---------------------------------------------------------------------------------
 

@@ -76,8 +76,10 @@ def begin_attempt(tx: Tx, operation: Mapping[str, Any], step: str, n: int, *, pr
     return key
 
 
-def take_lease(tx: Tx, operation: Mapping[str, Any], *, step: str, attempt: int, seconds: float) -> str:
-    """A new lease for one HTTP call; who held it before can no longer record an outcome."""
+def take_lease(
+    tx: Tx, operation: Mapping[str, Any], *, step: str, attempt: int, seconds: float, asks: int | None = None
+) -> str:
+    """A new lease for one HTTP call; who held it before can no longer record an outcome. `asks`: counted from it."""
     token = str(uuid.uuid4())
     tx.run(
         "operations.lease",
@@ -85,6 +87,7 @@ def take_lease(tx: Tx, operation: Mapping[str, Any], *, step: str, attempt: int,
         operation_id=operation["id"],
         step=step,
         attempt=attempt,
+        asks=asks,
         lease_token=token,
         seconds=seconds,
     )

@@ -12,9 +12,9 @@ values (%(merchant_id)s, %(operation_id)s, %(payment_id)s, %(kind)s, %(step)s, %
 on conflict (merchant_id, id) do nothing;
 
 -- name: lease
--- Take the operation for one HTTP call.
+-- Take the operation for one HTTP call; where a step begins anew, how often was asked about it is told as well.
 update operations set
-  status = 'in_flight', step = %(step)s, attempt = %(attempt)s,
+  status = 'in_flight', step = %(step)s, attempt = %(attempt)s, asks = coalesce(%(asks)s, asks),
   lease_token = %(lease_token)s, lease_expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
 where merchant_id = %(merchant_id)s and id = %(operation_id)s;
 

@@ -52,8 +52,6 @@ def _created() -> list[str]:
         acting("transactions.begin_as", WORKER) + ";",
         *_complete_call("create"),
         statement("payments.set_provider_ref", **PAYMENT, provider_ref=REF) + ";",
-        *_lease("confirm"),
-        _settle("confirm", status="'pending'"),
         statement("payments.lock", **PAYMENT) + ";",
         *_open_call("confirm"),
         "commit;",
@@ -96,16 +94,6 @@ def _confirmed() -> list[str]:
     ]
 
 
-def _lease(step: str) -> list[str]:
-    return [
-        "select gen_random_uuid() as token, uuidv7() as call \\gset",
-        statement(
-            "operations.lease", **OPERATION, step=literal(step), attempt="1", lease_token=":token",
-            seconds="30.0::float8",
-        ) + ";",
-    ]  # fmt: skip
-
-
 def _settle(step: str, *, status: str, outcome: str = "null", outcome_code: str = "null") -> str:
     return statement(
         "operations.settle_lease", **OPERATION, lease_token=":token", status=status, step=literal(step), asks="0",
@@ -121,7 +109,11 @@ def _open_call(step: str) -> list[str]:
             "operations.begin_attempt", **OPERATION, step=literal(step), n="1", idempotency_key=key,
             proof_call_id="null::uuid",
         ) + ";",
-        *_lease(step),
+        "select gen_random_uuid() as token, uuidv7() as call \\gset",
+        statement(
+            "operations.lease", **OPERATION, step=literal(step), attempt="1", asks="0", lease_token=":token",
+            seconds="30.0::float8",
+        ) + ";",
         statement(
             "operations.open_call", **PAYMENT, **{"operation_id": ":event_id"}, call_id=":call", provider="'stripe'",
             account="'default'", step=literal(step), attempt="1", method="'POST'", path="'/v1/payment_intents'",

@@ -58,3 +58,30 @@ def test_one_fault_on_the_way_charges_once_and_ends_settled(hand: Hand, sandbox,
     summary = sandbox.ledger(payment_id=str(payment["id"]))["summary"]
     assert summary["captured_charges"] == 1
     assert not hand.dead()
+
+
+def test_an_operation_is_written_once_for_each_call_and_once_for_its_end(hand: Hand, sandbox) -> None:
+    hand.connection.execute("create table written (status text, step text, asks integer)")
+    hand.connection.execute(
+        "create function note() returns trigger language plpgsql security definer set search_path = postbox"
+        " as 'begin insert into written values (new.status, new.step, new.asks); return null; end'"
+    )
+    hand.connection.execute("create trigger noted after update on operations for each row execute function note()")
+    sandbox.fault(kind="error_500_before", method="POST", path="/v1/payment_intents")
+    payment = make(hand)
+    hand.settle(payment["id"])
+    written = [tuple(row.values()) for row in hand.connection.execute("select status, step, asks from written")]
+    assert written == [
+        ("in_flight", "create", 0),
+        ("unknown", "create", 1),
+        ("in_flight", "create", 1),
+        # what was asked about creating slows down no question about money
+        ("in_flight", "confirm", 0),
+        ("succeeded", "confirm", 0),
+    ]
+    told = "select action from audit_log where action like 'operation.%%' order by recorded_at, id"
+    assert [row["action"] for row in hand.connection.execute(told)] == [
+        "operation.requested",
+        "operation.unknown",
+        "operation.succeeded",
+    ]

@@ -102,7 +102,7 @@ def test_only_who_holds_the_lease_gives_it_back_and_only_once(conn: Connection) 
     mine, other = uuid.uuid4(), uuid.uuid4()
     given = {"merchant_id": op["merchant_id"], "operation_id": op["id"], "step": None, "asks": 0}
     end = {"status": "succeeded", "outcome": "ok", "outcome_code": None, "outcome_message": None}
-    lease = {"step": "create", "attempt": 1, "lease_token": mine, "seconds": 30}
+    lease = {"step": "create", "attempt": 1, "asks": None, "lease_token": mine, "seconds": 30}
     with factories.acting(conn, "worker"):
         conn.execute(QUERIES["operations.lease"], given | lease)
         rows = [

@@ -16,7 +16,7 @@ import structlog
 
 from app import errors
 from app.db import Tx
-from app.db.errors import RERUN, domain_error
+from app.db.errors import CONFLICT, domain_error
 from app.db.pool import Opening, Row, Timeouts
 from app.db.queries import array
 from app.model.actor import Actor, ActorType, Role
@@ -64,6 +64,10 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held:
                     raise
                 # to look for siblings took too long: no failure of what has not run, which goes on without them
                 return _run_and_rest(runtime, key, job_id, turn, picked, held, carries=False)
+            except psycopg.errors.FeatureNotSupported:
+                # a table has changed since this session prepared for it, and nobody has failed; every session forgets
+                picked.clear()
+                return _run_and_rest(runtime, key, job_id, turn, picked, held, carries=runtime.settings.carrying)
     except Exception as error:
         if not picked and _is_conflict(error):
             # it waited for whoever has its delivery
@@ -205,7 +209,7 @@ def _is_outage(error: Exception) -> bool:
 def _is_conflict(error: Exception) -> bool:
     """Two transactions in each other's way: nobody's failure, in either lane. `Busy` is how an opening says so."""
     if isinstance(error, psycopg.Error):
-        return error.sqlstate in RERUN or error.sqlstate == LOCK_NOT_AVAILABLE
+        return error.sqlstate in CONFLICT or error.sqlstate == LOCK_NOT_AVAILABLE
     return type(error) is errors.Busy
 
 

@@ -6,8 +6,11 @@ import psycopg
 
 from app import errors
 
-# Rerun the whole transaction: the lock order makes these rare, not impossible.
-RERUN = frozenset({"40001", "40P01"})
+# Two transactions in each other's way: the lock order makes these rare, not impossible.
+CONFLICT = frozenset({"40001", "40P01"})
+# Rerun the whole transaction: for a conflict, and where a table has changed since this session prepared its statement.
+# What PostgreSQL cannot do at all has the same code, and is the same after every rerun.
+RERUN = CONFLICT | {"0A000"}
 
 _BY_SQLSTATE: dict[str, type[errors.PostboxError]] = {
     "PB001": errors.IllegalTransition,

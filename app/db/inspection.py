@@ -21,9 +21,12 @@ INSPECT_SECONDS = 10.0
 
 
 class InspectedConnection(psycopg.Connection[dict[str, Any]]):
-    """A connection that knows when it last answered, and which settings of its server would lose what it commits."""
+    """A connection that knows when it last answered, when it forgot what it had prepared, and which settings of its
+    server would lose what it commits.
+    """
 
     answered_at = 0.0
+    forgot_at = float("-inf")
     inspected_at = float("-inf")
     unsafe: Sequence[str] = ()
 

@@ -25,7 +25,7 @@ from app.model.actor import Actor, Role
 T = TypeVar("T")
 Row = dict[str, Any]
 
-# Serialization failures and deadlocks are rerun this often before the caller hears of them.
+# What is rerun is rerun this often before the caller hears of it.
 RERUNS = 5
 # A pool without a free connection for this long means overload or a dead database; the edge answers 503.
 POOL_WAIT_SECONDS = 5.0
@@ -126,6 +126,8 @@ class Database:
         self.timeouts = timeouts or Timeouts()
         # when one was found broken: none that answered before is trusted any more
         self._broken_at = float("-inf")
+        # when a table was found changed: what was prepared before is forgotten in every session
+        self._changed_at = float("-inf")
         self._inspection = Inspection(unsafe_accepted, met_unsafe)
         self._pool: ConnectionPool[InspectedConnection] = ConnectionPool(
             bounded(url),
@@ -180,6 +182,10 @@ class Database:
             yield connection
             # noted here: with a `reset` callback of the pool every return would pass through a thread of its own
             connection.answered_at = time.monotonic()
+        except psycopg.errors.FeatureNotSupported:
+            # or else as many reruns as there are sessions would meet one that has prepared for the table as it was
+            self._changed_at = time.monotonic()
+            raise
         finally:
             self._pool.putconn(connection)
 
@@ -217,6 +223,9 @@ class Database:
             return  # nothing will run on it
         if connection.answered_at < max(time.monotonic() - FRESH_SECONDS, self._broken_at):
             ConnectionPool.check_connection(connection)
+        if connection.forgot_at < self._changed_at:
+            connection.execute(QUERIES["transactions.forget"], prepare=False)
+            connection.forgot_at = time.monotonic()
         self._inspection.inspect(connection)
 
     def _of(self, actor: Actor) -> Database:
@@ -276,7 +285,7 @@ class Database:
         timeouts: Timeouts | None = None,
         opening: Opening | None = None,
     ) -> T:
-        """Run `work(tx)` in one transaction and commit it, rerunning the whole on 40001 and 40P01.
+        """Run `work(tx)` in one transaction and commit it, rerunning the whole where RERUN says so.
 
         `opening` goes with BEGIN, and work finds its rows in `tx.opened`. Raises domain errors only (app.db.errors);
         `work` must be free of effects outside the database.
@@ -290,7 +299,7 @@ class Database:
 
 
 def _rerun(once: Callable[[], T]) -> T:
-    """What `once` returns, run again on 40001 and 40P01. Raises domain errors only."""
+    """What `once` returns, run again where RERUN says so. Raises domain errors only."""
     for attempt in range(RERUNS + 1):
         try:
             return once()

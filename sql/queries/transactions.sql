@@ -28,6 +28,10 @@ select set_config('postbox.actor_type', %(actor_type)s, true),
        set_config('postbox.correlation_id', %(correlation_id)s, true),
        set_config('postbox.causation_id', %(causation_id)s, true);
 
+-- name: forget
+-- All that this session has prepared; the driver sees by the answer that it is gone.
+deallocate all;
+
 -- name: wake_workers
 -- Tells every listening worker that there may be work; sent outside any payment transaction. It writes nothing that a
 -- crash could lose, so its commit waits for no disk.

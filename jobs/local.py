@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import psycopg
 import structlog
@@ -40,6 +41,11 @@ STATEMENT_MS = 2_000
 LOCK_SHARE = 0.5
 # lock_timeout ran out.
 LOCK_NOT_AVAILABLE = "55P03"
+# A group that has waited in vain is run again in halves, and what is held is held for most of them: each waits so long,
+# and after so many seconds none is begun but the first half of one that failed. So each rerun finds one at least that
+# stands in the way, and puts it off; the others keep their jobs.
+HALF_LOCK_MS = 50
+HALVES_SECONDS = 1.0
 
 
 def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held: Held | None = None) -> int:
@@ -75,7 +81,7 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held:
             return 0
         if not picked:
             raise
-        done = _rerun(runtime, picked, error, turn)
+        done = Halves(runtime, turn).rerun(picked, error)
         # a half may have left our delivery; one that was done, has failed or waits already names another job or none
         _defer_own(runtime, key, job_id, "payment_locked", seconds=runtime.timing.sweep_promote)
         return done
@@ -167,28 +173,49 @@ def _is_full(siblings: list[Row]) -> bool:
     return any(of_each[row["merchant_id"]] >= row["share"] for row in siblings)
 
 
-def _rerun(runtime: Runtime, group: list[Row], error: Exception, turn: Turn) -> int:
-    """The group failed as a whole: halve it until what fails stands alone."""
-    if _is_outage(error):
-        raise error
-    if len(group) == 1 and _is_conflict(error):
-        _defer_own(runtime, _key(group[0]), group[0]["job_id"], "conflict", seconds=runtime.timing.pause_recheck)
-        return 0
-    if len(group) == 1:
-        log.warning("a delivery failed", **_key(group[0]).params(), exception=describe(error).traceback)
-        count_failure(runtime, _key(group[0]), group[0]["job_id"], error)
-        return 0
-    middle = len(group) // 2
-    return sum(_run_half(runtime, half, turn) for half in (group[:middle], group[middle:]))
+@dataclass
+class Halves:
+    """One group that is run again in halves until what fails stands alone, and until when, once it met a conflict."""
 
+    runtime: Runtime
+    turn: Turn
+    until: float = float("inf")
 
-def _run_half(runtime: Runtime, half: list[Row], turn: Turn) -> int:
-    try:
-        again = Opening("deliveries.lock_again", params_of(half))
-        with runtime.groups.begin(LANE, timeouts=_timeouts(runtime), opening=again) as tx:
-            return len(run_group(tx, runtime, tx.opened, turn, _group_seconds(runtime)).done) if tx.opened else 0
-    except Exception as error:
-        return _rerun(runtime, half, error, turn)
+    def rerun(self, group: list[Row], error: Exception) -> int:
+        """The group failed as a whole; returns how many of it are done."""
+        runtime = self.runtime
+        if _is_outage(error):
+            raise error
+        is_conflict = _is_conflict(error)
+        if is_conflict:
+            self.until = min(self.until, time.monotonic() + HALVES_SECONDS)
+        if len(group) > 1:
+            middle = len(group) // 2
+            done = self.run(group[:middle])
+            return done if time.monotonic() > self.until else done + self.run(group[middle:])
+        key, job_id = _key(group[0]), group[0]["job_id"]
+        if is_conflict:
+            _defer_own(runtime, key, job_id, "conflict", seconds=runtime.timing.pause_recheck)
+        else:
+            log.warning("a delivery failed", **key.params(), exception=describe(error).traceback)
+            count_failure(runtime, key, job_id, error)
+        return 0
+
+    def run(self, half: list[Row]) -> int:
+        """Run these, and again in halves where they fail; a worker that ends leaves them."""
+        runtime = self.runtime
+        if runtime.draining.is_set():
+            return 0
+        timeouts, again = _timeouts(runtime), Opening("deliveries.lock_again", params_of(half))
+        if self.until < float("inf"):
+            timeouts = replace(timeouts, lock=min(timeouts.lock, HALF_LOCK_MS))
+        try:
+            with runtime.groups.begin(LANE, timeouts=timeouts, opening=again) as tx:
+                return (
+                    len(run_group(tx, runtime, tx.opened, self.turn, _group_seconds(runtime)).done) if tx.opened else 0
+                )
+        except Exception as error:
+            return self.rerun(half, error)
 
 
 def _defer_own(

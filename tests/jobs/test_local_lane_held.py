@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.db import Tx
+from app.db import Database, Tx
 from jobs import local
 from jobs import turn as turns
 from tests import factories
@@ -54,6 +55,59 @@ def test_a_handler_that_waits_in_vain_for_a_lock_has_not_failed(
         other.execute(lock)
         hand.run_one("local")
     assert waiting(hand) == PUT_OFF
+
+
+LOUD, HALVINGS = 12, 4
+
+
+@pytest.fixture
+def held(hand: Hand, books: Books, database: Clone, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[UUID]]:
+    """Payments of a merchant whose books another holds something of; and last one of a merchant of whom nobody does."""
+    monkeypatch.setattr(local, "STATEMENT_MS", 200)
+    loud, quiet = sorted(factories.merchant(hand.connection, name)["id"] for name in ("A", "B"))
+    ids = [factories.payment(hand.connection, merchant_id=whose)["id"] for whose in [loud] * LOUD + [quiet]]
+    lock = "select pg_advisory_xact_lock(1)"
+    books.conduct = {one: lambda tx, delivery: tx.connection.execute(lock) and None for one in ids[:LOUD]}
+    other = database.connect(admin=True)
+    with other.transaction():
+        other.execute(lock)
+        yield ids
+
+
+def test_a_group_waits_for_what_another_holds_no_longer_than_to_find_one_that_does(
+    hand: Hand, held: list[UUID], groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "HALVES_SECONDS", 0.0)
+    assert hand.run_one("local")
+    assert groups == [13, 6, 3, 1]
+    jobs = hand.connection.execute("select from deliveries where job_id is not null").rowcount
+    assert (waiting(hand).count(PUT_OFF[0]), jobs) == (1, LOUD), "the others keep their jobs"
+
+
+def test_whoever_waits_for_nobody_is_done_while_others_are_put_off(
+    hand: Hand, held: list[UUID], groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "HALVES_SECONDS", 0.0)
+    rounds = hand.run_all()
+    assert rounds <= len(held) and len(groups) <= rounds * (1 + HALVINGS)
+    assert delivery_of(hand, held[-1])["status"] == "done"
+    assert outcomes(hand) == {"done": 1, "pending": LOUD} and waiting(hand).count(PUT_OFF[0]) == LOUD
+
+
+def test_each_half_waits_for_a_moment(hand: Hand, held: list[UUID], monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, given = Database.begin, []
+    monkeypatch.setattr(Database, "begin", lambda *args, **how: given.append(how["timeouts"]) or begin(*args, **how))
+    hand.run_one("local")
+    first, *halves = [limits.lock for limits in given if limits.statement == local.STATEMENT_MS]
+    assert halves and first == local.STATEMENT_MS * local.LOCK_SHARE and set(halves) == {local.HALF_LOCK_MS}
+
+
+def test_a_worker_that_ends_runs_no_half(hand: Hand, held: list[UUID], groups: list[int]) -> None:
+    hand.runtime.draining.set()
+    assert hand.run_one("local")
+    assert groups == [13]
+    own = delivery_of(hand, held[0])
+    assert (own["job_id"], own["deferred_for"], outcomes(hand)) == (None, "payment_locked", {"pending": LOUD + 1})
 
 
 def test_a_delivery_that_another_holds_for_long_comes_again(
@@ -138,14 +192,14 @@ def test_a_carrier_that_another_looks_at_while_its_group_is_rerun_is_due_again(
 ) -> None:
     carrier, *others = carrier_and_siblings(hand, 7)
     poison(hand, books, others[-1])
-    run_half = local._run_half
+    run_half = local.Halves.run
 
-    def looked_at(runtime: Any, half: list[dict[str, Any]], *rest: Any) -> int:
+    def looked_at(halves: local.Halves, half: list[dict[str, Any]]) -> int:
         with database.connect(admin=True, autocommit=False) as other:
             other.execute("select from deliveries where payment_id = %s for update skip locked", [carrier])
-            return run_half(runtime, half, *rest)
+            return run_half(halves, half)
 
-    monkeypatch.setattr(local, "_run_half", looked_at)
+    monkeypatch.setattr(local.Halves, "run", looked_at)
     assert hand.run_one("local")
     assert outcomes(hand) == {"done": 6, "failed": 1, "pending": 1}
     own = delivery_of(hand, carrier)

@@ -15,7 +15,7 @@ from app.model.actor import Actor
 if TYPE_CHECKING:
     from app.db.pool import Timeouts
 
-BEGIN, COMMIT = "transactions.begin_as", "transactions.commit"
+BEGIN, COMMIT, ROLLBACK = "transactions.begin_as", "transactions.commit", "transactions.rollback"
 # BEGIN is one result, and who acts another; what is sent along with them comes after.
 AFTER_BEGIN = 2
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
@@ -17,7 +18,7 @@ from app import errors
 from app.db.errors import RERUN, domain_error
 from app.db.inspection import InspectedConnection, Inspection
 from app.db.network import bounded
-from app.db.piece import AFTER_BEGIN, BEGIN, COMMIT, actor_params, adapted, begin_params, joined, send
+from app.db.piece import AFTER_BEGIN, BEGIN, COMMIT, ROLLBACK, actor_params, adapted, begin_params, joined, send
 from app.db.queries import QUERIES
 from app.db.sessions import OPTIONS, PREPARED_AT_ONCE, prepare_many
 from app.model.actor import Actor, Role
@@ -247,7 +248,10 @@ class Database:
             else:
                 connection.commit()
         except BaseException:
-            if not connection.closed:
+            if connection.pgconn.transaction_status == TransactionStatus.INTRANS:
+                # the database refused nothing: what was prepared is as good as before, and `rollback` would forget it
+                connection.pgconn.exec_(QUERIES[ROLLBACK].encode())
+            elif not connection.closed:
                 connection.rollback()
             raise
 

@@ -18,6 +18,10 @@ select set_config('role', %(role)s, true),
 -- The end of a transaction that was sent in one piece.
 commit;
 
+-- name: rollback
+-- The end of a transaction in which the database refused nothing; what was prepared in its session stays.
+rollback;
+
 -- name: act_as
 -- Another actor for the statements that follow in this transaction.
 select set_config('postbox.actor_type', %(actor_type)s, true),

@@ -35,8 +35,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Wait:
+    """`capped`: whether a day of such waits is a dead letter."""
+
     seconds: float
     why: str
+    capped: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Over:
 
 
 Next = Call | Wait | Over
-DRAINING = Wait(0.0, "draining")
+DRAINING = Wait(0.0, "draining", capped=False)
 
 
 class Decider:

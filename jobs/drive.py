@@ -56,4 +56,4 @@ class Driver:
             else:
                 self.run.done(tx)
         elif isinstance(upcoming, Wait):
-            self.run.defer(tx, upcoming.seconds, upcoming.why)
+            self.run.defer(tx, upcoming.seconds, upcoming.why, capped=upcoming.capped)

@@ -61,7 +61,7 @@ def defer(
 ) -> None:
     """Wait uncounted for `seconds`, growing up to `longest`; past the cap of 24 h it is a dead letter.
 
-    `capped=False`: an operator's pause.
+    `capped=False`: an operator's pause, or a worker that ends; nobody may be at work for longer than that.
     """
     tx.run(
         "deliveries.defer",

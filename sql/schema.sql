@@ -4994,7 +4994,7 @@ CREATE UNLOGGED SEQUENCE postbox.requests_served
     NO MAXVALUE
     CACHE 1;
 
-COMMENT ON SEQUENCE postbox.requests_served IS 'Counts the requests that the API serves: each that takes a token, each webhook that comes. What it says is that it moved.';
+COMMENT ON SEQUENCE postbox.requests_served IS 'Counts the requests that the API serves: each that is let in, each webhook that comes. What it says is that it moved.';
 
 CREATE TABLE postbox.role_actors (
     role text NOT NULL,

@@ -42,6 +42,8 @@ comment on function store_webhooks is
 -- at once, as with authenticate
 grant execute on function store_webhooks to postbox_api, postbox_worker;
 grant usage on sequence requests_served to postbox_api, postbox_worker;
+comment on sequence requests_served is
+  'Counts the requests that the API serves: each that is let in, each webhook that comes. What it says is that it moved.';
 
 -- What the release before asks, while it still runs.
 create or replace function store_webhook(p_provider text, p_account text, p_event jsonb)

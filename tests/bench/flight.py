@@ -1,4 +1,4 @@
-"""What hundreds of provider calls in flight cost one worker in memory: a provider that answers late, and two waves."""
+"""What many provider calls in flight cost one worker in memory: a provider that answers late, and waves."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tests import factories
 from tests.bench.arena import Arena, until
 from tests.bench.deliver import OUR_WORKER
 from tests.bench.measure import Series, spending
 from tests.bench.memory import children_of
+from tests.bench.synchronous import slow
 from tests.fixtures.database import Connection
 from tests.fixtures.sandbox import running_sandbox
 
-# Long enough that calls add up, and far from the time after which an answer counts as late.
-SLOW_SECONDS = 2.0
+# Long enough that calls add up, and half of the time after which an answer counts as late.
+SLOW_SECONDS = 5.0
+# The first wave has so few payments that the bound, which begins with 16, keeps nobody waiting.
+FEW = 8
+# So many at least a usual wave has in flight, and so much at most each of them may take: its thread, its connection.
+MANY, PER_CALL_MB = 100, 0.25
 # Nothing is answered by webhook here: the confirm's own answer is what moves a payment.
 CONFIRMED_SECONDS = 600.0
 OPEN = "select count(*) as n from provider_calls where finished_at is null"
@@ -25,9 +31,9 @@ LEFT = "select count(*) as n from payments where state in ('initiated', 'submitt
 
 
 def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """One wave of payments per repeat, by one worker: the calls in flight, and its memory before, in and after it."""
+    """A few payments, and then a wave per repeat, by one worker: the calls in flight, and its memory in and after."""
     calls = Series("calls in flight at most", "calls")
-    memory = {when: Series(f"resident {when}", "MB") for when in ("idle", "at the most", "after the wave")}
+    memory = {when: Series(f"resident {when}", "MB") for when in ("with few calls", "with many", "after the wave")}
     ledger = arena.directory / "flight-ledger.jsonl"
     with arena.database() as database, running_sandbox(ledger, "--time-scale", "1.0") as sandbox, ExitStack() as on:
         conn = database.connect(admin=True)
@@ -36,32 +42,45 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
         worker = on.enter_context(arena.running("flight", *OUR_WORKER, env=env))
         factories.payment(conn, merchant_id=merchant)
         until(lambda: not _count(conn, LEFT), f"the first payment:\n{arena.log('flight')}", seconds=60)
-        sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
+        with slow(sandbox, SLOW_SECONDS):
+            few, least = _wave(conn, merchant, worker.pid, FEW)
+        assert few <= 2 * FEW, f"{few} calls at once are not few"
+        memory["with few calls"].add(least)
+        # answers that come at once let the worker have more calls in flight, up to its bound; slow ones would not
+        _wave(conn, merchant, worker.pid, payments)
         for repeat in range(1, repeats + 1):
-            memory["idle"].add(_megabytes(worker.pid))
-            with spending(arena.cluster, {"worker": worker.pid, "sandbox": sandbox.process.pid}, payments, calls):
-                for _ in range(payments):
-                    factories.payment(conn, merchant_id=merchant)
-                most, peak = _watch(conn, worker.pid)
+            processes = {"worker": worker.pid, "sandbox": sandbox.process.pid}
+            with slow(sandbox, SLOW_SECONDS), spending(arena.cluster, processes, payments, calls):
+                most, peak = _wave(conn, merchant, worker.pid, payments)
             calls.add(most)
-            memory["at the most"].add(peak)
+            memory["with many"].add(peak)
             memory["after the wave"].add(_megabytes(worker.pid))
-            progress(f"repeat {repeat} of {repeats}: {most} calls in flight, {peak:,.0f} MB")
+            progress(f"repeat {repeat} of {repeats}: {most} calls in flight, {peak:,.0f} MB; {least:,.0f} with {few}")
         violations = arena.check(database, quiesced=False)
-    most, peak = max(calls.rates), max(memory["at the most"].rates)
+    most, peak = max(calls.rates), max(memory["with many"].rates)
+    assert most >= min(MANY, payments // 4), f"{most} calls were in flight at most"
+    told = f"{peak:.0f} MB with {most} calls in flight, {least:.0f} MB with {few}"
+    assert peak <= least + PER_CALL_MB * max(most, MANY), told
     return {
         "payments": payments,
         "variants": [calls.summary(), *(one.summary() for one in memory.values())],
         "ratios": {
-            "flight_calls": max(calls.rates),
-            "flight_mb": max(memory["at the most"].rates),
-            "flight_mb_per_call": round(
-                (max(memory["at the most"].rates) - memory["idle"].rates[0]) / max(calls.rates), 3
-            ),
+            "flight_calls": most,
+            "flight_few_mb": round(least, 1),
+            "flight_mb": round(peak, 1),
+            "flight_mb_per_call": round((peak - least) / most, 3),
         },
         "violations": violations,
-        "note": f"one worker; every call takes {SLOW_SECONDS:g} s; the second wave shows whether memory grows",
+        "note": f"one worker; every call takes {SLOW_SECONDS:g} s. With {few} calls in flight it had {least:.0f} MB,"
+        f" with {most} {peak:.0f}; what it has after each wave shows whether memory grows with their number.",
     }
+
+
+def _wave(conn: Connection, merchant: UUID, pid: int, payments: int) -> tuple[int, float]:
+    """So many payments at once; the most calls open together and the most memory until each has its answer."""
+    for _ in range(payments):
+        factories.payment(conn, merchant_id=merchant)
+    return _watch(conn, pid)
 
 
 def _watch(conn: Connection, pid: int) -> tuple[int, float]:

@@ -35,6 +35,9 @@ ALSO = {
     "snapshot_trace": "trace there",
     "api_p99_ms": "the API's p99 without a drain, ms",
     "api_p99_first_beside_a_drain_ms": "the API's p99 in the first second beside a drain, ms",
+    "flight_calls": "provider calls that one worker had in flight, at most",
+    "flight_few_mb": "memory of that worker with a few calls in flight, MB",
+    "flight_mb": "the same with as many as there were at most, MB",
     "single_start_p95_ms": "commit of a single event to the start of its handler, idle, p95, ms",
 }
 WIDTH, LABEL, BAR = 860, 430, 24

@@ -23,9 +23,9 @@ SLOW_SECONDS = 0.3
 
 
 @contextmanager
-def slow(sandbox: Sandbox) -> Iterator[None]:
+def slow(sandbox: Sandbox, seconds: float = SLOW_SECONDS) -> Iterator[None]:
     """Every call that changes something takes its time."""
-    sandbox.fault(kind="slow", method="POST", count=None, seconds=SLOW_SECONDS)
+    sandbox.fault(kind="slow", method="POST", count=None, seconds=seconds)
     try:
         yield
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +18,9 @@ from app.gateway.queue_state import QueueState
 from app.model.actor import Actor, ActorType, Role
 
 EXTENSION = "postbox"
+
+# An address as proxies write it: some with a port, IPv6 then in brackets; a zone means something to their host alone.
+_ADDRESS = re.compile(r"([0-9.]+)(?::[0-9]+)?|\[([^]%]+)(?:%[^]]+)?\](?::[0-9]+)?|([^]%]*:[^]%]*)(?:%[^]]+)?")
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,19 @@ def actor(identity: str) -> Actor:
 
 
 def client_address() -> str | None:
-    """Where the request came from; behind a proxy only what the proxy setting makes of its headers."""
-    return request.remote_addr or None
+    """Where the request came from; behind a proxy only what the proxy setting makes of its headers.
+
+    None where that is no address: a proxy may write `unknown`, and who is bound to networks is then in none of them.
+    """
+    written = _ADDRESS.fullmatch(request.remote_addr or "")
+    if written is None:
+        return None
+    try:
+        address = ipaddress.ip_address(written[written.lastindex or 0])
+    except ValueError:
+        return None
+    # A socket for both families shows IPv4 as a part of IPv6, and networks are of one family.
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def sign_in_door() -> Actor:

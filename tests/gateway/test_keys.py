@@ -16,7 +16,7 @@ from app.model.api_key import new_key, parse_key
 from app.model.scope import ALL_SCOPES, Scope
 from app.services import api_keys
 from tests import factories
-from tests.gateway.conftest import CARD, Api
+from tests.gateway.conftest import CARD, Api, made
 
 
 def routes(app):
@@ -99,6 +99,31 @@ def test_a_key_that_is_bound_to_networks_is_no_key_elsewhere(login, sql, address
     assert answer.status_code == status
     spent = sql.execute("select from rate_limits").fetchall()
     assert bool(spent) == (status == 200), "a thief elsewhere spends nothing"
+
+
+# As proxies write where a request came from, and what is kept of it.
+WRITTEN = {
+    "203.0.113.9": "203.0.113.9", "203.0.113.9:4711": "203.0.113.9", "::ffff:203.0.113.9": "203.0.113.9",
+    "[::ffff:203.0.113.9]:80": "203.0.113.9", "2001:db8::1": "2001:db8::1", "[2001:DB8:0::1]": "2001:db8::1",
+    "[2001:db8::1]:80": "2001:db8::1", "fe80::1%eth0": "fe80::1", "[fe80::1%25eth0]:80": "fe80::1",
+    "unknown": None, "_hidden": None, "203.0.113.9:http": None, "203.0.113.0/24": None, "203.0.113": None,
+    "[]:80": None, "2001:db8::1]": None, "[2001:db8::1]x": None, "203.0.113.9%eth0": None,
+}  # fmt: skip
+
+
+def test_an_address_is_read_however_a_proxy_writes_it(login, sql, settings):
+    """What cannot be read is no address: a key that is bound to networks is none there, any other is."""
+    free, bound = login(), login(allowed_from="{203.0.113.0/24,2001:db8::/32}")
+    for app in made(replace(settings, trusted_proxies=1)):
+        for written, read in WRITTEN.items():
+            sql.execute("delete from api_key_uses")
+            anywhere, inside = replace(free, client=app.test_client()), replace(bound, client=app.test_client())
+            answer = anywhere.post("/v1/payments", CARD, X_Forwarded_For=f"192.0.2.1, {written}")
+            assert answer.status_code == 201, written
+            used = sql.execute("select host(last_address) as address from api_key_uses").fetchall()
+            assert used == [{"address": read}], written
+            answer = inside.post("/v1/payments", CARD, X_Forwarded_For=f"192.0.2.1, {written}")
+            assert answer.status_code == (201 if read and not read.startswith("fe80") else 401), written
 
 
 def test_last_used_is_noted_once_a_minute_whatever_became_of_the_request(api, sql):

@@ -134,6 +134,14 @@ def test_an_address_that_guesses_names_is_blocked_and_another_is_not(app, enroll
     assert enter(app, ann, address="198.51.100.8").status_code == 200
 
 
+def test_addresses_that_cannot_be_read_count_as_one_and_ipv4_in_ipv6_as_itself(app, enroll, sql):
+    assert {knock(app, "a", "x", "000000", address=address).status_code for address in ("unknown", "_hidden")} == {401}
+    assert {knock(app, "b", "x", "000000", address=f"{v6}198.51.100.7").status_code for v6 in ("", "::ffff:")} == {401}
+    counted = sql.execute("select failures from sign_in_failures where scope = 'address'").fetchall()
+    assert counted == [{"failures": 2}] * 2
+    assert enter(app, enroll(), address="unknown").status_code == 200
+
+
 def test_who_signs_in_has_a_clean_slate(app, enroll, sql):
     ann = enroll()
     for _ in range(5):

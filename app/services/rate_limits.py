@@ -52,7 +52,9 @@ def take(
     holds a row that the whole merchant waits for. The database compares the HMAC in the same statement, so whoever
     knows a key's id and not its secret, and ids stand in logs and audit entries, spends nothing of the merchant's
     and leaves no row: such a request costs one read by index. The same goes for a good key from an `address` that
-    it is not bound to. Raises Unauthenticated, Busy, DatabaseDown.
+    it is not bound to. What the merchant's bucket refuses costs the key its token all the same: were it given back, a
+    key that asks ten times too much would come to that bucket at ten times its rate, and take its siblings' share.
+    Raises Unauthenticated, Busy, DatabaseDown.
     """
     limits: dict[str, Rate] = {scope: getattr(rates, f"{scope}_{class_}") for scope in ("key", "merchant")}
     rows = database.statement(

@@ -16,8 +16,8 @@ from app.services.ledger import LinePosition
 # The longest one we make is under 100 characters.
 MAX_LENGTH = 200
 
-# A UUID; the lists of keys go by the id of one, which is shorter.
-_IDENTITY = re.compile(r"[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What a row is named by; the list of keys goes by the id of one, which is no UUID.
+_UUID, _KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), re.compile(r"[0-9a-f]{16}")
 _XID = re.compile(r"[0-9]{1,18}")
 
 
@@ -93,9 +93,10 @@ def row_position(cursor: str | None, kind: str) -> tuple[datetime, str] | None:
     if cursor is None:
         return None
     moment, identity = _decode(cursor, f"o/{kind}", 2)
+    form = _KEY_ID if kind == "keys" else _UUID
     try:
         at = datetime.fromisoformat(moment)
-        if at.utcoffset() is None or not _IDENTITY.fullmatch(identity):
+        if at.utcoffset() is None or not form.fullmatch(identity):
             raise ValueError("no offset, or no id")
         return at, identity
     except ValueError:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
 from app.db import Tx
+from app.gateway.cursor import after_row
 from app.gateway.ops.reading import ENTITY_LENGTH
 from app.services import operator_pages
 from tests import factories
@@ -72,6 +74,15 @@ def test_pages_lead_through_all_payments_newest_first_and_end(desk, sql):
     assert cursor is None
     assert seen == [f"pay_{identity.hex}" for identity in reversed(made)]
     assert ann.get("/ops/v1/payments", cursor="WyJvL2tleXMiXQ").status_code == 422
+
+
+def test_a_cursor_names_a_row_as_its_list_does(desk):
+    admin, at, key, row = desk("admin"), datetime.now(UTC), "0" * 16, str(uuid.uuid4())
+    for kind in ("dead-letters", "discrepancies", "access-log", "payments", "proposals", "merchants", "webhooks"):
+        answers = [admin.get(f"/ops/v1/{kind}", cursor=after_row(kind, at, by)).status_code for by in (row, key)]
+        assert answers == [200, 422], kind
+    answers = [admin.get("/ops/v1/keys", cursor=after_row("keys", at, by)).status_code for by in (row, key)]
+    assert answers == [422, 200]
 
 
 def through_pages(desk, path, **query):

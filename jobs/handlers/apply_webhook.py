@@ -8,6 +8,7 @@ import structlog
 
 from app.db import Tx
 from app.model.actor import ActorType
+from app.model.states import State
 from jobs.decide import close_orphan
 from jobs.handlers.handler import RemoteHandler
 from jobs.observe import CHILD_EVENTS, Fetch, finish_fetches, is_answered, open_fetch, subject_of
@@ -17,6 +18,8 @@ log = structlog.get_logger()
 
 # The events that say something about a payment, its refunds or its disputes; the others are kept as evidence.
 PAYMENT_EVENTS = ("payment_intent.", "charge.", "refund.")
+# All that this one says is which object is the payment's.
+CREATED = "payment_intent.created"
 PAYOUT_EVENTS = "payout."
 BALANCE_AVAILABLE = "balance.available"
 # One balance event wakes at most this many payments; the clock sweep finds the rest.
@@ -52,6 +55,8 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
         close_orphan(tx, locked, webhook["payment_ref"])
         run.done(tx)
         return None
+    if webhook["type"] == CREATED and not run.delivery["alone"] and _is_ours(run, tx, payment, webhook["payment_ref"]):
+        return None
     subject = subject_of(payment, webhook["payment_ref"])
     if webhook["type"].startswith(CHILD_EVENTS):
         return open_fetch(run, tx, subject, whole=True)
@@ -60,6 +65,20 @@ def claim_webhook(run: Run, tx: Tx) -> Fetch | None:
     if told_at is not None and is_answered(run, tx, subject, told_at):
         return None
     return open_fetch(run, tx, subject, told_at=told_at)
+
+
+def _is_ours(run: Run, tx: Tx, payment: dict[str, Any], ref: str) -> bool:
+    """Whether the payment is known under this reference, or is just being created; then this run has ended."""
+    locked = tx.one("payments.lock", merchant_id=payment["merchant_id"], payment_id=payment["id"])
+    assert locked is not None, "the payment was just found"
+    if locked["provider_ref"] == ref:
+        run.done(tx)
+        return True
+    if locked["provider_ref"] is None and locked["state"] == State.SUBMITTING:
+        # the answer of whoever creates it says the same; if none comes, the outcome is unknown, and this one looks
+        run.defer(tx, run.runtime.timing.not_there_yet, "being_created")
+        return True
+    return False
 
 
 def _ask_about_payout(run: Run, tx: Tx, webhook: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from tests.e2e.scenario import (
     summary,
 )
 from tests.fixtures.database import Clone
-from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.sandbox import HANGS_UP, Sandbox
 from tests.fixtures.worker import Hand
 
 __all__ = ["invariants_hold"]
@@ -46,6 +46,40 @@ def test_scenario_13_a_webhook_ahead_of_our_own_answer_tells_the_same_story_once
     hand.after_send("confirm", webhook_first)
     hand.settle(payment["id"])
     assert spine(hand, payment) == SPINE
+    assert summary(sandbox, payment)["captured_charges"] == 1
+
+
+def test_that_an_object_was_created_waits_for_the_answer_that_says_so_too(hand: Hand, sandbox: Sandbox) -> None:
+    payment = pay(hand)
+
+    def webhook_first() -> None:
+        receive(hand, "payment_intent.created", first_intent(sandbox, payment), payment=payment)
+        assert hand.run_one("remote")
+        assert of_webhook(hand)["deferred_for"] == "being_created"
+        assert hand.payment(payment["id"])["provider_ref"] is None
+
+    hand.after_send("create", webhook_first)
+    assert hand.run_one("remote")
+    assert [call["step"] for call in hand.calls()] == ["create", "confirm"]
+    hand.until(lambda: of_webhook(hand)["status"] == "done")
+    assert hand.settle(payment["id"])["state"] == "settled"
+    assert spine(hand, payment) == SPINE
+    assert summary(sandbox, payment)["captured_charges"] == 1
+
+
+def test_that_an_object_was_created_is_looked_at_where_nobody_knows_whether_it_was(
+    hand: Hand, sandbox: Sandbox
+) -> None:
+    sandbox.fault(kind="timeout_after", method="POST", path="/v1/payment_intents", count=2, seconds=HANGS_UP)
+    payment = pay(hand)
+    hand.run_one("remote")
+    assert hand.payment(payment["id"])["state"] == "outcome_unknown"
+    ref = first_intent(sandbox, payment)
+    receive(hand, "payment_intent.created", ref, payment=payment)
+    assert hand.run_one("remote")
+    assert [call["step"] for call in hand.calls()][-1] == "fetch"
+    assert hand.payment(payment["id"])["provider_ref"] == ref
+    assert hand.settle(payment["id"])["state"] == "settled"
     assert summary(sandbox, payment)["captured_charges"] == 1
 
 

@@ -1,4 +1,7 @@
-"""What a webhook says has no influence: whichever it is, the object is fetched and applied, once for all that came."""
+"""What a webhook says has no influence: whichever it is, the object is fetched and applied, once for all that came.
+
+One alone is not: that the object was created says which it is, and that is known.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.fixtures.worker import Hand
 
 # Each is about the payment, and none is true.
 LIES = (
-    "payment_intent.created",
+    "payment_intent.processing",
     "payment_intent.succeeded",
     "payment_intent.canceled",
     "charge.failed",
@@ -72,6 +75,19 @@ def test_every_webhook_of_a_payment_leads_to_the_same_fetch_and_nothing_else(tol
     changed = {name for name in after if after[name] != told.before[name]}
     assert changed <= {"version", "observed_version", "looked_at", "updated_at", "observe_at"}
     assert told.hand.topics(told.id) == told.topics
+
+
+def test_that_an_object_was_created_leads_to_no_fetch_where_it_is_known(told: Told) -> None:
+    webhook = told.webhook("payment_intent.created")
+    told.hand.quiet()
+    assert not told.observations() and not told.hand.open_deliveries()
+    assert told.hand.payment(told.id) == told.before
+    # a person who has it run again looks
+    with told.hand.connection.transaction():
+        factories.act(told.hand.connection, "operator")
+        told.hand.connection.execute("select replay_webhook(%(merchant_id)s, %(id)s)", webhook)
+    told.hand.quiet()
+    assert len(told.observations()) == 1
 
 
 def test_one_look_answers_all_webhooks_that_came_before_it(told: Told) -> None:

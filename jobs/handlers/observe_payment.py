@@ -18,8 +18,11 @@ def claim_observation(run: Run, tx: Tx) -> Fetch | None:
         "payments.find_by_id", merchant_id=run.delivery["merchant_id"], payment_id=run.delivery["payment_id"]
     )
     assert payment is not None and payment["provider_ref"], "only payments known to a provider are observed"
-    # nobody told us: so ask about everything
-    return open_fetch(run, tx, subject_of(payment, payment["provider_ref"]), whole=True)
+    waits = tx.one("payments.waits_for_its_line", merchant_id=payment["merchant_id"], payment_id=payment["id"])
+    assert waits is not None, "the payment was just found"
+    # nobody told us: so ask about everything, unless all there is to learn is that the one line became available
+    whole = run.delivery["alone"] or not waits["waits"]
+    return open_fetch(run, tx, subject_of(payment, payment["provider_ref"]), whole=whole)
 
 
 HANDLER = RemoteHandler("observe_payment", handle, actor_type=ActorType.RECONCILER)

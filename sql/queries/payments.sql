@@ -24,6 +24,20 @@ select observed_version, provider_ref, state, clock_timestamp() as asked_at,
          or exists (select from disputes d where d.merchant_id = payments.merchant_id and d.payment_id = payments.id) as has_children
 from payments where merchant_id = %(merchant_id)s and id = %(payment_id)s;
 
+-- name: waits_for_its_line
+-- Whether a payment waits for nothing but the money line of its own charge, which may be there and pending: no other line, such
+-- as a refund leaves that we never heard of and that failed since, and no discrepancy that asks.
+select p.state = 'confirmed'
+         and not exists (
+           select from provider_transactions t
+           where t.merchant_id = p.merchant_id and t.payment_id = p.id
+             and not (t.kind in ('charge', 'payment') and t.status = 'pending'))
+         and (select count(*) from provider_transactions t where t.merchant_id = p.merchant_id and t.payment_id = p.id) <= 1
+         and not exists (
+           select from discrepancies d
+           where d.merchant_id = p.merchant_id and d.subject = 'payment/' || p.id and d.closed_at is null) as waits
+from payments p where p.merchant_id = %(merchant_id)s and p.id = %(payment_id)s;
+
 -- name: find_by_provider_ref
 -- The payment behind a provider's object, whoever's it is.
 select merchant_id, id from payments

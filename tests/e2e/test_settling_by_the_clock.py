@@ -6,9 +6,11 @@ from typing import Any
 
 from app.model.actor import Actor, ActorType, Role
 from app.services import webhooks
+from jobs.provider_runs import request_runs_once
 from tests import factories
 from tests.e2e.scenario import DAY, SPINE, invariants_hold, pay, spine
 from tests.fixtures.sandbox import Sandbox
+from tests.fixtures.shop import Shop
 from tests.fixtures.told import told
 from tests.fixtures.worker import Hand
 
@@ -27,11 +29,46 @@ def test_a_balance_available_in_three_days_is_waited_for_and_no_dead_letter(hand
         hand.sweep()
         assert hand.run_all() == 0, "nobody asks before the day"
     sandbox.advance(3 * DAY + 60)
-    with factories.acting(hand.connection, "worker"):
-        hand.connection.execute("update payments set observe_at = clock_timestamp()")
+    asked = len(hand.calls())
+    look_now(hand)
     assert hand.settle(payment["id"])["state"] == "settled"
+    # its line was all it waited for: nobody asks for refunds and disputes
+    assert [call["step"] for call in hand.calls()[asked:]] == ["fetch"]
     assert spine(hand, payment) == SPINE
     assert not hand.dead()
+
+
+def look_now(hand: Hand) -> None:
+    with factories.acting(hand.connection, "worker"):
+        hand.connection.execute("update payments set observe_at = clock_timestamp()")
+
+
+def test_a_refund_that_failed_before_anybody_looked_is_found_by_its_lines(shop: Shop) -> None:
+    hand, sandbox = shop.hand, shop.sandbox
+    sandbox.control("POST", "timing", available_after=3 * DAY)
+    payment = pay(hand)
+    hand.until(lambda: hand.connection.execute("select from provider_transactions").fetchone() is not None)
+    hand.quiet()
+    refund = shop.refund_in_dashboard(hand.payment(payment["id"]), 300)
+    sandbox.control("POST", f"refunds/{refund}/fail")
+    # the charge tells of nothing
+    look_now(hand)
+    hand.sweep()
+    hand.quiet()
+    assert hand.connection.execute("select from refunds").fetchone() is None
+    # nor does the hour's list of events: what leads to it is the hour's list of lines
+    with factories.acting(hand.connection, "operator"):
+        hand.connection.execute(
+            "insert into pauses (kind, name, reason, paused_by) values ('handler', 'apply_webhook', 'test', 'ana')"
+        )
+    hand.connection.execute("delete from reconciliation_runs where status = 'finished' and kind <> 'payout'")
+    request_runs_once(hand.runtime)
+    hand.until(lambda: hand.connection.execute("select from refunds").fetchone() is not None)
+    found = hand.connection.execute("select provider_ref, state from refunds").fetchall()
+    assert found == [{"provider_ref": refund, "state": "failed"}]
+    assert hand.payment(payment["id"])["state"] == "confirmed"
+    with factories.acting(hand.connection, "operator"):
+        hand.connection.execute("delete from pauses")
 
 
 def test_a_balance_event_of_the_provider_settles_what_became_available(hand: Hand, sandbox: Sandbox) -> None:

@@ -24,13 +24,14 @@ def problem(
     title: str,
     detail: str,
     *,
+    method: str = "",
     instance: str = "/",
     given_id: str = "",
     given_trace: str = "",
     headers: Mapping[str, str] | None = None,
     keep: bool = False,
 ) -> bytes:
-    """A whole HTTP/1.1 answer; `keep` says that the connection goes on."""
+    """A whole HTTP/1.1 answer, without its content to a HEAD; `keep` says that the connection goes on."""
     identity = request_id.harmless(given_id)
     body = errors.members(status, code, title, detail, [], instance, identity)
     content = json.dumps(body).encode()
@@ -46,7 +47,7 @@ def problem(
         **(headers or {}),
     }
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in named.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if method == "HEAD" else content)
 
 
 def refusal(
@@ -60,6 +61,7 @@ def refusal(
         found.error.code,
         known.title,
         found.error.detail,
+        method=method,
         instance=instance,
         given_id=given_id,
         given_trace=given_trace,

@@ -57,6 +57,7 @@ def problem(error: Exception, incoming: Incoming) -> bytes:
         code,
         title,
         DETAILS.get(status, title + "."),
+        method=incoming.target[0],
         given_id=incoming.header(b"x-request-id"),
         given_trace=incoming.header(b"traceparent"),
         headers=HEADERS.get(status),

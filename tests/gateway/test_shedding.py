@@ -218,6 +218,19 @@ def test_a_thousand_refusals_in_one_piece_are_a_thousand_answers(database, sql, 
         assert "given up" not in (tmp_path / "log").read_text()
 
 
+def test_a_head_that_is_refused_has_no_content_that_the_next_answer_could_begin_with(database, tmp_path, headers):  # noqa: F811
+    env = {"WEB_CONCURRENCY": "1", "POSTBOX_RATE_KEY_READ": "1/1"}
+    ask = f"HEAD {LISTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n\r\n".encode()
+    with serving(database, tmp_path, **env) as one, socket.create_connection(("127.0.0.1", one.port), 30) as client:
+        client.sendall(ask * 20)
+        client.shutdown(socket.SHUT_WR)
+        received = client.makefile("rb").read()
+    answers = received.removesuffix(b"\r\n\r\n").split(b"\r\n\r\n")
+    assert [answer[:9] for answer in answers] == [b"HTTP/1.1 "] * 20
+    refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 429 ")]
+    assert len(refused) > 10 and not any(b"Content-Length: 0" in answer for answer in refused)
+
+
 def test_the_door_and_the_application_refuse_in_the_same_words(app, edge, api, sql, monkeypatch):
     from app.gateway import raw
 

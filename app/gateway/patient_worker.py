@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import selectors
 import socket
 import time
+from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.http import errors as refusals
@@ -33,6 +35,10 @@ MAX_UNSENT_BYTES = 16 * 1024 * 1024
 MAX_INCOMING_BYTES = 24 * 1024 * 1024
 # What is read at once: a request of ours in one piece.
 READ_BYTES = 64 * 1024
+
+# How a request ended whose connection is kept alive.
+KEPT: Future[bool] = Future()
+KEPT.set_result(True)
 
 
 class PatientWorker(PatientLoop):
@@ -130,8 +136,8 @@ class PatientWorker(PatientLoop):
                 self._let_in(conn, incoming)
             else:
                 self._turn_away(conn, incoming, refusal)
-        elif incoming.wants_continue and not had_head:
-            self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif incoming.wants_continue and not had_head and not self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n"):
+            self._end(conn)
 
     @property
     def edge(self) -> Gateway:
@@ -177,22 +183,32 @@ class PatientWorker(PatientLoop):
             "given_id": incoming.header(b"x-request-id"),
             "given_trace": incoming.header(b"traceparent"),
         }
-        self._send(conn, raw.refusal(self.wsgi, refusal, method, path, **named, keep=keep))
+        answer = raw.refusal(self.wsgi, refusal, method, path, **named, keep=keep)
         if keep:
-            self._begin(conn, bytes(incoming.buffer[incoming.size :]))
+            self._begin_work(conn)
+            self._answer(conn, incoming, answer)
         else:
+            self._send(conn, answer)
             self._linger(conn)
+
+    def _answer(self, conn: TConn, incoming: Incoming, answer: bytes) -> None:
+        """Answer a request that no parser has read, and keep its connection."""
+        conn.sock.sendall(answer)
+        with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
+            conn.sock.send_on()
+        conn.parser.unreader = Received(b"", bytes(incoming.buffer[incoming.size :]))
+        self.finish_request(conn, KEPT)
 
     def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
         self._send(conn, turned_away.problem(error, incoming))
         self._linger(conn)
 
-    def _send(self, conn: TConn, answer: bytes) -> None:
-        """What fits the kernel's buffer, which is all of it unless the client does not read."""
+    def _send(self, conn: TConn, answer: bytes) -> bool:
+        """Whether the kernel took all of it; where it did not, because the client does not read, nothing may follow."""
         try:
-            conn.sock.send(answer)
+            return bool(conn.sock.send(answer) == len(answer))
         except OSError:
-            return
+            return False
 
     def _linger(self, conn: TConn) -> None:
         """Say that this was all, and wait for the client to hang up."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
-from concurrent.futures import Future
 from typing import NamedTuple
 
 from gunicorn.workers.gthread import TConn
@@ -15,14 +13,9 @@ from app.gateway.framing import Incoming
 from app.gateway.patient_worker import PatientWorker
 from app.gateway.plain_webhooks import PlainWebhook
 from app.gateway.together import MOST, PATIENCE_SECONDS
-from app.gateway.wire import Received
 
 # Threads that answer webhooks: while one waits for the database another reads. More would make the groups smaller.
 MOST_BATCHES = 2
-
-# How a request ended whose connection is kept alive.
-KEPT: Future[bool] = Future()
-KEPT.set_result(True)
 
 
 class WebhookRequest(NamedTuple):
@@ -77,9 +70,9 @@ class WebhookWorker(PatientWorker):
         while self.waiting and self.batches < MOST_BATCHES:
             some = [self.waiting.popleft() for _ in range(min(MOST, len(self.waiting)))]
             self.batches += 1
-            self.tpool.submit(self._answer, some)
+            self.tpool.submit(self._ask, some)
 
-    def _answer(self, some: list[WebhookRequest]) -> None:
+    def _ask(self, some: list[WebhookRequest]) -> None:
         """In a thread; `_answered` goes on in the loop, whatever happens here."""
         answers: list[bytes | None] = [None] * len(some)
         try:
@@ -103,13 +96,8 @@ class WebhookWorker(PatientWorker):
 
     def _finish(self, request: WebhookRequest, answer: bytes | None) -> None:
         """Write the answer; one that waited too long for those before it is told to come back."""
-        conn, incoming, webhook = request
         self.nr += 1
-        conn.sock.sendall(answer or plain_webhooks.come_back(self.wsgi, webhook))
-        with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
-            conn.sock.send_on()
-        conn.parser.unreader = Received(b"", bytes(incoming.buffer[incoming.size :]))
-        self.finish_request(conn, KEPT)
+        self._answer(request.conn, request.incoming, answer or plain_webhooks.come_back(self.wsgi, request.webhook))
 
     def murder_pending(self) -> None:
         """And tell those to come back that waited too long for the ones before them."""

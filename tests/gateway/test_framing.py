@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
+import requests
 from gunicorn.config import Config
 from gunicorn.http import get_parser
 
@@ -168,6 +171,38 @@ def test_an_empty_line_before_a_request_hides_nothing(server, way):
     """gunicorn skips one, as RFC 9112 (2.2) would have it."""
     first, *others = answered(server, b"\r\n" + head(way, "Content-Length: 3") + b"abc" + NEXT)
     assert first != 200 and others in ([], [200])
+
+
+def test_refusals_that_a_client_does_not_read_at_once_are_all_there_when_it_does(server):
+    """More of them than the kernel takes, of requests that were sent in one piece."""
+    seen = [refused(server)]
+    with ThreadPoolExecutor(1) as pool, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", server.port))
+        sent = pool.submit(client.sendall, head("POST /v1/payments", "Content-Length: 0") * 2_000 + NEXT)
+        until(
+            lambda: seen.append(refused(server)) or seen[0] < seen[-2] == seen[-1], "the process to wait for the client"
+        )
+        answers = client.makefile("rb")
+        assert [status_of(answers) for _ in range(2_001)] == [503] * 2_000 + [200]
+        sent.result()
+
+
+def refused(server: Server) -> int:
+    told = requests.get(f"{server.url}/metrics", timeout=60).text
+    return int(float(re.search(r'method="POST",route="/v1/payments",status="503"\} (\S+)', told)[1]))
+
+
+def status_of(answers: BinaryIO) -> int:
+    """The status of the next answer, all of which is read."""
+    line, length = answers.readline(), 0
+    while (field := answers.readline()) != b"\r\n":
+        name, _, value = field.partition(b": ")
+        assert value, field
+        length = int(value) if name == b"Content-Length" else length
+    answers.read(length)
+    return int(re.fullmatch(rb"HTTP/1\.1 (\d{3}) .+\r\n", line)[1])
 
 
 def in_chunks(size: int, count: int) -> bytes:

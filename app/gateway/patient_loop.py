@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from app.gateway.wire import Nameless
 
 # New connections taken per turn of the loop, so that a flood of them does not keep it from those it has.
 ACCEPTS_PER_TURN = 64
+# What says that there is no file or no memory for another connection; and how long none is asked for then.
+NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+NO_FILE_SECONDS = 0.1
 
 
 class PatientLoop(ThreadWorker):  # type: ignore[misc]
@@ -36,6 +40,7 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
         self.outgoing: dict[TConn, Any] = {}
         # bytes of what comes in or waits for a thread, or more
         self.at_most = 0
+        self.no_file_until = 0.0
         wsgi.Response = Nameless
         super().init_process()
 
@@ -72,11 +77,23 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
 
     # --- who comes and goes
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """gunicorn asks for it in each turn, as long as there is room."""
+        super().set_accept_enabled(enabled and self.no_file_until <= time.monotonic())
+
     def accept(self, listener: Any) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 client, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in NO_FILE:
+                    raise
+                # whoever comes waits in the kernel; to ask again at once would be all that the loop does
+                turned_away.note("no_file")
+                self.no_file_until = time.monotonic() + NO_FILE_SECONDS
+                self.set_accept_enabled(False)
                 return
             self.nr_conns += 1
             newcomer = TConn(self.cfg, ClientSocket(client), address, listener.getsockname())

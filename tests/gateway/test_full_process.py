@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import re
+import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from app.gateway.patient_loop import NO_FILE_SECONDS
 from app.gateway.patient_worker import MAX_UNSENT_BYTES
 from tests.gateway.test_server import Server, serving
 from tests.gateway.waiting import until
@@ -60,8 +63,7 @@ def test_a_newcomer_takes_the_place_of_who_has_been_idle_longest(full):
             assert [answered(client) for client in newcomers] == [200] * NEWCOMERS
         ended = NEWCOMERS - (ROOM - IDLE) + 1
         assert [answered(client) for client in idle] == [0] * ended + [200] * (IDLE - ended)
-    told = requests.get(f"{full.url}/metrics", timeout=60).text
-    assert f'postbox_turned_away_total{{kind="no_room"}} {ended}.0' in told
+    assert turned_away(full, "no_room") == ended
 
 
 def test_or_before_that_of_who_has_an_answer_and_does_not_hang_up(full):
@@ -86,9 +88,9 @@ def test_answers_that_wait_are_bounded_and_the_largest_go_first(full):
         for client in small.clients:
             read(client, whole - LEFT)
         with Readers(full.port, LARGE) as large:
-            until(lambda: slow_readers(full) + MAX_UNSENT_BYTES // (whole - LEFT) >= LARGE, "the bound")
+            until(lambda: turned_away(full, "slow_reader") + MAX_UNSENT_BYTES // (whole - LEFT) >= LARGE, "the bound")
             let_go = large.let_go()
-            assert let_go == slow_readers(full)
+            assert let_go == turned_away(full, "slow_reader")
             assert (LARGE - let_go) * (whole - LEFT) <= MAX_UNSENT_BYTES
         assert small.let_go() == 0
 
@@ -98,7 +100,22 @@ def read(client: socket.socket, count: int) -> None:
         count -= len(client.recv(min(65_536, count)))
 
 
-def slow_readers(server: Server) -> int:
+def turned_away(server: Server, kind: str) -> int:
     told = requests.get(f"{server.url}/metrics", timeout=60).text
-    found = re.search(r'postbox_turned_away_total\{kind="slow_reader"\} (\S+)', told)
+    found = re.search(rf'postbox_turned_away_total\{{kind="{kind}"\}} (\S+)', told)
     return int(float(found[1])) if found else 0
+
+
+def test_without_a_file_for_a_newcomer_it_waits_and_neither_ends_nor_spins(full):
+    [worker] = full.workers()
+    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
+    began = time.monotonic()
+    with clients(full, 1) as [newcomer]:
+        newcomer.sendall(ASK)
+        told = full.home / "log"
+        until(lambda: told.read_text().count('"kind":"no_file"') > 1 or full.workers() != [worker], "two lines of it")
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+        assert newcomer.recv(12) == b"HTTP/1.1 200"
+    assert full.workers() == [worker]
+    assert turned_away(full, "no_file") <= (time.monotonic() - began) / NO_FILE_SECONDS + 1

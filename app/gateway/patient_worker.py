@@ -17,7 +17,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 from app.gateway import raw, turned_away
 from app.gateway.context import EXTENSION, Gateway
 from app.gateway.door import Refusal, caller
-from app.gateway.framing import BodyTooLarge, HeadTooLarge, Incoming, NoRoom, OtherCoding
+from app.gateway.framing import MAX_BODY_BYTES, BodyTooLarge, HeadTooLarge, Incoming, NoRoom, OtherCoding
 from app.gateway.patient_loop import PatientLoop
 from app.gateway.wire import Received
 
@@ -118,7 +118,8 @@ class PatientWorker(PatientLoop):
                 held -= len(incoming.buffer)
                 with self._sparing(conn):
                     self._refuse(conn, NoRoom(), incoming)
-        self.at_most = held
+        # where nobody is left to be ended, all are counted again after a body more, and not after every byte
+        self.at_most = held if held <= MAX_INCOMING_BYTES else MAX_INCOMING_BYTES - MAX_BODY_BYTES
 
     def _take(self, conn: TConn, incoming: Incoming) -> None:
         """Hand the request to a thread if it is whole."""

@@ -14,8 +14,9 @@ from werkzeug.exceptions import HTTPException
 from app.gateway import errors, metrics, request_id, security_headers, trace
 from app.gateway.door import Refusal
 
-# Paths whose template is remembered, of up to 4 KB each: who is refused mostly asks for the same again.
-MOST_PATHS = 256
+# Paths whose template is remembered, of up to 4 KB each: who is refused mostly asks for the same again. The parser, by
+# whom longer ones are refused, comes after the door.
+MOST_PATHS, MOST_PATH_BYTES = 256, 4 * 1024
 
 
 def problem(
@@ -70,9 +71,14 @@ def refusal(
     )
 
 
-@lru_cache(maxsize=MOST_PATHS)
 def template(app: Flask, method: str, path: str) -> str:
     """The route of a path, as a template."""
+    found = remembered if len(path) <= MOST_PATH_BYTES else remembered.__wrapped__
+    return found(app, method, path)
+
+
+@lru_cache(maxsize=MOST_PATHS)
+def remembered(app: Flask, method: str, path: str) -> str:
     try:
         rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
     except HTTPException:

@@ -46,6 +46,7 @@ class WebhookWorker(PatientWorker):
         if webhook is None:
             self._hand_over(conn, incoming)
         else:
+            conn.sock.held += len(webhook.body)  # for the second time, as a part of the request
             self.waiting.append(WebhookRequest(conn, incoming, webhook))
 
     @property

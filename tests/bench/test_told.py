@@ -83,12 +83,6 @@ def test_a_benchmark_that_failed_has_no_figures_of_before() -> None:
     assert merged(known, _run({}) | {"failed": {"accept": "TimeoutError: no answer"}})["ratios"] == {}
 
 
-@pytest.mark.parametrize("few", ["--payments=10", "--time-scale=0.1", "--snapshot-age=1", "--sizes=10,20"])
-def test_a_try_is_no_figure_of_the_readme(few: str) -> None:
-    refused = CliRunner().invoke(bench, ["growth", few, "--readme"])
-    assert refused.exit_code == 2 and "The README tells no figures of a try" in refused.output
-
-
 def test_figures_of_code_that_is_in_no_commit_are_not_the_readmes(
     latest: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

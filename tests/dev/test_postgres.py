@@ -68,7 +68,10 @@ def test_a_commit_is_durable_unless_a_test_says_otherwise(open_root: Path) -> No
         assert ask(cluster, "show max_connections") == "200"
     finally:
         remove_cluster(open_root / "durable")
-    assert not cluster.is_running() and not cluster.data_dir.exists(), "what is removed is not there"
+    assert not cluster.data_dir.exists(), "what is removed is not there"
+    # a server without its files is found by nothing else
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        ask(cluster, "select 1")
 
 
 def test_asking_again_adopts_the_running_server(cluster: Cluster) -> None:

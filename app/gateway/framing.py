@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 # Our longest honest head: a request line, a key, an Idempotency-Key and a tracing header or ten; proxies add a few.
 MAX_HEAD_BYTES = 32 * 1024
+# The parser refuses more than 64 (gunicorn_conf.py). Each takes far more than its bytes while a body is waited for.
+MOST_FIELDS = 100
 # A webhook, the largest body we take (app.gateway.webhooks), and the frames of a chunked one.
 MAX_BODY_BYTES = 256 * 1024
 MAX_FRAMED_BYTES = MAX_BODY_BYTES + 32 * 1024
@@ -28,7 +30,7 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class HeadTooLarge(Exception):
-    """The head goes on beyond MAX_HEAD_BYTES."""
+    """The head goes on beyond MAX_HEAD_BYTES, or has more fields than MOST_FIELDS."""
 
 
 class BodyTooLarge(Exception):
@@ -105,6 +107,8 @@ class Incoming:
         if end < 0:
             return False
         self.head = bytes(self.buffer[:end])
+        if self.head.count(b"\r\n") > MOST_FIELDS:
+            raise HeadTooLarge
         self.line, *lines = self.head.split(b"\r\n")
         for line in lines:
             name, _, value = line.partition(b":")

@@ -9,7 +9,7 @@ import pytest
 
 from app.gateway import raw
 from app.gateway.context import EXTENSION
-from app.gateway.framing import Incoming
+from app.gateway.framing import MOST_FIELDS, HeadTooLarge, Incoming
 from app.gateway.patient_worker import MAX_INCOMING_BYTES, PatientWorker
 from app.gateway.webhook_worker import WebhookWorker
 from tests.gateway.test_plain_webhooks import event, wired
@@ -58,3 +58,13 @@ def test_a_path_is_remembered_unless_it_is_longer_than_any_that_is_let_in(app, l
     before = raw.remembered.cache_info().currsize
     assert raw.template(app, "POST", f"/v1/payments/{'a' * length}/cancel") == "/v1/payments/{payment_id}/cancel"
     assert raw.remembered.cache_info().currsize == before + more
+
+
+def test_a_head_of_many_fields_is_refused_before_each_is_kept_by_itself():
+    fields = b"".join(b"%x:\r\n" % number for number in range(MOST_FIELDS))
+    head = b"POST / HTTP/1.1\r\n" + fields
+    assert Incoming(bytearray(head + b"\r\n")).is_whole()
+    incoming = Incoming(bytearray(head + b"more:\r\n\r\n"))
+    with pytest.raises(HeadTooLarge):
+        incoming.is_whole()
+    assert not incoming.headers

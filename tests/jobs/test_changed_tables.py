@@ -16,7 +16,7 @@ from tests import factories
 from tests.fixtures.database import Clone
 from tests.fixtures.warm import release, warm
 from tests.fixtures.worker import Hand
-from tests.jobs.test_local_lane import HANDLER, Books, books, outcomes, payments
+from tests.jobs.books import HANDLER, Books, books, outcomes, payments
 
 __all__ = ["books"]
 

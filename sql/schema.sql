@@ -5578,350 +5578,297 @@ COMMENT ON COLUMN report_v1.settlement_report.booked_at IS 'When it was booked t
 COMMENT ON COLUMN report_v1.settlement_report.failure_code IS 'Why it failed, while failed.';
 
 CREATE VIEW report_v1.transaction_trace WITH (security_barrier='true') AS
- WITH payment_webhooks AS NOT MATERIALIZED (
-         SELECT p.merchant_id AS owner_merchant_id,
-            p.id AS owner_payment_id,
-            w.merchant_id,
-            w.id,
-            w.provider,
-            w.account,
-            w.provider_event_id,
-            w.type,
-            w.object_id,
-            w.payment_ref,
-            w.payment_id,
-            w.payment_merchant_id,
-            w.api_version,
-            w.livemode,
-            w.created_at_provider,
-            w.received_at,
-            w.payload,
-            w.body_sha256,
-            w.received_by
-           FROM (postbox.payments p
-             CROSS JOIN LATERAL ( SELECT named.merchant_id,
-                    named.id,
-                    named.provider,
-                    named.account,
-                    named.provider_event_id,
-                    named.type,
-                    named.object_id,
-                    named.payment_ref,
-                    named.payment_id,
-                    named.payment_merchant_id,
-                    named.api_version,
-                    named.livemode,
-                    named.created_at_provider,
-                    named.received_at,
-                    named.payload,
-                    named.body_sha256,
-                    named.received_by
-                   FROM postbox.webhooks named
-                  WHERE ((named.payment_id = p.id) AND (named.payment_merchant_id = p.merchant_id))
-                UNION ALL
-                 SELECT about.merchant_id,
-                    about.id,
-                    about.provider,
-                    about.account,
-                    about.provider_event_id,
-                    about.type,
-                    about.object_id,
-                    about.payment_ref,
-                    about.payment_id,
-                    about.payment_merchant_id,
-                    about.api_version,
-                    about.livemode,
-                    about.created_at_provider,
-                    about.received_at,
-                    about.payload,
-                    about.body_sha256,
-                    about.received_by
-                   FROM postbox.webhooks about
-                  WHERE ((about.payment_ref = p.provider_ref) AND (about.provider = p.provider) AND (about.account = p.provider_account) AND ((about.payment_id IS DISTINCT FROM p.id) OR (about.payment_merchant_id IS DISTINCT FROM p.merchant_id)))) w)
-        )
  SELECT p.merchant_id,
     p.id AS payment_id,
-    a.recorded_at AS at,
-        CASE a.entity_type
-            WHEN 'payment'::text THEN 'history'::text
-            ELSE 'audit'::text
-        END AS source,
-    (a.id)::text AS evidence_id,
-    a.action AS what,
-        CASE
-            WHEN (a.entity_type = ANY (ARRAY['payment'::text, 'refund'::text, 'dispute'::text])) THEN ((a.body)::jsonb #>> '{before,state}'::text[])
-            ELSE NULL::text
-        END AS from_state,
-        CASE
-            WHEN (a.entity_type = ANY (ARRAY['payment'::text, 'refund'::text, 'dispute'::text])) THEN ((a.body)::jsonb #>> '{after,state}'::text[])
-            ELSE NULL::text
-        END AS to_state,
-    a.actor_type,
-    a.actor_id,
-    a.on_behalf_of,
-    a.reason,
-    a.correlation_id,
-    a.causation_id,
-        CASE a.entity_type
-            WHEN 'payment'::text THEN ('version '::text || a.payment_version)
-            ELSE ((a.entity_type || ' '::text) || a.entity_id)
-        END AS ref,
-    NULL::bigint AS amount,
-    p.currency,
-    a.payload_sha256,
-    (a.row_sha256 = postbox.audit_row_sha256(a.*)) AS hash_ok
-   FROM (postbox.payments p
-     JOIN postbox.audit_log a ON (((a.merchant_id = p.merchant_id) AND (a.payment_id = p.id))))
-UNION ALL
- SELECT w.owner_merchant_id AS merchant_id,
-    w.owner_payment_id AS payment_id,
-    a.recorded_at AS at,
-    'audit'::text AS source,
-    (a.id)::text AS evidence_id,
-    a.action AS what,
-    NULL::text AS from_state,
-    NULL::text AS to_state,
-    a.actor_type,
-    a.actor_id,
-    a.on_behalf_of,
-    a.reason,
-    a.correlation_id,
-    a.causation_id,
-    ((a.entity_type || ' '::text) || a.entity_id) AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    a.payload_sha256,
-    (a.row_sha256 = postbox.audit_row_sha256(a.*)) AS hash_ok
-   FROM (payment_webhooks w
-     JOIN postbox.audit_log a ON (((a.merchant_id = w.merchant_id) AND (a.entity_type = 'webhook'::text) AND (a.entity_id = (w.id)::text) AND (a.payment_id IS NULL))))
-UNION ALL
- SELECT p.merchant_id,
-    p.id AS payment_id,
-    e.occurred_at AS at,
-    'event'::text AS source,
-    (e.id)::text AS evidence_id,
-    e.topic AS what,
-    (e.payload ->> 'previous_state'::text) AS from_state,
-    (e.payload ->> 'state'::text) AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    NULL::text AS reason,
-    e.correlation_id,
-    e.causation_id,
-    COALESCE(('operation '::text || e.operation_id), ('refund '::text || e.refund_id), ('dispute '::text || e.dispute_id), ('version '::text || e.payment_version)) AS ref,
-    ((e.payload ->> 'amount'::text))::bigint AS amount,
-    p.currency,
-    NULL::text AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM (postbox.payments p
-     JOIN postbox.events e ON (((e.merchant_id = p.merchant_id) AND (e.payment_id = p.id))))
-UNION ALL
- SELECT w.owner_merchant_id AS merchant_id,
-    w.owner_payment_id AS payment_id,
-    e.occurred_at AS at,
-    'event'::text AS source,
-    (e.id)::text AS evidence_id,
-    e.topic AS what,
-    NULL::text AS from_state,
-    NULL::text AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    NULL::text AS reason,
-    e.correlation_id,
-    e.causation_id,
-    ('webhook '::text || e.webhook_id) AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    NULL::text AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM (payment_webhooks w
-     JOIN postbox.events e ON (((e.merchant_id = w.merchant_id) AND (e.webhook_id = w.id))))
-  WHERE (e.payment_id IS NULL)
-UNION ALL
- SELECT o.owner_merchant_id AS merchant_id,
-    o.owner_payment_id AS payment_id,
-    COALESCE(d.done_at, d.dead_at, d.created_at) AS at,
-    'delivery'::text AS source,
-    ((d.event_id || ':'::text) || d.handler) AS evidence_id,
-    ((d.topic || ' -> '::text) || d.handler) AS what,
-    NULL::text AS from_state,
-    d.status AS to_state,
-        CASE
-            WHEN (d.resolution IS NOT NULL) THEN 'operator'::text
-            ELSE NULL::text
-        END AS actor_type,
-    d.resolved_by AS actor_id,
-    NULL::text AS on_behalf_of,
-    COALESCE(d.resolved_reason, d.dead_reason, d.deferred_for) AS reason,
-    NULL::text AS correlation_id,
-    (d.event_id)::text AS causation_id,
-    (((((d.runs || ' runs, '::text) || d.failures) || ' failures, '::text) || d.deferrals) || ' deferrals'::text) AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    NULL::text AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM (( SELECT p.merchant_id AS owner_merchant_id,
-            p.id AS owner_payment_id,
-            e.merchant_id,
-            e.id
-           FROM (postbox.payments p
-             JOIN postbox.events e ON (((e.merchant_id = p.merchant_id) AND (e.payment_id = p.id))))
-        UNION ALL
-         SELECT w.owner_merchant_id,
-            w.owner_payment_id,
-            e.merchant_id,
-            e.id
-           FROM (payment_webhooks w
-             JOIN postbox.events e ON (((e.merchant_id = w.merchant_id) AND (e.webhook_id = w.id))))
-          WHERE (e.payment_id IS NULL)) o
-     JOIN postbox.deliveries d ON (((d.merchant_id = o.merchant_id) AND (d.event_id = o.id))))
-UNION ALL
- SELECT o.owner_merchant_id AS merchant_id,
-    o.owner_payment_id AS payment_id,
-    f.failed_at AS at,
-    'dlq'::text AS source,
-    (f.id)::text AS evidence_id,
-    ((f.handler || ' failed: '::text) || f.error_class) AS what,
-    NULL::text AS from_state,
-    NULL::text AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    f.message AS reason,
-    NULL::text AS correlation_id,
-    (f.event_id)::text AS causation_id,
-    ((f.event_id || ':'::text) || f.handler) AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    NULL::text AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM (( SELECT p.merchant_id AS owner_merchant_id,
-            p.id AS owner_payment_id,
-            e.merchant_id,
-            e.id
-           FROM (postbox.payments p
-             JOIN postbox.events e ON (((e.merchant_id = p.merchant_id) AND (e.payment_id = p.id))))
-        UNION ALL
-         SELECT w.owner_merchant_id,
-            w.owner_payment_id,
-            e.merchant_id,
-            e.id
-           FROM (payment_webhooks w
-             JOIN postbox.events e ON (((e.merchant_id = w.merchant_id) AND (e.webhook_id = w.id))))
-          WHERE (e.payment_id IS NULL)) o
-     JOIN postbox.delivery_failures f ON (((f.merchant_id = o.merchant_id) AND (f.event_id = o.id))))
-UNION ALL
- SELECT p.merchant_id,
-    p.id AS payment_id,
-    o.created_at AS at,
-    'operation'::text AS source,
-    (o.id)::text AS evidence_id,
-    o.kind AS what,
-    NULL::text AS from_state,
-    o.status AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    o.reason,
-    NULL::text AS correlation_id,
-    NULL::text AS causation_id,
-    COALESCE(o.outcome_code, o.outcome) AS ref,
-    o.amount,
-    p.currency,
-    o.params_sha256 AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM (postbox.payments p
-     JOIN postbox.operations o ON (((o.merchant_id = p.merchant_id) AND (o.payment_id = p.id))))
-UNION ALL
- SELECT p.merchant_id,
-    p.id AS payment_id,
-    n.first_sent_at AS at,
-    'attempt'::text AS source,
-    n.idempotency_key AS evidence_id,
-    ((n.step || ' attempt '::text) || n.n) AS what,
-    NULL::text AS from_state,
-    NULL::text AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    ('proof: call '::text || n.proof_call_id) AS reason,
-    NULL::text AS correlation_id,
-    (n.operation_id)::text AS causation_id,
-    n.idempotency_key AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    NULL::text AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM ((postbox.payments p
-     JOIN postbox.operations o ON (((o.merchant_id = p.merchant_id) AND (o.payment_id = p.id))))
-     JOIN postbox.operation_attempts n ON (((n.merchant_id = o.merchant_id) AND (n.operation_id = o.id))))
-UNION ALL
- SELECT p.merchant_id,
-    p.id AS payment_id,
-    c.sent_at AS at,
-    'provider_call'::text AS source,
-    (c.id)::text AS evidence_id,
-    ((c.method || ' '::text) || c.path) AS what,
-    NULL::text AS from_state,
-    COALESCE((c.outcome || COALESCE((' '::text || c.http_status), ''::text)), 'open'::text) AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    c.error_detail AS reason,
-    NULL::text AS correlation_id,
-    (c.operation_id)::text AS causation_id,
-    COALESCE(c.idempotency_key, c.provider_request_id) AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    c.request_sha256 AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM (postbox.payments p
-     JOIN postbox.provider_calls c ON (((c.merchant_id = p.merchant_id) AND (c.payment_id = p.id))))
-UNION ALL
- SELECT w.owner_merchant_id AS merchant_id,
-    w.owner_payment_id AS payment_id,
-    w.received_at AS at,
-    'webhook'::text AS source,
-    (w.id)::text AS evidence_id,
-    w.type AS what,
-    NULL::text AS from_state,
-    NULL::text AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    NULL::text AS reason,
-    NULL::text AS correlation_id,
-    NULL::text AS causation_id,
-    w.provider_event_id AS ref,
-    NULL::bigint AS amount,
-    NULL::text AS currency,
-    w.body_sha256 AS payload_sha256,
-    NULL::boolean AS hash_ok
-   FROM payment_webhooks w
-UNION ALL
- SELECT p.merchant_id,
-    p.id AS payment_id,
-    t.recorded_at AS at,
-    'provider_transaction'::text AS source,
-    t.ref AS evidence_id,
-    t.kind AS what,
-    NULL::text AS from_state,
-    t.status AS to_state,
-    NULL::text AS actor_type,
-    NULL::text AS actor_id,
-    NULL::text AS on_behalf_of,
-    NULL::text AS reason,
-    NULL::text AS correlation_id,
-    t.source_ref AS causation_id,
+    t.at,
+    t.source,
+    t.evidence_id,
+    t.what,
+    t.from_state,
+    t.to_state,
+    t.actor_type,
+    t.actor_id,
+    t.on_behalf_of,
+    t.reason,
+    t.correlation_id,
+    t.causation_id,
     t.ref,
-    t.gross AS amount,
+    t.amount,
     t.currency,
-    NULL::text AS payload_sha256,
-    NULL::boolean AS hash_ok
+    t.payload_sha256,
+    t.hash_ok
    FROM (postbox.payments p
-     JOIN postbox.provider_transactions t ON (((t.merchant_id = p.merchant_id) AND (t.payment_id = p.id))));
+     CROSS JOIN LATERAL ( WITH webhook AS MATERIALIZED (
+                 SELECT w.merchant_id,
+                    w.id,
+                    w.received_at,
+                    w.type,
+                    w.provider_event_id,
+                    w.body_sha256
+                   FROM postbox.webhooks w
+                  WHERE ((w.payment_id = p.id) AND (w.payment_merchant_id = p.merchant_id))
+                UNION ALL
+                 SELECT w.merchant_id,
+                    w.id,
+                    w.received_at,
+                    w.type,
+                    w.provider_event_id,
+                    w.body_sha256
+                   FROM postbox.webhooks w
+                  WHERE ((w.payment_ref = p.provider_ref) AND (w.provider = p.provider) AND (w.account = p.provider_account) AND ((w.payment_id IS DISTINCT FROM p.id) OR (w.payment_merchant_id IS DISTINCT FROM p.merchant_id)))
+                ), event AS MATERIALIZED (
+                 SELECT e.merchant_id,
+                    e.id,
+                    e.occurred_at,
+                    e.topic,
+                    (e.payload ->> 'previous_state'::text) AS from_state,
+                    (e.payload ->> 'state'::text) AS to_state,
+                    e.correlation_id,
+                    e.causation_id,
+                    COALESCE(('operation '::text || e.operation_id), ('refund '::text || e.refund_id), ('dispute '::text || e.dispute_id), ('version '::text || e.payment_version)) AS ref,
+                    ((e.payload ->> 'amount'::text))::bigint AS amount,
+                    p.currency
+                   FROM postbox.events e
+                  WHERE ((e.merchant_id = p.merchant_id) AND (e.payment_id = p.id))
+                UNION ALL
+                 SELECT e.merchant_id,
+                    e.id,
+                    e.occurred_at,
+                    e.topic,
+                    NULL::text,
+                    NULL::text,
+                    e.correlation_id,
+                    e.causation_id,
+                    ('webhook '::text || e.webhook_id),
+                    NULL::bigint,
+                    NULL::text
+                   FROM (webhook w
+                     JOIN postbox.events e ON (((e.merchant_id = w.merchant_id) AND (e.webhook_id = w.id))))
+                  WHERE (e.payment_id IS NULL)
+                ), operation AS MATERIALIZED (
+                 SELECT o.merchant_id,
+                    o.id,
+                    o.created_at,
+                    o.kind,
+                    o.status,
+                    o.reason,
+                    COALESCE(o.outcome_code, o.outcome) AS ref,
+                    o.amount,
+                    o.params_sha256
+                   FROM postbox.operations o
+                  WHERE ((o.merchant_id = p.merchant_id) AND (o.payment_id = p.id))
+                )
+         SELECT a.recorded_at AS at,
+                CASE a.entity_type
+                    WHEN 'payment'::text THEN 'history'::text
+                    ELSE 'audit'::text
+                END AS source,
+            (a.id)::text AS evidence_id,
+            a.action AS what,
+                CASE
+                    WHEN (a.entity_type = ANY (ARRAY['payment'::text, 'refund'::text, 'dispute'::text])) THEN ((a.body)::jsonb #>> '{before,state}'::text[])
+                    ELSE NULL::text
+                END AS from_state,
+                CASE
+                    WHEN (a.entity_type = ANY (ARRAY['payment'::text, 'refund'::text, 'dispute'::text])) THEN ((a.body)::jsonb #>> '{after,state}'::text[])
+                    ELSE NULL::text
+                END AS to_state,
+            a.actor_type,
+            a.actor_id,
+            a.on_behalf_of,
+            a.reason,
+            a.correlation_id,
+            a.causation_id,
+                CASE a.entity_type
+                    WHEN 'payment'::text THEN ('version '::text || a.payment_version)
+                    ELSE ((a.entity_type || ' '::text) || a.entity_id)
+                END AS ref,
+            NULL::bigint AS amount,
+            p.currency,
+            a.payload_sha256,
+            (a.row_sha256 = postbox.audit_row_sha256(a.*)) AS hash_ok
+           FROM postbox.audit_log a
+          WHERE ((a.merchant_id = p.merchant_id) AND (a.payment_id = p.id))
+        UNION ALL
+         SELECT a.recorded_at,
+            'audit'::text,
+            (a.id)::text AS id,
+            a.action,
+            NULL::text,
+            NULL::text,
+            a.actor_type,
+            a.actor_id,
+            a.on_behalf_of,
+            a.reason,
+            a.correlation_id,
+            a.causation_id,
+            ((a.entity_type || ' '::text) || a.entity_id),
+            NULL::bigint,
+            NULL::text,
+            a.payload_sha256,
+            (a.row_sha256 = postbox.audit_row_sha256(a.*))
+           FROM (webhook w
+             JOIN postbox.audit_log a ON (((a.merchant_id = w.merchant_id) AND (a.entity_type = 'webhook'::text) AND (a.entity_id = (w.id)::text) AND (a.payment_id IS NULL))))
+        UNION ALL
+         SELECT e.occurred_at,
+            'event'::text,
+            (e.id)::text AS id,
+            e.topic,
+            e.from_state,
+            e.to_state,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            e.correlation_id,
+            e.causation_id,
+            e.ref,
+            e.amount,
+            e.currency,
+            NULL::text,
+            NULL::boolean
+           FROM event e
+        UNION ALL
+         SELECT COALESCE(d.done_at, d.dead_at, d.created_at) AS "coalesce",
+            'delivery'::text,
+            ((d.event_id || ':'::text) || d.handler),
+            ((d.topic || ' -> '::text) || d.handler),
+            NULL::text,
+            d.status,
+                CASE
+                    WHEN (d.resolution IS NOT NULL) THEN 'operator'::text
+                    ELSE NULL::text
+                END AS "case",
+            d.resolved_by,
+            NULL::text,
+            COALESCE(d.resolved_reason, d.dead_reason, d.deferred_for) AS "coalesce",
+            NULL::text,
+            (d.event_id)::text AS event_id,
+            (((((d.runs || ' runs, '::text) || d.failures) || ' failures, '::text) || d.deferrals) || ' deferrals'::text),
+            NULL::bigint,
+            NULL::text,
+            NULL::text,
+            NULL::boolean
+           FROM (event e
+             JOIN postbox.deliveries d ON (((d.merchant_id = e.merchant_id) AND (d.event_id = e.id))))
+        UNION ALL
+         SELECT f.failed_at,
+            'dlq'::text,
+            (f.id)::text AS id,
+            ((f.handler || ' failed: '::text) || f.error_class),
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            f.message,
+            NULL::text,
+            (f.event_id)::text AS event_id,
+            ((f.event_id || ':'::text) || f.handler),
+            NULL::bigint,
+            NULL::text,
+            NULL::text,
+            NULL::boolean
+           FROM (event e
+             JOIN postbox.delivery_failures f ON (((f.merchant_id = e.merchant_id) AND (f.event_id = e.id))))
+        UNION ALL
+         SELECT o.created_at,
+            'operation'::text,
+            (o.id)::text AS id,
+            o.kind,
+            NULL::text,
+            o.status,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            o.reason,
+            NULL::text,
+            NULL::text,
+            o.ref,
+            o.amount,
+            p.currency,
+            o.params_sha256,
+            NULL::boolean
+           FROM operation o
+        UNION ALL
+         SELECT n.first_sent_at,
+            'attempt'::text,
+            n.idempotency_key,
+            ((n.step || ' attempt '::text) || n.n),
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            ('proof: call '::text || n.proof_call_id),
+            NULL::text,
+            (n.operation_id)::text AS operation_id,
+            n.idempotency_key,
+            NULL::bigint,
+            NULL::text,
+            NULL::text,
+            NULL::boolean
+           FROM (operation o
+             JOIN postbox.operation_attempts n ON (((n.merchant_id = o.merchant_id) AND (n.operation_id = o.id))))
+        UNION ALL
+         SELECT c.sent_at,
+            'provider_call'::text,
+            (c.id)::text AS id,
+            ((c.method || ' '::text) || c.path),
+            NULL::text,
+            COALESCE((c.outcome || COALESCE((' '::text || c.http_status), ''::text)), 'open'::text) AS "coalesce",
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            c.error_detail,
+            NULL::text,
+            (c.operation_id)::text AS operation_id,
+            COALESCE(c.idempotency_key, c.provider_request_id) AS "coalesce",
+            NULL::bigint,
+            NULL::text,
+            c.request_sha256,
+            NULL::boolean
+           FROM postbox.provider_calls c
+          WHERE ((c.merchant_id = p.merchant_id) AND (c.payment_id = p.id))
+        UNION ALL
+         SELECT w.received_at,
+            'webhook'::text,
+            (w.id)::text AS id,
+            w.type,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            w.provider_event_id,
+            NULL::bigint,
+            NULL::text,
+            w.body_sha256,
+            NULL::boolean
+           FROM webhook w
+        UNION ALL
+         SELECT t_1.recorded_at,
+            'provider_transaction'::text,
+            t_1.ref,
+            t_1.kind,
+            NULL::text,
+            t_1.status,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            NULL::text,
+            t_1.source_ref,
+            t_1.ref,
+            t_1.gross,
+            t_1.currency,
+            NULL::text,
+            NULL::boolean
+           FROM postbox.provider_transactions t_1
+          WHERE ((t_1.merchant_id = p.merchant_id) AND (t_1.payment_id = p.id))) t);
 
 COMMENT ON VIEW report_v1.transaction_trace IS 'Every piece of evidence about a payment, once each: ask by payment_id, order by at. Times are UTC, amounts minor units.';
 

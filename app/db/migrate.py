@@ -24,7 +24,7 @@ TURN_SECONDS = 0.1
 LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 30
 # A migration may make or replace tables: these are applied after it.
-ACCESS = ("policies.sql", "grants.sql")
+AFTER_MIGRATIONS = ("statistics.sql", "policies.sql", "grants.sql")
 _RUNTIME_ROLES = ("postbox_api", "postbox_worker", "postbox_operator", "postbox_compliance")
 
 
@@ -88,14 +88,14 @@ def _apply_all(connection: Connection, report: Callable[[str], None]) -> Iterato
     due = [script for script in scripts if script.name not in known]
     # an index has no grants, and while it is built, which may take hours, who serves stays ready
     forgets = bool(known) and any(script.in_transaction for script in due)
-    changed = [s for s in repeatables() if known.get(s.name) != s.sha256 or (forgets and s.name in ACCESS)]
+    changed = [s for s in repeatables() if known.get(s.name) != s.sha256 or (forgets and s.name in AFTER_MIGRATIONS)]
     if changed and not any(script.name == "grants.sql" for script in changed):
         # a new function or view has no grants yet
         changed.append(grants())
     for script in [*due, *changed]:
         if forgets and script.in_transaction:
             with _owner(connection):
-                connection.execute(_query("forget_access"), {"names": list(ACCESS)})
+                connection.execute(_query("forget"), {"names": list(AFTER_MIGRATIONS)})
             forgets = False
         report(script.name)
         _apply(connection, script)

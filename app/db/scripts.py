@@ -87,7 +87,7 @@ def migrations() -> list[Script]:
 
 
 def repeatables() -> list[Script]:
-    """Functions, triggers, reports, policies, grants: in this order, because each builds on the one before.
+    """Functions, triggers, reports, statistics, policies, grants: in this order, because most build on the one before.
 
     Policies come before grants, so that nobody may touch a table before its rows are walled off.
     """
@@ -95,6 +95,7 @@ def repeatables() -> list[Script]:
         *sorted((SQL_DIR / "functions").glob("*.sql")),
         SQL_DIR / "triggers.sql",
         *sorted((SQL_DIR / "reports").glob("*.sql")),
+        SQL_DIR / "statistics.sql",
         SQL_DIR / "policies.sql",
     ]
     return [*map(read_script, paths), grants()]

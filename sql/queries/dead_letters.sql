@@ -71,11 +71,11 @@ update deliveries set
   failures = 0, deferrals = 0, rescues = 0, deferred_since = null, deferred_for = null,
   resolution = 'replayed', resolved_by = %(by)s, resolved_at = clock_timestamp(), resolved_reason = %(reason)s
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
-  and status = 'dead' and resolution is distinct from 'discarded';
+  and case when status = 'dead' then event_id end = %(event_id)s and resolution is distinct from 'discarded';
 
 -- name: discard
 -- Nothing more will be done: it stays dead, and a person has said why.
 update deliveries set
   resolution = 'discarded', resolved_by = %(by)s, resolved_at = clock_timestamp(), resolved_reason = %(reason)s
 where merchant_id = %(merchant_id)s and event_id = %(event_id)s and handler = %(handler)s
-  and status = 'dead' and resolution is distinct from 'discarded';
+  and case when status = 'dead' then event_id end = %(event_id)s and resolution is distinct from 'discarded';

@@ -277,8 +277,9 @@ returning status;
 -- name: hurry
 -- Something happened that this payment's waiting remote deliveries wait for: they are due now.
 update deliveries set due_at = clock_timestamp()
-where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status = 'pending' and job_id is null
-  and handler in ('submit_payment', 'run_operation', 'close_intent') and due_at > clock_timestamp();
+where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status = 'pending'
+  -- in a CASE, so that it is looked for among what is open of its payment, and not among all that waits
+  and handler in ('submit_payment', 'run_operation', 'close_intent') and case when job_id is null then due_at end > clock_timestamp();
 
 -- name: finish_answered
 -- An observation has answered every webhook about its object that came before it began: those that wait for it and those that

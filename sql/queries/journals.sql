@@ -43,7 +43,7 @@ with told as (
   from events e
   cross join lateral jsonb_to_record(e.payload) as m (provider text, account text, ref text, moved bigint)
   join disputes d on d.merchant_id = e.merchant_id and d.id = e.dispute_id
-  join payments p on p.merchant_id = e.merchant_id and p.id = e.payment_id
+  join payments p on p.merchant_id = d.merchant_id and p.id = d.payment_id
   left join fee_schedules f on f.id = p.fee_schedule
   where e.merchant_id = %(merchant_id)s and e.id = %(event_id)s and p.confirmed_at is not null
 ),

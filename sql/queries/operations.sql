@@ -30,7 +30,8 @@ where merchant_id = %(merchant_id)s and id = %(operation_id)s and lease_token = 
 -- name: expire_lease
 -- The holder is gone: nobody knows how the call ended.
 update operations set status = 'unknown', lease_token = null, lease_expires_at = null
-where merchant_id = %(merchant_id)s and id = %(operation_id)s and status = 'in_flight' and lease_expires_at <= clock_timestamp();
+where merchant_id = %(merchant_id)s and id = %(operation_id)s
+  and case when status = 'in_flight' then lease_expires_at end <= clock_timestamp();
 
 -- name: first_lease
 -- When the first lease expires, from this date on or from the very first; now, if none does before.

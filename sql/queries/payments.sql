@@ -224,7 +224,7 @@ for no key update of p;
 -- name: cancel_initiated
 -- End a payment that nobody was asked about yet.
 update payments set state = 'canceled', cancel_reason = %(reason)s
-where merchant_id = %(merchant_id)s and id = %(payment_id)s and state = 'initiated'
+where merchant_id = %(merchant_id)s and id = %(payment_id)s and case when state = 'initiated' then id end = %(payment_id)s
 returning *;
 
 -- name: timeline

@@ -31,7 +31,7 @@ order by status desc, available_on limit 1;
 -- When the next line of a payment becomes available; no row when none is pending.
 select extract(epoch from available_on - clock_timestamp())::float8 as available_in
 from provider_transactions
-where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and status = 'pending'
+where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s and case when status = 'pending' then payment_id end = %(payment_id)s
 order by available_on limit 1;
 
 -- name: payments_available_by

@@ -25,8 +25,8 @@ join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid and c.relkind = 'i' and n.nspname in ('postbox', 'procrastinate')
 order by is_left_over desc, n.nspname, c.relname;
 
--- name: forget_access
--- A migration may make or replace tables: policies and grants are applied after it, also when it failed half way before.
+-- name: forget
+-- A migration may make or replace tables: these files are applied after it, also when it failed half way before.
 delete from postbox.schema_migrations where name = any(%(names)s::text[]);
 
 -- name: enter_epoch

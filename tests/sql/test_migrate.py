@@ -32,7 +32,7 @@ def test_everything_is_applied_once_in_order(empty: Clone) -> None:
     assert applied == [
         *(f"migrations/{p.name}" for p in sorted((SQL_DIR / "migrations").glob("*.sql"))),
         *(f"functions/{name}" for name in functions), "triggers.sql", *(f"reports/{name}" for name in reports),
-        "policies.sql", "grants.sql",
+        "statistics.sql", "policies.sql", "grants.sql",
     ]  # fmt: skip
     assert migrate(empty.admin_url) == []
 
@@ -43,7 +43,7 @@ def test_the_form_in_which_a_file_was_applied_is_recorded(database: Clone) -> No
         path.relative_to(SQL_DIR).as_posix(): sha256(path.read_bytes()).hexdigest()
         for path in SQL_DIR.rglob("*.sql")
         if path.parent.name in ("migrations", "functions", "reports")
-        or path.name in ("triggers.sql", "policies.sql", "grants.sql")
+        or path.name in ("triggers.sql", "statistics.sql", "policies.sql", "grants.sql")
     }
 
 
@@ -76,9 +76,27 @@ def test_a_changed_function_is_applied_again_and_grants_after_it(database: Clone
     assert migrate(database.admin_url) == ["functions/acting.sql", "grants.sql"]
 
 
+def test_what_was_counted_of_a_table_is_left_and_of_others_one_merchant_is_supposed(
+    database: Clone, release: Path
+) -> None:
+    conn = database.connect(admin=True)
+    for _ in range(2):
+        factories.api_key(conn, factories.merchant(conn)["id"])
+    conn.execute("analyze api_keys")
+    changed = release / "statistics.sql"
+    changed.write_text(changed.read_text() + "-- one more thought\n")
+    assert migrate(database.admin_url) == ["statistics.sql", "grants.sql"]
+    rows = conn.execute(
+        "select tablename, n_distinct from pg_stats"
+        " where attname = 'merchant_id' and tablename in ('api_keys', 'payments')"
+    )
+    # below nothing it is a share of the rows: each has another
+    assert {row["tablename"]: row["n_distinct"] for row in rows} == {"api_keys": -1, "payments": 1}
+
+
 def test_a_new_table_has_its_grants_when_nothing_else_changed(database: Clone, release: Path) -> None:
     added = add_migration(release, "create table extra (id int);")
-    assert migrate(database.admin_url) == [added, "policies.sql", "grants.sql"]
+    assert migrate(database.admin_url) == [added, "statistics.sql", "policies.sql", "grants.sql"]
     conn = database.connect()
     conn.execute("set role postbox_worker")
     assert conn.execute("select from extra").fetchall() == []
@@ -99,7 +117,7 @@ def test_a_failing_migration_leaves_nothing_half_applied(database: Clone, releas
         migrate(database.admin_url)
     assert (exists(database, "postbox.good"), exists(database, "postbox.half")) == (True, False)
     (release / bad).write_text("create table half (id int);")
-    assert migrate(database.admin_url) == [bad, "policies.sql", "grants.sql"], good
+    assert migrate(database.admin_url) == [bad, "statistics.sql", "policies.sql", "grants.sql"], good
 
 
 def test_a_release_that_failed_half_way_has_its_grants_after_the_next_run(database: Clone, release: Path) -> None:

@@ -43,7 +43,10 @@ WORKERS = 2
 CUT_TO_SECONDS = 3
 CUT = f"""
     update deliveries set due_at = clock_timestamp() + interval '{CUT_TO_SECONDS} seconds'
-    where status = 'pending' and job_id is null and due_at > clock_timestamp() + interval '{CUT_TO_SECONDS} seconds'
+    where ctid in (
+      select ctid from deliveries
+      where status = 'pending' and job_id is null and due_at > clock_timestamp() + interval '{CUT_TO_SECONDS} seconds'
+      for update skip locked)
 """
 # However busy the machine is, something happens meanwhile: after this long it is stuck.
 STILL_SECONDS = 150

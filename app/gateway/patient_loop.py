@@ -37,6 +37,7 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
         # every deadline is the same distance away, so each of these is in the order of its deadlines
         self.incoming: dict[TConn, Incoming] = {}
         self.lingering: dict[TConn, None] = {}
+        # who has taken nothing of an answer for longest comes first
         self.outgoing: dict[TConn, Any] = {}
         # bytes of what comes in or waits for a thread, or more
         self.at_most = 0

@@ -27,7 +27,8 @@ REQUEST_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 # A whole answer has so long to be taken: a page of a hundred payments with all their metadata, 2.7 MB, at 1 Mbit/s.
 ANSWER_SECONDS = 22.0
-# Answers of a process that wait to be taken, together: six such pages. Beyond it whoever holds most goes.
+# Answers of a process that wait to be taken, together: six such pages. Beyond it whoever has taken nothing for longest
+# goes, of those who hold more than their share.
 MAX_UNSENT_BYTES = 16 * 1024 * 1024
 # Requests of a process that come in or wait for their thread, together: a hundred of the largest bodies. They, the
 # answers that wait and the 72 MB of a process without any are 112 MB, of the 120 that it may take. Small ones are let
@@ -291,12 +292,15 @@ class PatientWorker(PatientLoop):
         self.outgoing[conn] = fs
         self.poller.register(conn.sock, selectors.EVENT_WRITE, functools.partial(self._on_writable, conn))
         kept = sum(other.sock.kept for other in self.outgoing)
-        while kept > MAX_UNSENT_BYTES:
-            most = max(self.outgoing, key=lambda other: int(other.sock.kept))
-            kept -= most.sock.kept
-            self._give_up(most)
+        for other in list(self.outgoing):
+            if kept <= MAX_UNSENT_BYTES:
+                break
+            if other.sock.kept > MAX_UNSENT_BYTES // self.worker_connections:
+                kept -= other.sock.kept
+                self._give_up(other)
 
     def _on_writable(self, conn: TConn, client: Any) -> None:
+        self.outgoing[conn] = self.outgoing.pop(conn)  # the kernel has room, so the client took something
         try:
             conn.sock.send_on()
         except OSError:

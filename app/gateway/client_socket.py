@@ -18,7 +18,8 @@ KERNEL_BYTES = 128 * 1024
 class ClientSocket(socket.socket):
     """`unsent` is what is still to go out, in order; `is_over` once its connection is counted no more.
 
-    `held` are the bytes of a request that has a thread, or waits for it, and of what came with it.
+    `held` are the bytes of a request that has a thread, or waits for it, and of what came with it. `following` is what
+    came after it, for the loop to go on with once the answer is out.
     """
 
     def __init__(self, accepted: socket.socket) -> None:
@@ -26,6 +27,7 @@ class ClientSocket(socket.socket):
         super().setblocking(False)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         self.unsent = bytearray()
+        self.following = b""
         self.is_over = False
         self.held = 0
 
@@ -38,8 +40,8 @@ class ClientSocket(socket.socket):
 
     @property
     def kept(self) -> int:
-        """What `unsent` takes, which gives nothing back of what was sent before more than half of it was."""
-        return self.unsent.__alloc__()
+        """What waits for the client to read: `following`, and `unsent`, which gives back what was sent by halves."""
+        return self.unsent.__alloc__() + len(self.following)
 
     def send_on(self) -> None:
         """Send as much of `unsent` as fits the kernel's buffer. Raises OSError when the client is gone."""

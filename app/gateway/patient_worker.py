@@ -27,8 +27,8 @@ REQUEST_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 # A whole answer has so long to be taken: a page of a hundred payments with all their metadata, 2.7 MB, at 1 Mbit/s.
 ANSWER_SECONDS = 22.0
-# Answers of a process that wait to be taken, together: six such pages. Beyond it whoever has taken nothing for longest
-# goes, of those who hold more than their share.
+# Answers of a process that wait to be taken, and what came after their requests, together: six such pages. Beyond it
+# whoever has taken nothing for longest goes, of those who hold more than their share.
 MAX_UNSENT_BYTES = 16 * 1024 * 1024
 # Requests of a process that come in or wait for their thread, together: a hundred of the largest bodies. They, the
 # answers that wait and the 72 MB of a process without any are 112 MB, of the 120 that it may take. Small ones are let
@@ -161,8 +161,8 @@ class PatientWorker(PatientLoop):
 
     def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
         """Give it a thread, which asks the application."""
-        request, following = bytes(incoming.buffer[: incoming.size]), bytes(incoming.buffer[incoming.size :])
-        conn.parser.unreader = Received(request, following)
+        conn.parser.unreader = Received(bytes(incoming.buffer[: incoming.size]))
+        conn.sock.following = bytes(incoming.buffer[incoming.size :])
         self.enqueue_req(conn)
 
     # --- answering without a thread
@@ -198,7 +198,7 @@ class PatientWorker(PatientLoop):
         conn.sock.sendall(answer)
         with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
             conn.sock.send_on()
-        conn.parser.unreader = Received(b"", bytes(incoming.buffer[incoming.size :]))
+        conn.sock.following = bytes(incoming.buffer[incoming.size :])
         self.finish_request(conn, KEPT)
 
     def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
@@ -261,16 +261,18 @@ class PatientWorker(PatientLoop):
     def _finish_request(self, conn: TConn, fs: Any) -> None:
         is_watched = self.working.pop(conn, False)
         kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
-        following = conn.parser.unreader.following if kept and not conn.sock.unsent else b""
-        if kept and not conn.sock.unsent and not following:
+        if not kept:
+            conn.sock.following = b""
+        if kept and not conn.sock.unsent and not conn.sock.following:
             self._keep(conn, is_watched)
             return
         if is_watched:
             self._forget(conn)
         if conn.sock.unsent:
             self._write_on(conn, fs)
-        elif following:
+        elif conn.sock.following:
             # the next request was sent along, or a part of it
+            following, conn.sock.following = conn.sock.following, b""
             self._read_on(conn, following)
         else:
             self._linger(conn)
@@ -308,4 +310,6 @@ class PatientWorker(PatientLoop):
             return
         if not conn.sock.unsent:
             self._forget(conn)
+            following = len(conn.sock.following)
             self.finish_request(conn, self.outgoing.pop(conn))
+            self._bound(following)  # it was counted with the answers, and comes in again

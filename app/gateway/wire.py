@@ -20,10 +20,9 @@ class Received(Unreader):  # type: ignore[misc]
     What the client has sent after it is no business of the parser's, which may believe that the request ends elsewhere.
     """
 
-    def __init__(self, request: bytes, following: bytes) -> None:
+    def __init__(self, request: bytes) -> None:
         super().__init__()
         self._left = memoryview(request)
-        self.following = following
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         if not self._left:

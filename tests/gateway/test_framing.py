@@ -241,7 +241,7 @@ def test_the_parser_gets_a_request_in_pieces_because_it_copies_all_that_it_has_f
     lengthy = head(f"POST {PATH}", f"Content-Length: {MAX_BODY_BYTES}") + b"x" * MAX_BODY_BYTES
     for sent in (in_chunks(MAX_BODY_BYTES // MOST_CHUNKS, MOST_CHUNKS), lengthy):
         parser = get_parser(Config(), [], ("127.0.0.1", 1))
-        parser.unreader = Told(sent, b"")
+        parser.unreader = Told(sent)
         assert next(parser).body.read() == b"x" * MAX_BODY_BYTES
         assert parser.unreader.is_used_up()
     assert max(given) <= PIECE_BYTES

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 import requests
 
+from app.gateway.patient_worker import MAX_UNSENT_BYTES
 from tests.gateway.test_full_process import read, turned_away
 from tests.gateway.test_server import Server, serving
+from tests.gateway.waiting import until
 from tests.load.loris import Readers
 
 # More than fit, and none of them holds as much as a page of ours may take.
 STRANGERS, STRANGERS_PATH = 40, "/openapi.json"
 # Three groups of whole answers of which the first two fit, and what the first takes while the second takes nothing.
 GROUP, TAKEN = 4, 600_000
+# So many send so much at once, of which the process waits for them to take the first few answers.
+SENDERS, SENT_BYTES, PAGE, PAGES = 400, 60_000, "/docs/problems", 40
 
 
 @pytest.fixture
@@ -74,3 +78,11 @@ def test_whoever_has_taken_nothing_for_longest_goes_first(one):
             assert 0 < turned_away(one, "slow_reader") <= GROUP
             assert (first.let_go(), third.let_go()) == (0, 0)
             assert second.let_go() == turned_away(one, "slow_reader")
+
+
+def test_what_came_behind_an_unread_answer_is_counted_with_it(one):
+    """Pages beyond what the kernel takes, and then a body that is long in coming."""
+    begun = asked(PAGE) * PAGES + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 250000\r\n\r\n"
+    with asking(one, SENDERS, begun.ljust(SENT_BYTES, b"x")):
+        most = MAX_UNSENT_BYTES // (SENT_BYTES - len(begun))
+        until(lambda: turned_away(one, "slow_reader") >= SENDERS - most, "the bound")

@@ -47,30 +47,66 @@ class OtherCoding(Exception):
 
 @dataclass
 class Incoming:
-    """The bytes of one request as they come in; `head`, `line` and `headers` are there once the head is."""
+    """The bytes of one request as they come in.
+
+    Of its head no more is kept beside them than where the request ends, until it does: the fields by themselves take
+    several times their bytes, and a body may be long in coming.
+    """
 
     buffer: bytearray = field(default_factory=bytearray)
-    head: bytes = b""
-    line: bytes = b""
-    headers: dict[bytes, bytes] = field(default_factory=dict)
     # of the whole request, once it is whole; what follows in the buffer belongs to the next one
     size: int = 0
+    # the client waits for a word before it sends its body
+    wants_continue: bool = False
+    _headers: dict[bytes, bytes] | None = None
     _head_bytes: int = 0
+    _body_bytes: int = 0
+    _is_chunked: bool = False
     _looked: int = 0
     _chunk_at: int = 0
     _chunks: int = 0
 
     def is_whole(self) -> bool:
         """Whether the first request in the buffer has ended. Raises HeadTooLarge, BodyTooLarge, OtherCoding."""
-        if not self._head_bytes and not self._read_head():
+        if not self.has_head and not self._read_head():
             return False
-        coding = self.headers.get(b"transfer-encoding")
-        if coding is not None:
-            if coding.lower() != b"chunked":
-                raise OtherCoding
-            return self._chunks_ended()
-        self.size = self._head_bytes + self._length()
-        return len(self.buffer) >= self.size
+        if self._is_chunked:
+            is_whole = self._chunks_ended()
+        else:
+            self.size = self._head_bytes + self._body_bytes
+            is_whole = len(self.buffer) >= self.size
+        if not is_whole:
+            self._headers = None
+        return is_whole
+
+    @property
+    def has_head(self) -> bool:
+        """All of it is there, and not too large."""
+        return self._head_bytes > 0
+
+    @property
+    def head(self) -> bytes:
+        """Without the line ends after it; empty until it is there."""
+        return bytes(self.buffer[: max(0, self._head_bytes - len(END_OF_HEAD))])
+
+    @property
+    def line(self) -> bytes:
+        """The first one, or as much of it as is there and may be."""
+        end = self.buffer.find(b"\r\n", 0, MAX_HEAD_BYTES)
+        return bytes(self.buffer[: end if end >= 0 else MAX_HEAD_BYTES])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By their names in small letters; none until all are there."""
+        if self._headers is None:
+            self._headers = {}
+            for line in self.head.split(b"\r\n")[1:]:
+                name, _, value = line.partition(b":")
+                name, value = name.strip().lower(), value.strip()
+                if name in _FRAMING and name in self._headers:
+                    value = self._headers[name] + b", " + value
+                self._headers[name] = value
+        return self._headers
 
     @property
     def target(self) -> tuple[str, str]:
@@ -91,11 +127,6 @@ class Incoming:
             and _CLEAR_HEAD.fullmatch(self.head) is not None
         )
 
-    @property
-    def wants_continue(self) -> bool:
-        """The client waits for a word before it sends its body."""
-        return self.headers.get(b"expect", b"").lower() == b"100-continue"
-
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
 
@@ -106,17 +137,18 @@ class Incoming:
             raise HeadTooLarge
         if end < 0:
             return False
-        self.head = bytes(self.buffer[:end])
-        if self.head.count(b"\r\n") > MOST_FIELDS:
+        if self.buffer.count(b"\r\n", 0, end) > MOST_FIELDS:
             raise HeadTooLarge
-        self.line, *lines = self.head.split(b"\r\n")
-        for line in lines:
-            name, _, value = line.partition(b":")
-            name, value = name.strip().lower(), value.strip()
-            if name in _FRAMING and name in self.headers:
-                value = self.headers[name] + b", " + value
-            self.headers[name] = value
         self._head_bytes = self._chunk_at = end + len(END_OF_HEAD)
+        self._headers = None
+        self.wants_continue = self.headers.get(b"expect", b"").lower() == b"100-continue"
+        coding = self.headers.get(b"transfer-encoding")
+        if coding is None:
+            self._body_bytes = self._length()
+        elif coding.lower() == b"chunked":
+            self._is_chunked = True
+        else:
+            raise OtherCoding
         return True
 
     def _length(self) -> int:

@@ -60,7 +60,7 @@ class MisreadingWorker(WebhookWorker):
 
 class Misread(Incoming):
     def is_whole(self) -> bool:
-        if not super().is_whole() and not self.line:
+        if not super().is_whole() and not self.has_head:
             return False
         self.size += int(self.headers.get(b"x-misread", b"0"))
         return len(self.buffer) >= self.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter, deque
 from types import SimpleNamespace
 
@@ -68,3 +69,26 @@ def test_a_head_of_many_fields_is_refused_before_each_is_kept_by_itself():
     with pytest.raises(HeadTooLarge):
         incoming.is_whole()
     assert not incoming.headers
+
+
+LONG_FIELDS = b"".join(b"X%02d: %s\r\n" % (number, b"v" * 183) for number in range(60))
+MANY_FIELDS = b"".join(b"%x:1\r\n" % number for number in range(MOST_FIELDS - 2))
+
+
+@pytest.mark.parametrize("fields", [LONG_FIELDS, MANY_FIELDS])
+def test_of_a_head_whose_body_is_awaited_no_more_is_held_than_is_counted(fields):
+    sent = b"POST / HTTP/1.1\r\n" + fields + b"Content-Length: 1000\r\n\r\n"
+
+    def waiting() -> Incoming:
+        incoming = Incoming(bytearray(sent))
+        assert not incoming.is_whole()
+        return incoming
+
+    tracemalloc.start()
+    try:
+        held = [waiting() for _ in range(50)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # the connection and what belongs to it, which is not the client's choice
+    assert taken < sum(len(incoming.buffer) + 1_000 for incoming in held)

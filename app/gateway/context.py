@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from flask import current_app, g, request
 
@@ -51,7 +52,13 @@ def client_address() -> str | None:
 
     None where that is no address: a proxy may write `unknown`, and who is bound to networks is then in none of them.
     """
-    written = _ADDRESS.fullmatch(request.remote_addr or "")
+    return _address(request.remote_addr or "")
+
+
+# Two reads of a request, and most come from few.
+@lru_cache(maxsize=1024)
+def _address(text: str) -> str | None:
+    written = _ADDRESS.fullmatch(text)
     if written is None:
         return None
     try:

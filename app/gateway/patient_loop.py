@@ -37,8 +37,8 @@ class PatientLoop(ThreadWorker):  # type: ignore[misc]
         # every deadline is the same distance away, so each of these is in the order of its deadlines
         self.incoming: dict[TConn, Incoming] = {}
         self.lingering: dict[TConn, None] = {}
-        # who has taken nothing of an answer for longest comes first
-        self.outgoing: dict[TConn, Any] = {}
+        # with whether it is kept alive once its answer is out; who has taken nothing of one for longest comes first
+        self.outgoing: dict[TConn, bool] = {}
         # bytes of what comes in or waits for a thread, or more
         self.at_most = 0
         self.no_file_until = 0.0

@@ -7,7 +7,6 @@ import functools
 import selectors
 import socket
 import time
-from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.http import errors as refusals
@@ -19,6 +18,7 @@ from app.gateway.context import EXTENSION, Gateway
 from app.gateway.door import Refusal, caller
 from app.gateway.framing import MAX_BODY_BYTES, BodyTooLarge, HeadTooLarge, Incoming, NoRoom, OtherCoding
 from app.gateway.patient_loop import PatientLoop
+from app.gateway.threads import Threads
 from app.gateway.wire import Received
 
 # A whole request has so long from its first byte, or from the connection's: 256 KB at 200 kbit/s, whoever sends it.
@@ -38,10 +38,6 @@ MAX_INCOMING_BYTES = 24 * 1024 * 1024
 # What is read at once: a request of ours in one piece.
 READ_BYTES = 64 * 1024
 
-# How a request ended whose connection is kept alive.
-KEPT: Future[bool] = Future()
-KEPT.set_result(True)
-
 
 class PatientWorker(PatientLoop):
     """Reads requests in the poller, one loop for all connections, and hands whole ones to the threads.
@@ -53,6 +49,20 @@ class PatientWorker(PatientLoop):
     """
 
     answer_seconds = ANSWER_SECONDS
+
+    def get_thread_pool(self) -> Threads:
+        return Threads(self.cfg.threads)
+
+    def enqueue_req(self, conn: TConn) -> None:
+        self.tpool.submit(self._handle, conn)
+
+    def _handle(self, conn: TConn) -> None:
+        """In a thread; `finish_request` goes on in the loop, whatever happens here."""
+        kept = False
+        try:
+            kept = self.handle(conn) is True
+        finally:
+            self.method_queue.defer(self.finish_request, conn, kept)
 
     # --- reading, in the loop
 
@@ -176,7 +186,7 @@ class PatientWorker(PatientLoop):
             peer = conn.client[0] if isinstance(conn.client, tuple) else ""
             return caller(peer, incoming.header(b"x-forwarded-for"), incoming.header(b"authorization"))
 
-        return self.edge.door.refusal(method, path, who, waiting=self.tpool._work_queue.qsize())
+        return self.edge.door.refusal(method, path, who, waiting=self.tpool.waiting)
 
     def _turn_away(self, conn: TConn, incoming: Incoming, refusal: Refusal) -> None:
         keep = incoming.goes_on and self.alive
@@ -200,7 +210,7 @@ class PatientWorker(PatientLoop):
         with contextlib.suppress(OSError):  # the loop finds out when it reads on, or sends the rest
             conn.sock.send_on()
         conn.sock.following = bytes(incoming.buffer[incoming.size :])
-        self.finish_request(conn, KEPT)
+        self.finish_request(conn, True)
 
     def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
         self._send(conn, turned_away.problem(error, incoming))
@@ -255,13 +265,12 @@ class PatientWorker(PatientLoop):
 
     # --- after an answer, in the loop
 
-    def finish_request(self, conn: TConn, fs: Any) -> None:
+    def finish_request(self, conn: TConn, kept: bool) -> None:
         with self._sparing(conn):
-            self._finish_request(conn, fs)
+            self._finish_request(conn, kept)
 
-    def _finish_request(self, conn: TConn, fs: Any) -> None:
+    def _finish_request(self, conn: TConn, kept: bool) -> None:
         is_watched = self.working.pop(conn, False)
-        kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
         if not kept:
             conn.sock.following = b""
         if kept and not conn.sock.unsent and not conn.sock.following:
@@ -270,7 +279,7 @@ class PatientWorker(PatientLoop):
         if is_watched:
             self._forget(conn)
         if conn.sock.unsent:
-            self._write_on(conn, fs)
+            self._write_on(conn, kept)
         elif conn.sock.following:
             # the next request was sent along, or a part of it
             following, conn.sock.following = conn.sock.following, b""
@@ -289,17 +298,17 @@ class PatientWorker(PatientLoop):
 
     # --- writing, in the loop
 
-    def _write_on(self, conn: TConn, fs: Any) -> None:
+    def _write_on(self, conn: TConn, kept: bool) -> None:
         """Send the rest of an answer as the client takes it, and finish the request then."""
         conn.timeout = time.monotonic() + self.answer_seconds
-        self.outgoing[conn] = fs
+        self.outgoing[conn] = kept
         self.poller.register(conn.sock, selectors.EVENT_WRITE, functools.partial(self._on_writable, conn))
-        kept = sum(other.sock.kept for other in self.outgoing)
+        unsent = sum(other.sock.kept for other in self.outgoing)
         for other in list(self.outgoing):
-            if kept <= MAX_UNSENT_BYTES:
+            if unsent <= MAX_UNSENT_BYTES:
                 break
             if other.sock.kept > MAX_UNSENT_BYTES // self.worker_connections:
-                kept -= other.sock.kept
+                unsent -= other.sock.kept
                 self._give_up(other)
 
     def _on_writable(self, conn: TConn, client: Any) -> None:

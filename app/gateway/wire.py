@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
 
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
@@ -55,4 +58,16 @@ class Nameless(wsgi.Response):  # type: ignore[misc]
         self.headers += [pair for pair in headers if pair in ALWAYS_GOOD]
 
     def default_headers(self) -> list[str]:
-        return [line for line in super().default_headers() if not line.startswith("Server:")]
+        """Not by gunicorn, which writes the date anew for each answer."""
+        major, minor = self.req.version
+        lines = [
+            f"HTTP/{major}.{minor} {self.status}\r\n",
+            f"Date: {_date(int(time.time()))}\r\n",
+            f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n",
+        ]
+        return [*lines, "Transfer-Encoding: chunked\r\n"] if self.chunked else lines
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import structlog
 
 from app import errors
 from app.db.durability import unsafe_settings
+from app.db.queries import QUERIES
 
 log = structlog.get_logger()
 
@@ -21,14 +23,37 @@ INSPECT_SECONDS = 10.0
 
 
 class InspectedConnection(psycopg.Connection[dict[str, Any]]):
-    """A connection that knows when it last answered, when it forgot what it had prepared, and which settings of its
-    server would lose what it commits.
+    """A connection that knows when it last answered, what it has prepared of pieces and when it forgot that, and which
+    settings of its server would lose what it commits.
     """
 
+    prepared: dict[tuple[bytes, tuple[int, ...]], bytes]
     answered_at = 0.0
     forgot_at = float("-inf")
     inspected_at = float("-inf")
     unsafe: Sequence[str] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.prepared = {}
+        self._names = itertools.count()
+
+    def prepare_as(self, kind: tuple[bytes, tuple[int, ...]]) -> bytes:
+        """A name for a statement of these types, which none has had in this session."""
+        name = self.prepared[kind] = f"piece_{next(self._names)}".encode()
+        return name
+
+    def forget(self) -> None:
+        """Forget all that was prepared; the driver sees by the answer that its own is gone too."""
+        self.execute(QUERIES["transactions.forget"], prepare=False)
+        self.prepared.clear()
+        self.forgot_at = time.monotonic()
+
+    def rollback(self) -> None:
+        """As the driver does, which has the session forget all, where the driver has prepared anything itself."""
+        super().rollback()
+        if self.prepared:
+            self.forget()
 
     @property
     def is_to_be_inspected(self) -> bool:

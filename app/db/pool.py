@@ -18,7 +18,7 @@ from app import errors
 from app.db.errors import RERUN, domain_error
 from app.db.inspection import InspectedConnection, Inspection
 from app.db.network import bounded
-from app.db.piece import AFTER_BEGIN, BEGIN, COMMIT, ROLLBACK, actor_params, adapted, begin_params, joined, send
+from app.db.piece import BEGIN, COMMIT, ROLLBACK, actor_params, adapted, begin_params, joined, send
 from app.db.queries import QUERIES
 from app.db.sessions import OPTIONS, PREPARED_AT_ONCE, prepare_many
 from app.model.actor import Actor, Role
@@ -93,12 +93,11 @@ class Tx:
         self.run("transactions.act_as", **actor_params(actor))
 
 
-def _open(connection: psycopg.Connection[Row], about: Mapping[str, object], opening: Opening) -> list[Row]:
+def _open(connection: InspectedConnection, about: Mapping[str, object], opening: Opening) -> list[Row]:
     try:
-        sent = send(connection, BEGIN, opening.query, params=joined(about, opening.params))
+        return send(connection, BEGIN, opening.query, params=joined(about, opening.params), told=opening.query)
     except psycopg.errors.LockNotAvailable:
         raise opening.busy() from None
-    return sent.set_result(AFTER_BEGIN).fetchall()
 
 
 class Database:
@@ -171,7 +170,7 @@ class Database:
         return int(self._pool.get_stats().get("requests_waiting", 0))
 
     @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[Row]]:
+    def connection(self) -> Iterator[InspectedConnection]:
         """A raw autocommit connection; raises DatabaseDown when there is none, UnsafeDatabase when it may forget."""
         try:
             connection = self._pool.getconn()
@@ -225,8 +224,7 @@ class Database:
         if connection.answered_at < max(time.monotonic() - FRESH_SECONDS, self._broken_at):
             ConnectionPool.check_connection(connection)
         if connection.forgot_at < self._changed_at:
-            connection.execute(QUERIES["transactions.forget"], prepare=False)
-            connection.forgot_at = time.monotonic()
+            connection.forget()
         self._inspection.inspect(connection)
 
     def _of(self, actor: Actor) -> Database:
@@ -234,7 +232,7 @@ class Database:
 
     @contextmanager
     def _begin_on(
-        self, connection: psycopg.Connection[Row], about: dict[str, object], opening: Opening | None
+        self, connection: InspectedConnection, about: dict[str, object], opening: Opening | None
     ) -> Iterator[Tx]:
         tx = Tx(connection)
         try:
@@ -269,7 +267,7 @@ class Database:
             try:
                 with self.connection() as connection:
                     try:
-                        return send(connection, BEGIN, query, COMMIT, params=params).set_result(AFTER_BEGIN).fetchall()
+                        return send(connection, BEGIN, query, COMMIT, params=params, told=query)
                     except BaseException:
                         if not connection.closed:
                             connection.rollback()

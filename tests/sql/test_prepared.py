@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
 from app import errors
 from app.db import Database, Tx
+from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
 from tests.fixtures.database import Clone
 
@@ -70,6 +72,36 @@ def test_an_error_of_the_database_forgets_all(one: Database) -> None:
     with pytest.raises(errors.ConstraintViolated):
         one.transact(WORKER, fail)
     assert prepared(one) == 0
+    one.transact(WORKER, ask)
+
+
+def pieces(db: Database) -> list[str]:
+    with db.connection() as connection:
+        query = "select name from pg_prepared_statements where name like 'piece_%' order by prepare_time, name"
+        return [row["name"] for row in connection.execute(query, prepare=False)]
+
+
+def test_what_goes_in_one_piece_is_prepared_once(one: Database) -> None:
+    one.transact(WORKER, ask)
+    first = pieces(one)
+    one.transact(WORKER, ask, timeouts=Timeouts(lock=1))
+    assert first and pieces(one) == first
+
+
+def test_a_piece_that_fails_leaves_the_session_as_good_as_new(one: Database) -> None:
+    whole: dict[str, object] = {"key_id": "0" * 16, "secret_hmac": b"", "class_": "write", "address": None}
+    whole |= dict.fromkeys(("key_rate", "key_burst", "merchant_rate", "merchant_burst"), 1)
+    door = Actor(ActorType.API, "test", Role.API)
+    one.statement(door, "rate_limits.take", **whole)
+    with pytest.raises(errors.PostboxError):
+        one.statement(door, "rate_limits.take", **{**whole, "address": "nowhere"})
+    assert pieces(one) == []
+    assert one.statement(door, "rate_limits.take", **whole) == []
+
+
+def test_what_cannot_be_sent_is_refused_before_anything_is(one: Database) -> None:
+    with pytest.raises(psycopg.DataError), one.begin(Actor(ActorType.WORKER, "\0", Role.WORKER)):
+        pass
     one.transact(WORKER, ask)
 
 

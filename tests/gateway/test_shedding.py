@@ -27,7 +27,7 @@ from tests.gateway.test_errors import assert_problem
 from tests.gateway.test_server import headers, serving  # noqa: F401 (a fixture)
 from tests.gateway.test_webhooks import PATH as WEBHOOKS
 from tests.gateway.test_webhooks import send
-from tests.gateway.waiting import until
+from tests.gateway.waiting import until, until_waiting
 
 LISTED = "/v1/payments"
 AGED = "update deliveries set created_at = created_at - interval '1 hour', due_at = due_at - interval '1 hour'"
@@ -187,7 +187,10 @@ def test_requests_that_wait_for_a_thread_refuse_further_writes_at_once(database,
 
         refused = threading.Semaphore(0)
         with ThreadPoolExecutor(12) as pool:
-            asked = [pool.submit(ask, number) for number in range(12)]
+            # whom a thread has not taken yet counts as waiting, however free it is: both have one before others come
+            asked = [pool.submit(ask, number) for number in range(2)]
+            until_waiting(sql, 2)
+            asked += [pool.submit(ask, number) for number in range(2, 12)]
             for _ in range(8):
                 assert refused.acquire(timeout=20), "eight are refused while four are stuck"
             blocker.commit()

@@ -3139,6 +3139,7 @@ CREATE FUNCTION postbox.reconcile_payments(p_merchant_ids uuid[], p_payment_ids 
     SET search_path TO 'postbox', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$
 with books as materialized (
   select p.*, line.*, held.clearing,
@@ -3226,12 +3227,15 @@ duplicate_charge as (
          greatest(b.confirmed_at, twin.confirmed_at)
   from books b
   cross join lateral (
-    select q.id, q.amount_captured, q.confirmed_at
-    from (select * from payments s where s.reference = b.reference and s.merchant_id = b.merchant_id offset 0) q
-    where q.amount = b.amount and q.currency = b.currency
-      and q.confirmed_at is not null and q.amount_refunded = 0 and (q.created_at, q.id) < (b.created_at, b.id)
-      and q.created_at > b.created_at - interval '10 minutes' * p_scale
-    order by q.created_at limit 1
+    -- compared as rows, so that one index alone is of use and is entered where they begin: of as many as there may be of a
+    -- reference, the first that fits is the last one read
+    select q.id, q.amount_captured, q.confirmed_at from payments q
+    where q.reference is not null
+      and (q.reference, q.merchant_id, q.amount, q.created_at)
+        > (b.reference, b.merchant_id, b.amount, b.created_at - interval '10 minutes' * p_scale)
+      and (q.reference, q.merchant_id, q.amount, q.created_at, q.id) < (b.reference, b.merchant_id, b.amount, b.created_at, b.id)
+      and q.currency = b.currency and q.confirmed_at is not null and q.amount_refunded = 0
+    order by q.reference, q.merchant_id, q.amount, q.created_at limit 1
   ) twin
   where b.reference is not null and b.confirmed_at is not null and b.amount_refunded = 0
 ),
@@ -6354,7 +6358,7 @@ CREATE INDEX payments_by_charge ON postbox.payments USING btree (latest_charge_r
 
 CREATE INDEX payments_by_merchant_newest ON postbox.payments USING btree (merchant_id, created_at DESC, id DESC);
 
-CREATE INDEX payments_by_reference_of_all ON postbox.payments USING btree (reference, merchant_id) WHERE (reference IS NOT NULL);
+CREATE INDEX payments_by_reference_and_amount ON postbox.payments USING btree (reference, merchant_id, amount, created_at) WHERE (reference IS NOT NULL);
 
 CREATE INDEX payments_not_final ON postbox.payments USING btree (state, updated_at) WHERE (state = ANY (ARRAY['initiated'::text, 'submitting'::text, 'outcome_unknown'::text, 'submitted'::text, 'requires_action'::text, 'authorized'::text]));
 

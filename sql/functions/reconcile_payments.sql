@@ -20,6 +20,7 @@ create or replace function reconcile_payments(p_merchant_ids uuid[], p_payment_i
   -- found by what names it: where another index could seem as good, in the order of the one that is meant
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
+  set enable_bitmapscan = off
 as $$
 with books as materialized (
   select p.*, line.*, held.clearing,
@@ -110,12 +111,15 @@ duplicate_charge as (
          greatest(b.confirmed_at, twin.confirmed_at)
   from books b
   cross join lateral (
-    select q.id, q.amount_captured, q.confirmed_at
-    from (select * from payments s where s.reference = b.reference and s.merchant_id = b.merchant_id offset 0) q
-    where q.amount = b.amount and q.currency = b.currency
-      and q.confirmed_at is not null and q.amount_refunded = 0 and (q.created_at, q.id) < (b.created_at, b.id)
-      and q.created_at > b.created_at - interval '10 minutes' * p_scale
-    order by q.created_at limit 1
+    -- compared as rows, so that one index alone is of use and is entered where they begin: of as many as there may be of a
+    -- reference, the first that fits is the last one read
+    select q.id, q.amount_captured, q.confirmed_at from payments q
+    where q.reference is not null
+      and (q.reference, q.merchant_id, q.amount, q.created_at)
+        > (b.reference, b.merchant_id, b.amount, b.created_at - interval '10 minutes' * p_scale)
+      and (q.reference, q.merchant_id, q.amount, q.created_at, q.id) < (b.reference, b.merchant_id, b.amount, b.created_at, b.id)
+      and q.currency = b.currency and q.confirmed_at is not null and q.amount_refunded = 0
+    order by q.reference, q.merchant_id, q.amount, q.created_at limit 1
   ) twin
   where b.reference is not null and b.confirmed_at is not null and b.amount_refunded = 0
 ),

@@ -35,13 +35,16 @@ Record = Callable[[Tx, Question, Ok], Question | None]
 def open_question(
     run: Run, tx: Tx, step: Step, *, ref: str | None = None, number: int = 1, **asked: Any
 ) -> Question | None:
-    """Write the question down; None when the run was deferred: the circuit is open, or others are to have a turn."""
+    """Write the question down; None when it is left for later: by a circuit, a worker's end, or for others' turn."""
     provider, timing = run.runtime.provider, run.runtime.timing
     wait = circuits.admission_wait(tx, provider.name, provider.account, timing)
     if wait > 0:
         run.defer(tx, wait, "circuit_open")
         return None
-    if number > QUESTIONS_PER_RUN or run.runtime.draining.is_set():
+    if run.runtime.draining.is_set():
+        run.leave(tx)
+        return None
+    if number > QUESTIONS_PER_RUN:
         run.defer(tx, 0.0, "goes_on")
         return None
     request = provider.prepare(step, asked, ref=ref, key=None)

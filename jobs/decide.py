@@ -35,11 +35,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Wait:
-    """`capped`: whether a day of such waits is a dead letter."""
-
     seconds: float
     why: str
-    capped: bool = True
+
+
+@dataclass(frozen=True)
+class Leave:
+    """This worker is to end: another goes on."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ class Over:
     misuse: bool = False
 
 
-Next = Call | Wait | Over
-DRAINING = Wait(0.0, "draining", capped=False)
+Next = Call | Wait | Leave | Over
 
 
 class Decider:
@@ -77,7 +78,7 @@ class Decider:
                 return Wait(operation["lease_left"], "in_flight")
             operation = self._expire(tx, payment, operation)
         if self.draining:
-            return DRAINING
+            return Leave()
         if operation["kind"] == Kind.REFUND and (ended := refunds.seen_at_provider(tx, operation)):
             return self._end_unsent(tx, operation, status="succeeded", outcome="ok", code=ended)
         wait = circuits.admission_wait(tx, self.provider.name, self.provider.account, self.timing)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.db import Tx
 from app.model.outcome import Reply
-from jobs.decide import Call, Decider, Next, Over, Wait
+from jobs.decide import Call, Decider, Leave, Next, Over, Wait
 from jobs.record import Recorder
 from jobs.run import Run
 
@@ -56,4 +56,6 @@ class Driver:
             else:
                 self.run.done(tx)
         elif isinstance(upcoming, Wait):
-            self.run.defer(tx, upcoming.seconds, upcoming.why, capped=upcoming.capped)
+            self.run.defer(tx, upcoming.seconds, upcoming.why)
+        elif isinstance(upcoming, Leave):
+            self.run.leave(tx)

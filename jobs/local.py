@@ -83,7 +83,10 @@ def run_local(runtime: Runtime, key: DeliveryKey, job_id: int, turn: Turn, held:
             raise
         done = Halves(runtime, turn).rerun(picked, error)
         # a half may have left our delivery; one that was done, has failed or waits already names another job or none
-        _defer_own(runtime, key, job_id, "payment_locked", seconds=runtime.timing.sweep_promote)
+        if runtime.draining.is_set():
+            _defer_own(runtime, key, job_id, "draining", seconds=0.0, capped=False)
+        else:
+            _defer_own(runtime, key, job_id, "payment_locked", seconds=runtime.timing.sweep_promote)
         return done
 
 
@@ -219,11 +222,21 @@ class Halves:
 
 
 def _defer_own(
-    runtime: Runtime, key: DeliveryKey, job_id: int, why: str, *, seconds: float, longest: float | None = None
+    runtime: Runtime,
+    key: DeliveryKey,
+    job_id: int,
+    why: str,
+    *,
+    seconds: float,
+    capped: bool = True,
+    longest: float | None = None,
 ) -> None:
+    timing = runtime.timing
     runtime.database.transact(
         LANE,
-        lambda tx: deliveries.defer(tx, key, job_id, seconds=seconds, why=why, timing=runtime.timing, longest=longest),
+        lambda tx: deliveries.defer(
+            tx, key, job_id, seconds=seconds, why=why, timing=timing, capped=capped, longest=longest
+        ),
         timeouts=PUTTING_OFF,
     )
 

@@ -128,7 +128,7 @@ def _record(run: Run, tx: Tx, fetch: Fetch, outcome: Outcome, evidence: Evidence
             if question is not None and not run.runtime.draining.is_set():
                 following = _open(run, tx, fetch.subject, question, fetch.before, whole=fetch.whole)
             elif question is not None:
-                run.defer(tx, 0.0, "draining")
+                run.leave(tx)
                 following = None
             else:
                 following = _apply(run, tx, fetch, put_together(fetch.question, answer), again=again)
@@ -172,7 +172,10 @@ def _apply(run: Run, tx: Tx, fetch: Fetch, snapshot: Snapshot, *, again: bool) -
     told_at = fetch.before.told_at
     if applied.outdated and told_at is not None and is_answered(run, tx, subject, told_at):
         return None
-    if applied.outdated and again and not run.runtime.draining.is_set():
+    if applied.outdated and run.runtime.draining.is_set():
+        run.leave(tx)
+        return None
+    if applied.outdated and again:
         return open_fetch(run, tx, subject, whole=fetch.whole, told_at=told_at)
     if applied.outdated:
         run.defer(tx, run.runtime.timing.not_there_yet, "overtaken")

@@ -11,7 +11,7 @@ from app.providers.protocol import Step
 from app.services import circuits, operations, refunds
 from app.services.children import apply_refund
 from app.services.snapshots import Applied, apply_snapshot
-from jobs.decide import DRAINING, Call, Decider, Next, Over, Row, Wait, close_orphan, lose_track, move
+from jobs.decide import Call, Decider, Leave, Next, Over, Row, Wait, close_orphan, lose_track, move
 from jobs.questions import Question, next_question, put_together
 
 # What the provider's status says about each kind of operation: it took effect, it did not (yet), or it never can.
@@ -92,7 +92,7 @@ class Recorder:
             return self._judge(tx, call, payment, operation, put_together(question, answer))
         if self.decider.draining:
             self._give(tx, call, operation, status="unknown")
-            return DRAINING
+            return Leave()
         status = "unknown" if call.was_unknown else operation["status"]
         return self.decider.ask(
             tx,
@@ -131,7 +131,7 @@ class Recorder:
     def _try_again(self, tx: Tx, call: Call, payment: Row, operation: Row) -> Next:
         if self.decider.draining:
             self._give(tx, call, operation, status="unknown")
-            return DRAINING
+            return Leave()
         payment = tx.one("payments.lock", merchant_id=payment["merchant_id"], payment_id=payment["id"]) or payment
         return self.decider.try_again(tx, payment, operation, proof_call_id=call.open.call_id)
 
@@ -165,7 +165,7 @@ class Recorder:
             token = operations.take_lease(tx, operation, step=Step.CONFIRM, attempt=1, seconds=self.timing.lease)
             operations.settle_lease(tx, operation, token, status="pending", asks=0)
         if self.decider.draining:
-            return DRAINING
+            return Leave()
         locked = tx.one("payments.lock", **ids)
         assert locked is not None, "the payment is locked by this transaction"
         return self.decider.perform(tx, locked, {**operation, "status": "pending"}, Step.CONFIRM, 1, asks=0)

@@ -128,6 +128,10 @@ class Run:
         )
         self.ended = "deferred"
 
+    def leave(self, tx: Tx) -> None:
+        """This worker is to end: another goes on at once, and if that is in days, nobody has waited for a provider."""
+        self.defer(tx, 0.0, "draining", capped=False)
+
     def bury(self, tx: Tx, reason: str) -> None:
         deliveries.bury(tx, self.key, reason=reason)
         self.ended = "dead"

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from cli.dev.postgres import Cluster
+from jobs.provider_runs import request_runs_once
 from tests import factories
+from tests.fixtures.sandbox import Sandbox
 from tests.fixtures.worker import Hand
 from tests.jobs.processes import DRAIN_SECONDS, until, world
+from tests.jobs.test_retries import age, delivery, pay
 
 PAYMENTS = 4
 # Two such calls in a row take longer than a drain may.
@@ -69,3 +73,57 @@ def test_a_draining_worker_does_not_ask_what_became_of_a_lost_answer(hand: Hand,
     hand.runtime.draining.clear()
     assert hand.settle(payment["id"])["state"] == "settled"
     assert [row["n"] for row in hand.connection.execute("select n from operation_attempts")] == [1, 1]
+
+
+def test_a_day_without_workers_is_no_dead_letter_of_what_the_last_one_left(hand: Hand, sandbox: Sandbox) -> None:
+    payment = pay(hand)
+    hand.runtime.draining.set()
+    hand.run_one("remote")
+    a_day_passes(hand, "submit_payment")
+    sandbox.fault(kind="rate_limit_429", method="POST", path="/v1/payment_intents", count=1)
+    assert hand.settle(payment["id"])["state"] == "settled"
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True], ids=["asked about whole", "overtaken"])
+def test_a_day_without_workers_is_no_dead_letter_of_a_webhook(hand: Hand, sandbox: Sandbox, is_overtaken: bool) -> None:
+    payment = hand.settle(pay(hand)["id"])
+    ref, kind = payment["provider_ref"], "payment_intent.succeeded" if is_overtaken else "charge.refunded"
+    factories.webhook(hand.connection, type=kind, object_id=ref, payment_ref=ref)
+
+    def drain() -> None:
+        hand.runtime.draining.set()
+        if is_overtaken:
+            observed_by_another(hand, payment["id"])
+
+    hand.after_send("fetch", drain)
+    hand.run_one("remote")
+    a_day_passes(hand, "apply_webhook")
+    sandbox.fault(kind="rate_limit_429", method="GET", count=1)
+    hand.until(lambda: delivery(hand, "apply_webhook")["status"] != "pending")
+    assert delivery(hand, "apply_webhook")["status"] == "done"
+
+
+def observed_by_another(hand: Hand, payment_id: UUID) -> None:
+    with factories.acting(hand.connection, "worker"):
+        hand.connection.execute(
+            "update payments set observed_version = observed_version + 1 where id = %s", [payment_id]
+        )
+
+
+def test_a_day_without_workers_is_no_dead_letter_of_a_question_about_the_account(hand: Hand, sandbox: Sandbox) -> None:
+    request_runs_once(hand.runtime)
+    hand.runtime.draining.set()
+    hand.run_all()
+    a_day_passes(hand, "prove_balance")
+    sandbox.fault(kind="rate_limit_429", method="GET", count=1, path="/v1/balance")
+    hand.until(lambda: delivery(hand, "prove_balance")["status"] != "pending")
+    assert delivery(hand, "prove_balance")["status"] == "done"
+
+
+def a_day_passes(hand: Hand, handler: str) -> None:
+    """The last worker had to leave the delivery; when the next one comes, two caps have passed."""
+    left = delivery(hand, handler)
+    assert left["deferred_for"] == "draining"
+    if left["deferred_since"] is not None:
+        age(hand, hand.runtime.timing.deferral_cap * 2)
+    hand.runtime.draining.clear()

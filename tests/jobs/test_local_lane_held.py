@@ -107,7 +107,8 @@ def test_a_worker_that_ends_runs_no_half(hand: Hand, held: list[UUID], groups: l
     assert hand.run_one("local")
     assert groups == [13]
     own = delivery_of(hand, held[0])
-    assert (own["job_id"], own["deferred_for"], outcomes(hand)) == (None, "payment_locked", {"pending": LOUD + 1})
+    assert (own["job_id"], own["deferred_for"], outcomes(hand)) == (None, "draining", {"pending": LOUD + 1})
+    assert own["deferred_since"] is None, "it is for no day that it waits for another worker"
 
 
 def test_a_delivery_that_another_holds_for_long_comes_again(

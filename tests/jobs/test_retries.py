@@ -254,19 +254,6 @@ def test_a_pause_longer_than_the_cap_leaves_a_day_for_what_waited_before_it(hand
     assert hand.settle(payment["id"])["state"] == "settled"
 
 
-def test_a_day_without_workers_is_no_dead_letter_of_what_the_last_one_left(hand: Hand, sandbox: Sandbox) -> None:
-    payment = pay(hand)
-    hand.runtime.draining.set()
-    hand.run_one("remote")
-    left = delivery(hand, "submit_payment")
-    assert left["deferred_for"] == "draining"
-    if left["deferred_since"] is not None:
-        age(hand, hand.runtime.timing.deferral_cap * 2)
-    hand.runtime.draining.clear()
-    sandbox.fault(kind="rate_limit_429", method="POST", path="/v1/payment_intents", count=1)
-    assert hand.settle(payment["id"])["state"] == "settled"
-
-
 def test_scenario_12_one_key_with_two_bodies_is_a_dead_letter_at_once_and_never_a_fresh_key(
     hand: Hand, sandbox: Sandbox
 ) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import structlog
+
+from app import errors
 from app.db import Tx
+from app.db.pool import Row
 from app.model.states import OPEN
 from app.services import discrepancies, reconciliation
 from jobs.first_due import FirstDue
 from jobs.runtime import Runtime
 from jobs.sweep_pass import Swept, sweep_pages, sweep_pass
+
+log = structlog.get_logger()
 
 # One transaction: its payments are locked while they are compared, a few milliseconds. Whoever delivers to one of them
 # meanwhile leaves it to the promoter, so the less often that happens the better.
@@ -27,26 +33,49 @@ TOLD_PER_PASS = 500
 
 
 def compare_due_once(runtime: Runtime, known: FirstDue | None = None) -> int:
-    """Compare the books of the payments that are due; returns how many. `known` is what passes before have learned."""
+    """Compare the books of the payments that are due; returns how many. `known` is what passes before have learned.
+
+    A batch that fails by itself is tried again in halves, and a payment that fails alone is put off: it stops nobody.
+    """
     known = known or FirstDue()
-    compared, since = 0, None
+    compared, since, limit = 0, None, PAYMENTS_PER_BATCH
+    due: list[Row] = []
 
     def compare(tx: Tx) -> int:
-        nonlocal since
+        nonlocal since, due
         runtime.courtesy.sample(tx)
         since = since or known.scan(tx, "reconcile_due.first_due")
-        return reconciliation.compare_due(tx, limit=PAYMENTS_PER_BATCH, timing=runtime.timing, since=since).payments
+        due = reconciliation.lock_due(tx, limit=limit, since=since)
+        return reconciliation.compare(tx, due, timing=runtime.timing, detected_by="realtime").payments
 
     end = time.monotonic() + COMPARING_SECONDS
     for _ in range(BATCHES_PER_PASS):
-        began = time.monotonic()
-        batch = sweep_pass(runtime, "reconcile", compare)
+        began, due = time.monotonic(), []
+        try:
+            batch = sweep_pass(runtime, "reconcile", compare)
+        except (errors.TooSlow, errors.ConstraintViolated):
+            if len(due) == 1:
+                _put_off(runtime, due[0])
+            if len(due) < 2 or runtime.draining.is_set():
+                raise
+            limit = len(due) // 2
+            continue
         compared += batch
-        if batch < PAYMENTS_PER_BATCH or runtime.draining.is_set():
+        if batch < limit or runtime.draining.is_set():
             break
         if runtime.courtesy.rest(time.monotonic() - began, runtime.draining) and time.monotonic() > end:
             break
     return compared
+
+
+def _put_off(runtime: Runtime, payment: Row) -> None:
+    log.error("a payment cannot be compared", **{name: str(value) for name, value in payment.items()})
+
+    def put_off(tx: Tx) -> int:
+        reconciliation.put_off(tx, payment, seconds=runtime.timing.reconcile_sweep)
+        return 0
+
+    sweep_pass(runtime, "reconcile", put_off)
 
 
 def arm_silent_once(runtime: Runtime) -> int:

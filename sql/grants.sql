@@ -46,7 +46,7 @@ grant insert, update on sweeps to postbox_worker;
 grant execute on function enqueue_delivery, enqueue_deliveries, emit_observation_due, emit_dispute_status_unknown, pauses_of, put_off_paused, fetch_in_turn, waits_in, pick_siblings, pick_in_turn, start_group, finish_group to postbox_worker;
 grant execute on function state_of_facts, facts_of_children to postbox_worker, postbox_operator;
 -- discrepancies are found and closed by function only
-grant insert on reconcile_due to postbox_worker;
+grant insert, update (due_at) on reconcile_due to postbox_worker;
 grant insert on webhooks to postbox_worker;
 grant insert, update (status, position, found, finished_at) on reconciliation_runs to postbox_worker;
 grant insert, update (status, arrives_at, paid_at, failure_code, lines_read_at, updated_at) on payouts to postbox_worker;

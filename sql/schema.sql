@@ -8164,6 +8164,8 @@ GRANT SELECT ON TABLE postbox.rate_limits TO postbox_operator;
 GRANT SELECT,INSERT ON TABLE postbox.reconcile_due TO postbox_worker;
 GRANT SELECT ON TABLE postbox.reconcile_due TO postbox_operator;
 
+GRANT UPDATE(due_at) ON TABLE postbox.reconcile_due TO postbox_worker;
+
 GRANT SELECT,INSERT ON TABLE postbox.reconciliation_runs TO postbox_worker;
 GRANT SELECT ON TABLE postbox.reconciliation_runs TO postbox_operator;
 

@@ -28,13 +28,18 @@ class Compared:
         return Compared(self.payments + other.payments, self.opened + other.opened, self.closed + other.closed)
 
 
-def compare_due(tx: Tx, *, limit: int, timing: Timing, since: datetime | None = None) -> Compared:
-    """Compare up to `limit` payments whose time has come, `since` then if told.
+def lock_due(tx: Tx, *, limit: int, since: datetime | None = None) -> list[Row]:
+    """Lock up to `limit` payments whose time to be compared has come, `since` then if told.
 
     Those that another transaction holds are left to the next.
     """
-    due = tx.all("reconcile_due.lock_due", limit=limit, since=since)
-    return compare(tx, due, timing=timing, detected_by="realtime")
+    return tx.all("reconcile_due.lock_due", limit=limit, since=since)
+
+
+def put_off(tx: Tx, payment: Row, *, seconds: float) -> None:
+    """Let a payment that cannot be compared stand in nobody's way for so long."""
+    ids = {"merchant_id": payment["merchant_id"], "payment_id": payment["payment_id"]}
+    tx.run("reconcile_due.put_off", **ids, seconds=seconds)
 
 
 def compare(tx: Tx, payments: Sequence[Row], *, timing: Timing, detected_by: str) -> Compared:

@@ -16,6 +16,11 @@ where (p.merchant_id, p.id) in (
 order by p.merchant_id, p.id
 for no key update skip locked;
 
+-- name: put_off
+-- One that cannot be compared is due again in so many seconds, or when something happens to it.
+update reconcile_due set due_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+where merchant_id = %(merchant_id)s and payment_id = %(payment_id)s;
+
 -- name: arm_silent
 -- One page of the walk over the payments in a state that is no rest, and of those the ones that nobody is going to compare:
 -- a wake-up that was lost is made good. All states are named for the partial index, whatever the plan knows of this one; the

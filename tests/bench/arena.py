@@ -25,7 +25,7 @@ from app.db import Database, Tx
 from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
 from app.services.checks import INVARIANTS, Violation, violations
-from app.services.reconciliation import compare_due
+from app.services.reconciliation import compare, lock_due
 from cli.dev.postgres import Cluster, ensure_cluster, remove_cluster
 from cli.dev.postgres_process import is_alive
 from tests.bench import disk
@@ -241,11 +241,12 @@ def compare_books(database: Clone, *, put_off: bool) -> None:
         )
     actor = Actor(ActorType.RECONCILER, "check", Role.WORKER)
 
-    def compare(tx: Tx) -> int:
-        return compare_due(tx, limit=COMPARED_AT_ONCE, timing=Timing()).payments
+    def compare_due(tx: Tx) -> int:
+        due = lock_due(tx, limit=COMPARED_AT_ONCE)
+        return compare(tx, due, timing=Timing(), detected_by="realtime").payments
 
     with Database(database.url, size=1, application="books") as pool:
-        while pool.transact(actor, compare, timeouts=PATIENT):
+        while pool.transact(actor, compare_due, timeouts=PATIENT):
             pass
 
 

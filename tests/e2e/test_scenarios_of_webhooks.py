@@ -27,6 +27,7 @@ from tests.e2e.scenario import (
 from tests.fixtures.database import Clone
 from tests.fixtures.sandbox import HANGS_UP, Sandbox
 from tests.fixtures.worker import Hand
+from tests.jobs.test_retries import pause, resume
 
 __all__ = ["invariants_hold"]
 
@@ -79,6 +80,34 @@ def test_that_an_object_was_created_is_looked_at_where_nobody_knows_whether_it_w
     assert hand.run_one("remote")
     assert [call["step"] for call in hand.calls()][-1] == "fetch"
     assert hand.payment(payment["id"])["provider_ref"] == ref
+    assert hand.settle(payment["id"])["state"] == "settled"
+    assert summary(sandbox, payment)["captured_charges"] == 1
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+def test_that_an_object_was_created_is_looked_at_though_nobody_may_submit_any_more(
+    hand: Hand, sandbox: Sandbox
+) -> None:
+    """Whoever created it died, and an operator has paused whoever would go on: the sweep alone ends the lease."""
+    payment = pay(hand)
+
+    def killed() -> None:
+        raise Killed
+
+    hand.after_send("create", killed)
+    with pytest.raises(Killed):
+        hand.run_one("remote")
+    pause(hand, "handler", "submit_payment")
+    ref = first_intent(sandbox, payment)
+    receive(hand, "payment_intent.created", ref, payment=payment)
+    assert hand.run_one("remote")
+    assert of_webhook(hand)["deferred_for"] == "being_created"
+    hand.until(lambda: of_webhook(hand)["status"] == "done", patience=10.0)
+    assert hand.payment(payment["id"])["provider_ref"] == ref
+    resume(hand)
     assert hand.settle(payment["id"])["state"] == "settled"
     assert summary(sandbox, payment)["captured_charges"] == 1
 

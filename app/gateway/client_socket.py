@@ -19,7 +19,7 @@ class ClientSocket(socket.socket):
     """`unsent` is what is still to go out, in order; `is_over` once its connection is counted no more.
 
     `held` are the bytes of a request that has a thread, or waits for it, and of what came with it. `following` is what
-    came after it, for the loop to go on with once the answer is out.
+    came after it, for the loop to go on with once the answer is out; `method` is that of the request.
     """
 
     def __init__(self, accepted: socket.socket) -> None:
@@ -28,6 +28,7 @@ class ClientSocket(socket.socket):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         self.unsent = bytearray()
         self.following = b""
+        self.method = b""
         self.is_over = False
         self.held = 0
 

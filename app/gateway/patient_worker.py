@@ -37,6 +37,8 @@ MAX_UNSENT_BYTES = 16 * 1024 * 1024
 MAX_INCOMING_BYTES = 24 * 1024 * 1024
 # What is read at once: a request of ours in one piece.
 READ_BYTES = 64 * 1024
+# Of a request that its parser may refuse: enough to tell a HEAD, whose answer has no content.
+MOST_METHOD_BYTES = 16
 
 
 class PatientWorker(PatientLoop):
@@ -173,6 +175,7 @@ class PatientWorker(PatientLoop):
     def _hand_over(self, conn: TConn, incoming: Incoming) -> None:
         """Give it a thread, which asks the application."""
         conn.parser.unreader = Received(bytes(incoming.buffer[: incoming.size]))
+        conn.sock.method = incoming.line[:MOST_METHOD_BYTES].partition(b" ")[0]
         conn.sock.following = bytes(incoming.buffer[incoming.size :])
         self.enqueue_req(conn)
 
@@ -201,8 +204,7 @@ class PatientWorker(PatientLoop):
             self._begin_work(conn)
             self._answer(conn, incoming, answer)
         else:
-            self._send(conn, answer)
-            self._linger(conn)
+            self._answer_last(conn, answer)
 
     def _answer(self, conn: TConn, incoming: Incoming, answer: bytes) -> None:
         """Answer a request that no parser has read, and keep its connection."""
@@ -212,9 +214,23 @@ class PatientWorker(PatientLoop):
         conn.sock.following = bytes(incoming.buffer[incoming.size :])
         self.finish_request(conn, True)
 
+    def _answer_last(self, conn: TConn, answer: bytes) -> None:
+        """Answer, and end the connection when the client has taken all of it."""
+        self.incoming.pop(conn, None)
+        conn.sock.sendall(answer)
+        try:
+            conn.sock.send_on()
+        except OSError:
+            self._end(conn)
+            return
+        if conn.sock.unsent:
+            self._forget(conn)
+            self._write_on(conn, False)
+        else:
+            self._linger(conn)
+
     def _refuse(self, conn: TConn, error: Exception, incoming: Incoming) -> None:
-        self._send(conn, turned_away.problem(error, incoming))
-        self._linger(conn)
+        self._answer_last(conn, turned_away.problem(error, incoming))
 
     def _send(self, conn: TConn, answer: bytes) -> bool:
         """Whether the kernel took all of it; where it did not, because the client does not read, nothing may follow."""
@@ -238,7 +254,7 @@ class PatientWorker(PatientLoop):
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer what the parser refused; its own words hold parts of headers, so they reach neither log nor client."""
         if isinstance(exc, refusals.ParseException) and not isinstance(exc, turned_away.OURS):
-            client.sendall(turned_away.problem(exc, Incoming()))
+            client.sendall(turned_away.problem(exc, Incoming(bytearray(client.method))))
         else:
             super().handle_error(req, client, addr, exc)
 

@@ -83,7 +83,8 @@ def _is_in_hand(connection: Connection, table: sql.Identifier) -> bool:
         with connection.transaction():
             connection.execute(sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{YIELD_TIMEOUT_MS}ms")))
             connection.execute(sql.SQL("lock table {} in share update exclusive mode").format(table))
-    except psycopg.errors.LockNotAvailable:
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        # who builds waits for all that began before, and so for us maybe
         return True
     return False
 

@@ -90,9 +90,11 @@ def being_built(database: Clone, index: str) -> Iterator[Callable[[], None]]:
     dump.execute("select from payments")
     with ThreadPoolExecutor(1) as other:
         build = other.submit(builder.execute, index.encode())
+        # not as soon as there is an index that is not valid: until it waits it may come to wait for whoever came since
+        waits = "select from pg_stat_activity where pid = %s and wait_event = 'virtualxid'"
         until(
-            lambda: watch.execute("select from pg_index where not indisvalid").rowcount,
-            "an index that is not valid yet",
+            lambda: build.done() or watch.execute(waits, [builder.info.backend_pid]).rowcount,
+            "the builder waits for it",
         )
 
         def cut_short() -> None:
@@ -103,6 +105,7 @@ def being_built(database: Clone, index: str) -> Iterator[Callable[[], None]]:
             yield cut_short
         finally:
             dump.rollback()
+        assert isinstance(build.exception(), psycopg.errors.QueryCanceled | None), build.exception()
 
 
 BY_CURRENCY = "create index concurrently if not exists by_currency on payments (currency);"
@@ -164,6 +167,24 @@ def test_an_index_that_has_become_valid_while_its_table_was_waited_for_is_left_a
             until(lambda: migrating.done() or admin.execute(waits).rowcount, "the migrator waits for who builds it")
         assert migrating.result() == []
     assert (is_valid(database, "postbox.by_currency"), told) == (True, [])
+
+
+def test_who_waits_for_the_migrator_on_that_table_is_left_to_it(database: Clone) -> None:
+    """As a builder may, for all that began before: the two would wait for each other."""
+    admin, told = database.connect(admin=True), list[str]()
+    with being_built(database, BY_CURRENCY) as cut_short:
+        cut_short()
+    builder = database.connect(admin=True, autocommit=False)
+    # the migrator finds it out first
+    builder.execute("set local deadlock_timeout = '1min'")
+    builder.execute("lock table payments in share update exclusive mode")
+    with ThreadPoolExecutor(1) as other:
+        migrating = other.submit(migrate, database.admin_url, report=told.append)
+        waits = "select from pg_stat_activity where datname = current_database() and wait_event = 'relation'"
+        until(lambda: migrating.done() or admin.execute(waits).rowcount, "the migrator waits for it")
+        builder.execute("select pg_advisory_lock(%s)", [runner.ADVISORY_LOCK])
+        assert migrating.result() == []
+    assert told == ["postbox.by_currency is not valid: left to who is at work on its table"]
 
 
 def test_an_index_that_somebody_is_building_is_theirs(database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ class InspectedConnection(psycopg.Connection[dict[str, Any]]):
         return name
 
     def forget(self) -> None:
-        """Forget all that was prepared; the driver sees by the answer that its own is gone too."""
+        """Forget all that was prepared, by the driver too: by the answer it sees that only the first time."""
+        self._prepared.clear()
         self.execute(QUERIES["transactions.forget"], prepare=False)
         self.prepared.clear()
         self.forgot_at = time.monotonic()

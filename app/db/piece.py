@@ -66,20 +66,30 @@ def send(
         # nobody knows what it was in the middle of
         connection.close()
         raise
-    for result in results:
-        if result.status == ExecStatus.FATAL_ERROR:
-            # what was to be prepared behind it is not, which `rollback` has forgotten
-            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    # what was to be prepared behind one that failed is not, which `rollback` has forgotten
+    _raise_first(results)
     return _rows(transformer, results[told_at]) if told else []
 
 
 def _results(server: PGconn, expected: int) -> abc.PQGen[list[PGresult]]:
     """The first result of each that was sent, and of the end."""
     yield from generators.send(server)
-    results = []
-    for _ in range(expected):
-        results += (yield from generators.fetch_many(server))[:1]
+    results: list[PGresult] = []
+    try:
+        for _ in range(expected):
+            results += (yield from generators.fetch_many(server))[:1]
+    except psycopg.OperationalError:
+        # a server that ends a session says why before it hangs up
+        _raise_first(results)
+        raise
     return results
+
+
+def _raise_first(results: list[PGresult]) -> None:
+    """Raise the error that one of them is, if any."""
+    for result in results:
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result, encoding="utf-8")
 
 
 def _rows(transformer: abc.Transformer, result: PGresult) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ select set_config('postbox.actor_type', %(actor_type)s, true),
        set_config('postbox.causation_id', %(causation_id)s, true);
 
 -- name: forget
--- All that this session has prepared; the driver sees by the answer that it is gone.
+-- All that this session has prepared, the driver's too.
 deallocate all;
 
 -- name: wake_workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,6 @@ from psycopg.pq import TransactionStatus
 
 from app import errors
 from app.db import Database, Tx
-from app.db.pool import Timeouts
 from app.model.actor import Actor, ActorType, Role
 from tests.fixtures.database import Clone
 
@@ -65,44 +65,63 @@ def test_a_refusal_between_the_statements_of_a_pipeline_forgets_nothing(one: Dat
 
 
 def test_an_error_of_the_database_forgets_all(one: Database) -> None:
-    def fail(tx: Tx) -> None:
-        ask(tx)
-        tx.connection.execute("select 1/0")
-
     with pytest.raises(errors.ConstraintViolated):
         one.transact(WORKER, fail)
     assert prepared(one) == 0
     one.transact(WORKER, ask)
 
 
-def pieces(db: Database) -> list[str]:
-    with db.connection() as connection:
-        query = "select name from pg_prepared_statements where name like 'piece_%' order by prepare_time, name"
-        return [row["name"] for row in connection.execute(query, prepare=False)]
+def fail(tx: Tx) -> None:
+    ask(tx)
+    tx.connection.execute("select 1/0")
 
 
-def test_what_goes_in_one_piece_is_prepared_once(one: Database) -> None:
-    one.transact(WORKER, ask)
-    first = pieces(one)
-    one.transact(WORKER, ask, timeouts=Timeouts(lock=1))
-    assert first and pieces(one) == first
+def test_after_an_error_a_commit_that_is_refused_is_forgotten_by_server_and_driver(
+    one: Database, database: Clone
+) -> None:
+    admin = database.connect(admin=True)
+    admin.execute("create table kept (id int unique deferrable initially deferred)")
+    admin.execute("grant insert on kept to postbox_worker")
+
+    def fail_at_the_end(tx: Tx) -> None:
+        ask(tx)
+        tx.connection.execute("insert into kept values (1), (1)")
+
+    for work in (fail, fail_at_the_end):
+        with pytest.raises(errors.ConstraintViolated):
+            one.transact(WORKER, work)
+        one.transact(WORKER, ask)
+    assert prepared(one) == len(QUERIES)
 
 
-def test_a_piece_that_fails_leaves_the_session_as_good_as_new(one: Database) -> None:
-    whole: dict[str, object] = {"key_id": "0" * 16, "secret_hmac": b"", "class_": "write", "address": None}
-    whole |= dict.fromkeys(("key_rate", "key_burst", "merchant_rate", "merchant_burst"), 1)
-    door = Actor(ActorType.API, "test", Role.API)
-    one.statement(door, "rate_limits.take", **whole)
-    with pytest.raises(errors.PostboxError):
-        one.statement(door, "rate_limits.take", **{**whole, "address": "nowhere"})
-    assert pieces(one) == []
-    assert one.statement(door, "rate_limits.take", **whole) == []
+def test_after_an_error_a_changed_table_is_forgotten_by_server_and_driver(database: Clone) -> None:
+    two, admin = database.open(size=2), database.connect(admin=True)
+    admin.execute("create table kept (id int)")
+    admin.execute("grant select on kept to postbox_worker")
+
+    def read(tx: Tx) -> None:
+        ask(tx)
+        tx.connection.execute("select * from kept")
+
+    def fail_in_both() -> None:
+        with two.begin(WORKER) as held:
+            with pytest.raises(errors.ConstraintViolated):
+                two.transact(WORKER, fail)
+            fail(held)
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        fail_in_both()
+    in_both(two, read)
+    admin.execute("alter table kept add column more int")
+    two.transact(WORKER, read)
+    in_both(two, read)
 
 
-def test_what_cannot_be_sent_is_refused_before_anything_is(one: Database) -> None:
-    with pytest.raises(psycopg.DataError), one.begin(Actor(ActorType.WORKER, "\0", Role.WORKER)):
-        pass
-    one.transact(WORKER, ask)
+def in_both(db: Database, work: Callable[[Tx], None]) -> None:
+    """In both sessions of a pool of two."""
+    with db.begin(WORKER) as held:
+        db.transact(WORKER, work)
+        work(held)
 
 
 def test_a_refusal_ends_its_transaction(one: Database) -> None:

@@ -1,4 +1,4 @@
-"""Inspects of connections what their server would lose in a crash, and lets nothing run on one that may forget."""
+"""Connections that know what they have prepared; what their server would lose in a crash, with which nothing runs."""
 
 from __future__ import annotations
 

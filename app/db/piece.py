@@ -66,7 +66,7 @@ def send(
         # nobody knows what it was in the middle of
         connection.close()
         raise
-    # what was to be prepared behind one that failed is not, which `rollback` has forgotten
+    # what was to be prepared behind one that failed is not there: `rollback` forgets all names
     _raise_first(results)
     return _rows(transformer, results[told_at]) if told else []
 
